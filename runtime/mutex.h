@@ -1,0 +1,45 @@
+#ifndef ACRE_RUNTIME_MUTEX_H_
+#define ACRE_RUNTIME_MUTEX_H_
+
+#include <mutex>
+
+#include "absl/base/thread_annotations.h"
+
+namespace acre {
+
+// Mutex is a std::mutex that clang's -Wthread-safety can follow, so that ABSL_GUARDED_BY(mutex_) on
+// a member is checked. For what is off the data path: protocols have locks of their own.
+//
+// Threads:    any. Not recursive.
+// See "Locks and tsan" in docs/dependencies.md for why it is not an absl::Mutex.
+class ABSL_LOCKABLE Mutex {
+ public:
+  Mutex() = default;
+  Mutex(const Mutex&) = delete;
+  Mutex& operator=(const Mutex&) = delete;
+
+  void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { mutex_.lock(); }
+  void Unlock() ABSL_UNLOCK_FUNCTION() { mutex_.unlock(); }
+
+ private:
+  std::mutex mutex_;
+};
+
+// MutexLock holds a Mutex for its own lifetime. The mutex must outlive it. Not across a co_await:
+// the coroutine may resume on another thread, or never.
+class ABSL_SCOPED_LOCKABLE MutexLock {
+ public:
+  explicit MutexLock(Mutex* mutex) ABSL_EXCLUSIVE_LOCK_FUNCTION(mutex) : mutex_(mutex) {
+    mutex_->Lock();
+  }
+  ~MutexLock() ABSL_UNLOCK_FUNCTION() { mutex_->Unlock(); }
+  MutexLock(const MutexLock&) = delete;
+  MutexLock& operator=(const MutexLock&) = delete;
+
+ private:
+  Mutex* const mutex_;
+};
+
+}  // namespace acre
+
+#endif  // ACRE_RUNTIME_MUTEX_H_
