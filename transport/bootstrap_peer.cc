@@ -1,0 +1,194 @@
+#include "transport/bootstrap_peer.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "glog/logging.h"
+#include "runtime/deadline.h"
+#include "runtime/wait_queue.h"
+#include "transport/stream.h"
+
+namespace acre::transport {
+namespace {
+
+// Hands a queue pair's completions to `event` while it connects; takes itself away in the end.
+class ConnectWatch : public CompletionSink {
+ public:
+  ConnectWatch(Port* port, QueuePair* queue_pair)
+      : port_(port), queue_pair_(queue_pair), decided_(port->scheduler()) {
+    port_->SetSink(queue_pair_, this);
+    if (queue_pair_->state() != QueuePairState::kConnecting) decided_.Set();
+  }
+  ~ConnectWatch() override { port_->SetSink(queue_pair_, nullptr); }
+
+  void OnCompletion(const Completion&) override { decided_.Set(); }
+  Task<void> Wait() { co_await decided_.Wait(); }
+
+ private:
+  Port* const port_;
+  QueuePair* const queue_pair_;
+  Event decided_;
+};
+
+absl::Status NotAServer(const absl::Status& why) {
+  return absl::DataLossError(absl::StrCat(why.message(), ": is it a kv_server of this release?"));
+}
+
+// The body of the next message. The server's refusal comes as an error.
+Task<absl::StatusOr<std::string>> ReadMessage(Stream* stream, BootstrapMessage expected,
+                                              uint64_t deadline_ns) {
+  MessageHeader header;
+  absl::Status status = co_await stream->Read(&header, sizeof(header), deadline_ns);
+  if (!status.ok()) co_return status;
+  const bool refused = header.message == static_cast<uint32_t>(BootstrapMessage::kRefusal);
+  status = CheckHeader(header, refused ? BootstrapMessage::kRefusal : expected);
+  if (!status.ok()) co_return NotAServer(status);
+  std::string body(header.body_bytes, '\0');
+  status = co_await stream->Read(body.data(), body.size(), deadline_ns);
+  if (!status.ok()) co_return status;
+  if (refused) {
+    status = ParseRefusal(body);
+    co_return status;
+  }
+  co_return body;
+}
+
+// Connects to the first of the server's addresses that takes it.
+Task<absl::StatusOr<std::unique_ptr<Stream>>> OpenStream(Scheduler* scheduler, HostPort server,
+                                                         uint64_t deadline_ns) {
+  absl::StatusOr<std::vector<SocketAddress>> addresses = Resolve(server);
+  if (!addresses.ok()) co_return addresses.status();
+  absl::Status last = absl::UnavailableError("it has no address");
+  for (const SocketAddress& address : *addresses) {
+    absl::StatusOr<ScopedFd> fd = StartConnect(address);
+    if (!fd.ok()) {
+      last = fd.status();
+      continue;
+    }
+    auto stream = std::make_unique<Stream>(scheduler, *std::move(fd));
+    last = co_await stream->FinishConnect(deadline_ns);
+    if (last.ok()) co_return stream;
+  }
+  co_return last;
+}
+
+// Greets the server and gets its Welcome.
+Task<absl::StatusOr<Welcome>> Greet(Stream* stream, const ConnectOptions* options) {
+  Hello hello;
+  hello.layout_version = options->layout_version;
+  hello.process_id = options->process_id;
+  hello.process_id_generation = options->process_id_generation;
+  hello.fabric = options->fabric->device().provider;
+  std::string bytes(kBootstrapPurpose);
+  bytes += EncodeHello(hello);
+  absl::Status status = co_await stream->Write(std::move(bytes), options->deadline_ns);
+  if (!status.ok()) co_return status;
+  absl::StatusOr<std::string> body =
+      co_await ReadMessage(stream, BootstrapMessage::kWelcome, options->deadline_ns);
+  if (!body.ok()) co_return body.status();
+  absl::StatusOr<Welcome> welcome = ParseWelcome(*body);
+  if (!welcome.ok()) co_return NotAServer(welcome.status());
+  if (welcome->fabrics.empty() || welcome->fabrics.front().name != hello.fabric) {
+    co_return absl::DataLossError("the server did not offer the fabric that was asked for");
+  }
+  co_return welcome;
+}
+
+// Connects on the fabric, token in hand.
+Task<absl::StatusOr<Link>> OpenLink(const ConnectOptions* options, const Welcome* welcome) {
+  absl::StatusOr<std::unique_ptr<QueuePair>> queue_pair =
+      options->fabric->Connect(welcome->fabrics.front().endpoint, options->port->completion_queue(),
+                               EncodeToken(welcome->token));
+  if (!queue_pair.ok()) co_return queue_pair.status();
+  Link link(options->port, *std::move(queue_pair));
+  ConnectWatch watch(options->port, link.queue_pair());
+  absl::Status status =
+      co_await WithDeadline(*options->port->scheduler(), options->deadline_ns, watch.Wait());
+  if (!status.ok()) co_return status;
+  if (link.queue_pair()->state() != QueuePairState::kReady) co_return link.queue_pair()->status();
+  co_return link;
+}
+
+}  // namespace
+
+Link& Link::operator=(Link&& other) noexcept {
+  if (this == &other) return *this;
+  Close();
+  port_ = other.port_;
+  queue_pair_ = std::move(other.queue_pair_);
+  channel_ = std::move(other.channel_);
+  return *this;
+}
+
+void Link::Close() {
+  channel_.reset();
+  if (queue_pair_ == nullptr) return;
+  port_->Forget(queue_pair_.get());
+  queue_pair_.reset();
+}
+
+Task<absl::StatusOr<Link>> AcceptPeer(ArrivingPeer peer, AcceptOptions options) {
+  Stream stream(options.port->scheduler(), std::move(peer.stream));
+  auto queue_pair =
+      peer.request->Accept(options.port->completion_queue(), /*private_data=*/absl::string_view());
+  if (!queue_pair.ok()) co_return queue_pair.status();
+  Link link(options.port, *std::move(queue_pair));
+  auto channel = Channel::Create(options.fabric, link.queue_pair(), options.channel);
+  if (!channel.ok()) co_return channel.status();
+  link.set_channel(*std::move(channel));
+
+  Setup setup;
+  setup.offer = link.channel()->offer();
+  for (const MemoryRegion* region : options.regions) {
+    const auto key = link.queue_pair()->Grant(*region, kRightRead);
+    if (!key.ok()) co_return key.status();
+    setup.regions.push_back({region->region_id(), *key, region->size_bytes()});
+  }
+
+  absl::StatusOr<std::string> body =
+      co_await ReadMessage(&stream, BootstrapMessage::kOffer, peer.deadline_ns);
+  if (!body.ok()) co_return body.status();
+  absl::StatusOr<ChannelOffer> offer = ParseOffer(*body);
+  if (!offer.ok()) co_return offer.status();
+  absl::Status status = link.channel()->Attach(*offer);
+  if (!status.ok()) co_return status;
+  // The client may use the channel as soon as it has read this: it is attached here by now.
+  std::string bytes = EncodeSetup(setup);
+  status = co_await stream.Write(std::move(bytes), peer.deadline_ns);
+  if (!status.ok()) co_return status;
+  co_return link;
+}
+
+Task<absl::StatusOr<ConnectedPeer>> ConnectPeer(ConnectOptions options) {
+  absl::StatusOr<std::unique_ptr<Stream>> stream =
+      co_await OpenStream(options.port->scheduler(), options.server, options.deadline_ns);
+  if (!stream.ok()) co_return stream.status();
+  absl::StatusOr<Welcome> welcome = co_await Greet(stream->get(), &options);
+  if (!welcome.ok()) co_return welcome.status();
+
+  ConnectedPeer peer;
+  peer.generation = welcome->generation;
+  peer.lease_ns = welcome->lease_ns;
+  peer.process_id = welcome->process_id;
+  absl::StatusOr<Link> link = co_await OpenLink(&options, &*welcome);
+  if (!link.ok()) co_return link.status();
+  peer.link = *std::move(link);
+  auto channel = Channel::Create(options.fabric, peer.link.queue_pair(), options.channel);
+  if (!channel.ok()) co_return channel.status();
+  peer.link.set_channel(*std::move(channel));
+
+  std::string bytes = EncodeOffer(peer.link.channel()->offer());
+  absl::Status status = co_await (*stream)->Write(std::move(bytes), options.deadline_ns);
+  if (!status.ok()) co_return status;
+  absl::StatusOr<std::string> body =
+      co_await ReadMessage(stream->get(), BootstrapMessage::kSetup, options.deadline_ns);
+  if (!body.ok()) co_return body.status();
+  absl::StatusOr<Setup> setup = ParseSetup(*body);
+  if (!setup.ok()) co_return NotAServer(setup.status());
+  status = peer.link.channel()->Attach(setup->offer);
+  if (!status.ok()) co_return NotAServer(status);
+  peer.regions = std::move(setup->regions);
+  co_return peer;
+}
+
+}  // namespace acre::transport

@@ -1,0 +1,91 @@
+// The second half of the handshake, on both sides: from a fabric to a channel. See docs/handshake.md.
+
+#ifndef ACRE_TRANSPORT_BOOTSTRAP_PEER_H_
+#define ACRE_TRANSPORT_BOOTSTRAP_PEER_H_
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "runtime/scheduler.h"
+#include "runtime/task.h"
+#include "transport/bootstrap_server.h"
+#include "transport/bootstrap_wire.h"
+#include "transport/channel.h"
+#include "transport/fabric.h"
+#include "transport/port.h"
+#include "transport/socket.h"
+
+namespace acre::transport {
+
+// A connection with its channel, attached on both sides. Nothing of the peer has come on the channel
+// when a handshake gives it; the queue pair may have broken meanwhile: after Port::SetSink() look at its
+// state.
+//
+// Threads: the port's.
+class Link {
+ public:
+  Link() = default;
+  Link(Port* port, std::unique_ptr<QueuePair> queue_pair)
+      : port_(port), queue_pair_(std::move(queue_pair)) {}
+  Link(Link&& other) noexcept = default;
+  Link& operator=(Link&& other) noexcept;
+  ~Link() { Close(); }
+
+  QueuePair* queue_pair() const { return queue_pair_.get(); }
+  Channel* channel() const { return channel_.get(); }
+  void set_channel(std::unique_ptr<Channel> channel) { channel_ = std::move(channel); }
+  // Disconnects. The channel goes first: it borrows the queue pair.
+  void Close();
+
+ private:
+  Port* port_ = nullptr;
+  std::unique_ptr<QueuePair> queue_pair_;
+  std::unique_ptr<Channel> channel_;
+};
+
+// Server: takes a peer in. Grants READ on `regions`, in their order. All pointers outlive the task.
+// Errors: Unavailable, DeadlineExceeded - the peer went or dawdles. InvalidArgument - its bytes make no
+// sense. ResourceExhausted - no memory for the channel. In every case nothing is left behind.
+struct AcceptOptions {
+  Fabric* fabric = nullptr;
+  Port* port = nullptr;
+  ChannelOptions channel;
+  std::vector<const MemoryRegion*> regions;
+};
+Task<absl::StatusOr<Link>> AcceptPeer(ArrivingPeer peer, AcceptOptions options);
+
+// Client: who it is and what it has.
+struct ConnectOptions {
+  HostPort server;
+  uint32_t layout_version = 0;
+  // What an earlier handshake gave; zeros at first.
+  uint32_t process_id = 0;
+  uint64_t process_id_generation = 0;
+  // The fabric that the connection is to use: its provider's name is told to the server.
+  Fabric* fabric = nullptr;
+  Port* port = nullptr;
+  ChannelOptions channel;
+  uint64_t deadline_ns = 0;
+};
+
+struct ConnectedPeer {
+  Link link;
+  uint64_t generation = 0;  // Of the server.
+  uint64_t lease_ns = 0;
+  uint32_t process_id = 0;
+  std::vector<GrantedRegion> regions;
+};
+
+// Connects to a server. All pointers outlive the task.
+// Errors: Unavailable - nobody listens, no such host, or the server went meanwhile. DeadlineExceeded.
+// FailedPrecondition - the server refused: another release, no such fabric.
+// ResourceExhausted - the server has too many clients. DataLoss - it is no such server at all, its bytes
+// make no sense. Messages do not name the server: the caller does.
+Task<absl::StatusOr<ConnectedPeer>> ConnectPeer(ConnectOptions options);
+
+}  // namespace acre::transport
+
+#endif  // ACRE_TRANSPORT_BOOTSTRAP_PEER_H_

@@ -1,0 +1,198 @@
+// Two nodes of the provider under test, and the steps that every test of the contract takes with
+// them.
+
+#ifndef ACRE_TRANSPORT_CONFORMANCE_CONFORMANCE_H_
+#define ACRE_TRANSPORT_CONFORMANCE_CONFORMANCE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "glog/logging.h"
+#include "gtest/gtest.h"
+#include "transport/conformance/provider_under_test.h"
+#include "transport/fabric.h"
+#include "transport/region_header.h"
+
+namespace acre::transport {
+
+// The first byte after the header, where tests put their words.
+constexpr uint64_t kDataOffset = kRegionHeaderBytes;
+// Polls before a completion counts as missing: many seconds' worth.
+constexpr int kPollsMax = 50'000'000;
+
+// A node with what one thread needs of it.
+struct Node {
+  explicit Node(ProviderUnderTest* provider, uint64_t atomic_domain = 0)
+      : fabric(provider->MakeNode({.atomic_domain = atomic_domain})),
+        queue(MakeQueue()),
+        local(MakeRegion(1, 0)) {}
+
+  std::unique_ptr<CompletionQueue> MakeQueue() const {
+    auto made = fabric->CreateCompletionQueue();
+    CHECK(made.ok()) << made.status();
+    return *std::move(made);
+  }
+  std::unique_ptr<MemoryRegion> MakeRegion(uint32_t region_id, uint32_t peer_rights,
+                                           uint64_t lease_ns = 0) const {
+    RegionOptions options;
+    options.region_id = region_id;
+    options.size_bytes = 1 << 16;
+    options.peer_rights = peer_rights;
+    options.lease_ns = lease_ns;
+    auto made = fabric->CreateRegion(options);
+    CHECK(made.ok()) << made.status();
+    return *std::move(made);
+  }
+
+  std::unique_ptr<Fabric> fabric;
+  std::unique_ptr<CompletionQueue> queue;
+  std::unique_ptr<MemoryRegion> local;  // For local buffers.
+};
+
+class ConformanceTest : public testing::TestWithParam<int> {
+ protected:
+  ConformanceTest() : provider_(ProvidersUnderTest()[static_cast<size_t>(GetParam())].get()) {}
+
+  // A connection between two nodes, `client` being the one that connects.
+  struct Connection {
+    std::unique_ptr<QueuePair> client;
+    std::unique_ptr<QueuePair> server;
+  };
+
+  Connection Connect(const Node& client, const Node& server, absl::string_view client_data = "",
+                     absl::string_view server_data = "") {
+    auto listener = server.fabric->Listen();
+    CHECK(listener.ok()) << listener.status();
+    Connection made;
+    auto connecting =
+        client.fabric->Connect((*listener)->endpoint(), client.queue.get(), client_data);
+    CHECK(connecting.ok()) << connecting.status();
+    made.client = *std::move(connecting);
+    auto accepted = AwaitRequest(listener->get())->Accept(server.queue.get(), server_data);
+    CHECK(accepted.ok()) << accepted.status();
+    made.server = *std::move(accepted);
+    const Completion connected = Await(client.queue.get());
+    CHECK(connected.kind == CompletionKind::kConnected) << made.client->status();
+    CHECK(connected.queue_pair == made.client.get());
+    return made;
+  }
+
+  std::unique_ptr<ConnectionRequest> AwaitRequest(Listener* listener) {
+    CHECK(provider_->WaitReadable(listener->fd()));
+    for (int i = 0; i < kPollsMax; ++i) {
+      if (auto request = listener->Poll()) return request;
+      provider_->Progress();
+    }
+    LOG(FATAL) << "nobody connected";
+  }
+
+  // The next completion, which must come.
+  Completion Await(CompletionQueue* queue) {
+    Completion completion;
+    for (int i = 0; i < kPollsMax; ++i) {
+      if (queue->Poll({&completion, 1}) == 1) return completion;
+      provider_->Progress();
+    }
+    LOG(FATAL) << "no completion came";
+  }
+
+  // Expects that nothing more comes: as sure as some polling makes it.
+  void ExpectQuiet(CompletionQueue* queue) {
+    Completion completion;
+    for (int i = 0; i < 5000; ++i) {
+      ASSERT_EQ(queue->Poll({&completion, 1}), 0u) << "kind " << static_cast<int>(completion.kind);
+      provider_->Progress();
+    }
+  }
+
+  // Expects the failure of request `id`, and then that both sides break.
+  void ExpectBroken(const Node& client, const Node& server, const Connection& connection,
+                    uint64_t id, CompletionStatus status) {
+    const Completion failed = Await(client.queue.get());
+    EXPECT_EQ(failed.kind, CompletionKind::kSend);
+    EXPECT_EQ(failed.id, id);
+    EXPECT_STREQ(CompletionStatusName(failed.status), CompletionStatusName(status));
+    ExpectDisconnected(client, connection.client.get());
+    ExpectDisconnected(server, connection.server.get());
+  }
+
+  void ExpectDisconnected(const Node& node, const QueuePair* queue_pair) {
+    const Completion gone = Await(node.queue.get());
+    EXPECT_EQ(gone.kind, CompletionKind::kDisconnected);
+    EXPECT_EQ(gone.queue_pair, queue_pair);
+    EXPECT_EQ(queue_pair->state(), QueuePairState::kBroken);
+    EXPECT_FALSE(queue_pair->status().ok());
+  }
+
+  static RemoteKey Grant(QueuePair* queue_pair, const MemoryRegion& region, uint32_t rights) {
+    auto key = queue_pair->Grant(region, rights);
+    CHECK(key.ok()) << key.status();
+    return *key;
+  }
+
+  static void Post(QueuePair* queue_pair, const std::vector<WorkRequest>& batch) {
+    const absl::Status posted = queue_pair->Post(batch);
+    ASSERT_TRUE(posted.ok()) << posted;
+  }
+
+  // The buffer of `words` words at `index` of the node's local region.
+  static SharedWord* Local(const Node& node, size_t index) {
+    return node.local->words() + kDataOffset / kWordBytes + index;
+  }
+  static void SetLocal(const Node& node, size_t index, uint64_t value) {
+    Local(node, index)->Store(value, std::memory_order_relaxed);
+  }
+  static uint64_t GetLocal(const Node& node, size_t index) {
+    return Local(node, index)->Load(std::memory_order_relaxed);
+  }
+
+  // A request of one word, from or to word `index` of the node's local region.
+  static WorkRequest Request(Opcode opcode, const Node& node, size_t index, RemoteKey key,
+                             uint64_t offset_bytes = kDataOffset) {
+    WorkRequest request;
+    request.opcode = opcode;
+    request.id = 100 + index;
+    request.local = Local(node, index);
+    request.local_region = node.local.get();
+    request.length_bytes = kWordBytes;
+    request.remote_key = key;
+    request.remote_offset_bytes = offset_bytes;
+    return request;
+  }
+  static WorkRequest FetchAdd(const Node& node, size_t index, RemoteKey key, uint64_t addend) {
+    WorkRequest request = Request(Opcode::kFetchAdd, node, index, key);
+    request.swap_or_add = addend;
+    return request;
+  }
+  static WorkRequest CompareSwap(const Node& node, size_t index, RemoteKey key, uint64_t compare,
+                                 uint64_t swap) {
+    WorkRequest request = Request(Opcode::kCompareSwap, node, index, key);
+    request.compare = compare;
+    request.swap_or_add = swap;
+    return request;
+  }
+
+  // The words of `region` that Request() works on.
+  static SharedWord& Target(const MemoryRegion& region, size_t index = 0) {
+    return region.words()[kDataOffset / kWordBytes + index];
+  }
+
+  ProviderUnderTest* const provider_;
+};
+
+inline std::string NameOfProvider(const testing::TestParamInfo<int>& info) {
+  return ProvidersUnderTest()[static_cast<size_t>(info.param)]->name();
+}
+
+// Runs the tests of `suite` with every provider that main() picked.
+#define ACRE_CONFORMANCE_SUITE(suite)                                                        \
+  INSTANTIATE_TEST_SUITE_P(Providers, suite,                                                 \
+                           testing::Range(0, static_cast<int>(ProvidersUnderTest().size())), \
+                           NameOfProvider)
+
+}  // namespace acre::transport
+
+#endif  // ACRE_TRANSPORT_CONFORMANCE_CONFORMANCE_H_

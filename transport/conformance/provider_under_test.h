@@ -1,0 +1,50 @@
+// What a provider of the fabric brings along to be held to the contract of transport/fabric.h.
+//
+// Each provider is one file in this folder that makes its ProviderUnderTest; conformance_main.cc
+// picks.
+
+#ifndef ACRE_TRANSPORT_CONFORMANCE_PROVIDER_UNDER_TEST_H_
+#define ACRE_TRANSPORT_CONFORMANCE_PROVIDER_UNDER_TEST_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/clock.h"
+#include "transport/fabric.h"
+
+namespace acre::transport {
+
+// Threads: any.
+class ProviderUnderTest {
+ public:
+  struct NodeOptions {
+    // A node of another number than its peer has regions of another atomic domain (A3).
+    uint64_t atomic_domain = 0;
+  };
+
+  virtual ~ProviderUnderTest() = default;
+
+  virtual std::string name() const = 0;
+  virtual Atomicity atomicity() const = 0;
+  // A node of its own: nothing is shared with other Fabrics but the network.
+  virtual std::unique_ptr<Fabric> MakeNode(const NodeOptions& options) = 0;
+  // Whose NowNs() the regions' leases are measured with.
+  virtual Clock* clock() = 0;
+  // Lets the network get on. Every loop that waits calls it.
+  virtual void Progress() = 0;
+  // Whether fd() of a completion queue or listener is readable, after waiting for it as long as it
+  // may take (WaitReadable), or now.
+  virtual bool WaitReadable(int fd) = 0;
+  virtual bool IsReadable(int fd) = 0;
+};
+
+std::unique_ptr<ProviderUnderTest> MakeShmUnderTest(Atomicity atomicity);
+
+// The providers that this run is about. Set by main() before the tests are made.
+std::vector<std::unique_ptr<ProviderUnderTest>>& ProvidersUnderTest();
+
+}  // namespace acre::transport
+
+#endif  // ACRE_TRANSPORT_CONFORMANCE_PROVIDER_UNDER_TEST_H_

@@ -1,0 +1,128 @@
+// Port: a thread's completion queue as a poller, which hands every completion to whoever waits for
+// it.
+//
+// Requests that a coroutine awaits go through Execute(). Everything else (a channel's WRITEs,
+// receives, kConnected, kDisconnected) goes to the sink of its queue pair.
+//
+// Threads:   confined to the scheduler's.
+// Ownership: borrows the scheduler and the completion queue. On the scheduler from its making to
+//            its end.
+
+#ifndef ACRE_TRANSPORT_PORT_H_
+#define ACRE_TRANSPORT_PORT_H_
+
+#include <coroutine>
+#include <cstdint>
+#include <list>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/types/span.h"
+#include "runtime/scheduler.h"
+#include "transport/completion_sink.h"
+#include "transport/fabric.h"
+
+namespace acre::transport {
+
+class Port : public Poller {
+ public:
+  Port(Scheduler* scheduler, CompletionQueue* completion_queue);
+  ~Port() override;
+  Port(const Port&) = delete;
+  Port& operator=(const Port&) = delete;
+
+  CompletionQueue* completion_queue() const { return completion_queue_; }
+  Scheduler* scheduler() const { return scheduler_; }
+
+  // From now on the queue pair's other completions go to `sink`. It is called from Poll() only,
+  // never from inside a task. Completions that come before there is a sink are dropped.
+  void SetSink(QueuePair* queue_pair, CompletionSink* sink);
+  // Call it before the queue pair is destroyed: who still awaits something on it gets kFlushed.
+  void Forget(QueuePair* queue_pair);
+
+  class ExecuteAwaiter;
+  // co_await port.Execute(queue_pair, batch) posts the batch with its last request signaled, and
+  // gives the status of the first request that failed, or kOk, when the last one has completed. It
+  // does not suspend if that is so at once. While the send queue is full it waits. Sets `id` and
+  // `signaled` of the requests; the span, like all memory that they name, outlives the wait. A task
+  // that is destroyed while it waits leaves its requests under way: their local buffers must not be
+  // used for anything else before the queue pair is gone.
+  ExecuteAwaiter Execute(QueuePair* queue_pair, absl::Span<WorkRequest> batch);
+
+  bool Poll() override;
+  void Arm() override { completion_queue_->Arm(); }
+  void Disarm() override { completion_queue_->Disarm(); }
+
+ private:
+  // The tasks that found a queue pair's send queue full, in the order in which they came.
+  struct RoomQueue {
+    explicit RoomQueue(QueuePair* of) : queue_pair(of) {}
+    QueuePair* const queue_pair;
+    WaiterList waiters;
+  };
+  // A batch under way. Taken until its last completion, also when nobody waits for it any more.
+  struct Pending {
+    ExecuteAwaiter* awaiter = nullptr;
+    QueuePair* queue_pair = nullptr;
+  };
+
+  uint64_t Take(ExecuteAwaiter* awaiter, QueuePair* queue_pair);
+  void OnOwnCompletion(const Completion& completion);
+  // Polls the queue from inside a task: own completions are handed on, others kept for Poll().
+  void PollFromTask();
+  // Sinks may forget their queue pair meanwhile: takes a copy.
+  void ToSink(Completion completion);
+  void WaitForRoom(ExecuteAwaiter* awaiter);
+  RoomQueue* FindRoomQueue(QueuePair* queue_pair);
+  // Posts what waited, as far as there is room. True if it posted something.
+  bool PostWaiting();
+
+  Scheduler* const scheduler_;
+  CompletionQueue* const completion_queue_;
+  std::vector<Pending> pending_;
+  std::vector<uint32_t> free_;
+  std::vector<Completion> deferred_;
+  std::vector<Completion> dispatching_;
+  // One for each queue pair that somebody waits for: a peer that takes nothing holds up only those
+  // who want something of it.
+  std::list<RoomQueue> waiting_for_room_;
+  absl::flat_hash_map<QueuePair*, CompletionSink*> sinks_;
+};
+
+class [[nodiscard]] Port::ExecuteAwaiter : public Waiter {
+ public:
+  ExecuteAwaiter(Port* port, QueuePair* queue_pair, absl::Span<WorkRequest> batch)
+      : port_(port), queue_pair_(queue_pair), batch_(batch) {}
+  ~ExecuteAwaiter();
+  ExecuteAwaiter(const ExecuteAwaiter&) = delete;
+  ExecuteAwaiter& operator=(const ExecuteAwaiter&) = delete;
+
+  bool await_ready();
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> handle) {
+    Bind(handle);
+    if (!posted_) port_->WaitForRoom(this);
+  }
+  CompletionStatus await_resume() const { return status_; }
+
+ private:
+  friend class Port;
+  // False: no room in the send queue.
+  bool TryPost();
+
+  Port* const port_;
+  QueuePair* const queue_pair_;
+  const absl::Span<WorkRequest> batch_;
+  uint64_t slot_ = 0;
+  bool posted_ = false;
+  bool done_ = false;
+  CompletionStatus status_ = CompletionStatus::kOk;
+};
+
+inline Port::ExecuteAwaiter Port::Execute(QueuePair* queue_pair, absl::Span<WorkRequest> batch) {
+  return ExecuteAwaiter(this, queue_pair, batch);
+}
+
+}  // namespace acre::transport
+
+#endif  // ACRE_TRANSPORT_PORT_H_

@@ -1,0 +1,26 @@
+// What all parts of one ShmFabric share.
+
+#ifndef ACRE_TRANSPORT_SHM_SHM_CONTEXT_H_
+#define ACRE_TRANSPORT_SHM_SHM_CONTEXT_H_
+
+#include <atomic>
+#include <cstdint>
+
+#include "runtime/clock.h"
+#include "transport/fabric.h"
+
+namespace acre::transport {
+
+// Threads: constant after construction, but for the counter.
+struct ShmContext {
+  DeviceAttributes device;
+  uint64_t atomic_domain = 0;
+  uint64_t generation = 0;  // Of the regions: this process's incarnation.
+  Clock* clock = nullptr;
+  // Regions, queues, listeners and queue pairs that exist. The Fabric CHECKs that it goes last.
+  std::atomic<int> live_objects = 0;
+};
+
+}  // namespace acre::transport
+
+#endif  // ACRE_TRANSPORT_SHM_SHM_CONTEXT_H_

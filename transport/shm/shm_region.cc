@@ -1,0 +1,91 @@
+#include "transport/shm/shm_region.h"
+
+#include <unistd.h>
+
+#include <string>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
+#include "glog/logging.h"
+#include "transport/region_lease.h"
+
+namespace acre::transport {
+namespace {
+
+constexpr uint64_t kRegionBytesMax = uint64_t{4} << 30;
+
+// Names in /proc/*/maps are cut by the kernel at 249 bytes.
+std::string NameOf(const RegionOptions& options) {
+  if (options.name.empty()) return absl::StrCat("acre-region-", options.region_id);
+  return options.name.substr(0, 200);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ShmRegion>> ShmRegion::Create(const RegionOptions& options,
+                                                             uint64_t generation, Clock* clock,
+                                                             std::atomic<int>* live_objects) {
+  CHECK_NE(generation, 0u);
+  if (options.region_id == 0) return absl::InvalidArgumentError("region id 0 is never used");
+  if ((options.peer_rights & ~uint32_t{kRightsAll}) != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("unknown rights ", options.peer_rights));
+  }
+  if (options.size_bytes < kRegionHeaderBytes || options.size_bytes > kRegionBytesMax) {
+    return absl::InvalidArgumentError(absl::StrCat("a region takes ", kRegionHeaderBytes,
+                                                   " bytes to 4 GiB, not ", options.size_bytes));
+  }
+  const bool peers_write = (options.peer_rights & (kRightWrite | kRightAtomic)) != 0;
+  absl::StatusOr<SharedMemory> memory =
+      MakeSharedMemory(NameOf(options), options.size_bytes, options.huge_pages,
+                       peers_write ? PeerAccess::kReadWrite : PeerAccess::kReadOnly);
+  if (!memory.ok()) return memory.status();
+  if (memory->mapping.size_bytes() > kRegionBytesMax) {
+    return absl::InvalidArgumentError(
+        "a region takes at most 4 GiB after rounding up to whole pages");
+  }
+  auto region =
+      absl::WrapUnique(new ShmRegion(options, generation, *std::move(memory), live_objects));
+  region->RenewLease(clock->NowNs());
+  // Last, release: a peer that sees the magic sees the rest of the header.
+  region->header()->magic.Store(kRegionMagic, std::memory_order_release);
+  return region;
+}
+
+ShmRegion::ShmRegion(const RegionOptions& options, uint64_t generation, SharedMemory memory,
+                     std::atomic<int>* live_objects)
+    : memory_(std::move(memory)),
+      peer_rights_(options.peer_rights),
+      generation_(generation),
+      lease_ns_(options.lease_ns),
+      is_on_huge_pages_(memory_.page_bytes > static_cast<size_t>(sysconf(_SC_PAGESIZE))),
+      live_objects_(live_objects) {
+  live_objects_->fetch_add(1, std::memory_order_relaxed);
+  words_ = memory_.mapping.words();
+  size_bytes_ = memory_.mapping.size_bytes();
+  region_id_ = options.region_id;
+  page_bytes_ = memory_.page_bytes;
+  page_note_ = memory_.page_note;
+  // Nobody else has the memory yet.
+  header()->region_id.Store(region_id_, std::memory_order_relaxed);
+  header()->size_bytes.Store(size_bytes_, std::memory_order_relaxed);
+  header()->generation.Store(generation_, std::memory_order_relaxed);
+  header()->state.Store(kRegionLive, std::memory_order_relaxed);
+}
+
+ShmRegion::~ShmRegion() {
+  // Peers look at it after each read: what they read after this store is refused.
+  header()->state.Store(kRegionClosed, std::memory_order_seq_cst);
+  live_objects_->fetch_sub(1, std::memory_order_relaxed);
+}
+
+void ShmRegion::RenewLease(uint64_t now_ns) {
+  const uint64_t deadline_ns = lease_ns_ == 0 ? kNoLeaseNs : now_ns + lease_ns_;
+  // Only we store it; peers read it after each read of theirs, and may see the old value a moment
+  // longer.
+  if (deadline_ns > header()->lease_deadline_ns.Load(std::memory_order_relaxed)) {
+    header()->lease_deadline_ns.Store(deadline_ns, std::memory_order_release);
+  }
+}
+
+}  // namespace acre::transport
