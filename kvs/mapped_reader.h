@@ -1,0 +1,49 @@
+// MappedReader: Get from a table whose memory is mapped into this process (transport/shm).
+//
+// Threads: confined to one. Ownership: borrows the mappings (they live as long as the queue pair).
+
+#ifndef ACRE_KVS_MAPPED_READER_H_
+#define ACRE_KVS_MAPPED_READER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "kvs/reader.h"
+#include "runtime/clock.h"
+#include "transport/fabric.h"
+
+namespace acre::kvs {
+
+class MappedReader {
+ public:
+  // Maps every region of the directory through `queue_pair` and judges its layout.
+  // Errors: those of QueuePair::Map; DataLoss - a header makes no sense.
+  static absl::StatusOr<std::unique_ptr<MappedReader>> Create(
+      transport::QueuePair* queue_pair, absl::Span<const RegionEntry> directory, Clock* clock);
+  ~MappedReader();
+
+  // Replaces *value, whose memory is reused. Answers: kvs/reader.h.
+  absl::Status Get(absl::string_view key, std::string* value);
+  // The same for many keys, their cache misses overlapped. The three spans have the same size.
+  void MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
+                absl::Span<absl::Status> statuses);
+
+  const ReaderStats& stats() const { return stats_; }
+  // The epoch that the server's header shows (kvs/epoch.h).
+  uint64_t ServerEpoch() const;
+
+ private:
+  struct Impl;
+  explicit MappedReader(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+  ReaderStats stats_;
+};
+
+}  // namespace acre::kvs
+
+#endif  // ACRE_KVS_MAPPED_READER_H_

@@ -1,0 +1,225 @@
+// What both readers answer, and what it costs: READs, a server that is gone, records that stay locked,
+// and memory that makes no sense.
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "kvs/hash.h"
+#include "kvs/object.h"
+#include "kvs/table_test_util.h"
+#include "runtime/clock.h"
+#include "runtime/random.h"
+#include "runtime/scheduler.h"
+
+namespace acre::kvs {
+namespace {
+
+// Each look at it is 100 ms later: a second's patience is over after a few looks.
+class HastyClock final : public Clock {
+ public:
+  uint64_t NowNs() override { return now_ns_ += 100'000'000; }
+
+ private:
+  uint64_t now_ns_ = 1'000'000'000;
+};
+
+class ReaderTest : public ::testing::Test {
+ public:
+  void SetUp() override {
+    ASSERT_NO_FATAL_FAILURE(server_.Open(&clock_, 1, 1 << 20, 1));
+    writer_ = std::make_unique<TableWriter>(server_.table(), &scheduler_);
+    ASSERT_NO_FATAL_FAILURE(readers_.Connect(&clock_, &server_));
+    ASSERT_NO_FATAL_FAILURE(readers_.Open(&scheduler_, &hasty_clock_));
+  }
+  void Put(const std::string& key, const std::string& value) {
+    const absl::Status status = scheduler_.RunUntilDone(writer_->Put(key, value));
+    ASSERT_TRUE(status.ok()) << status;
+  }
+  Segment::Place Find(const std::string& key) {
+    const uint64_t hash = HashKey(key);
+    return segment().Find(HomeBucket(hash, buckets_count()), hash, key);
+  }
+  Bucket* HomeOf(const std::string& key) {
+    const uint64_t home = HomeBucket(HashKey(key), buckets_count());
+    return reinterpret_cast<Bucket*>(segment().words() +
+                                     segment().layout().BucketOffset(home) / kWordBytes);
+  }
+  absl::Status MappedGet(const std::string& key) {
+    std::string value;
+    return readers_.mapped()->Get(key, &value);
+  }
+  // Its patience is over at the first look.
+  absl::Status RemoteGet(const std::string& key) {
+    std::string value;
+    return readers_.RemoteGet(key, &value, 0);
+  }
+  void ExpectBoth(const std::string& key, absl::StatusCode code) {
+    EXPECT_EQ(MappedGet(key).code(), code) << MappedGet(key);
+    EXPECT_EQ(RemoteGet(key).code(), code) << RemoteGet(key);
+  }
+  // READs of one Get by the remote reader.
+  uint64_t ReadsOf(const std::string& key) {
+    const uint64_t before = readers_.remote()->stats().reads;
+    (void)RemoteGet(key);
+    return readers_.remote()->stats().reads - before;
+  }
+  Segment& segment() { return server_.segment(0); }
+  uint64_t buckets_count() { return segment().layout().buckets_count; }
+
+  RealClock clock_;
+  HastyClock hasty_clock_;
+  Scheduler scheduler_{{.clock = &clock_, .name = "reader_test"}};
+  TestServer server_;
+  TestReaders readers_;
+  std::unique_ptr<TableWriter> writer_;
+};
+
+// Goal: a hit costs one READ, one more for each bucket of the chain before it and for an object; a
+// miss costs two and the chain.
+TEST_F(ReaderTest, GetsCostTheReadsThatTheDesignSays) {
+  const std::vector<std::string> keys = KeysOfHome("key", 3, buckets_count(), 14);
+  EXPECT_EQ(ReadsOf(keys[0]), 2u);
+  for (size_t i = 0; i < 12; ++i) Put(keys[i], i == 1 ? std::string(100, 'v') : "v");
+  EXPECT_EQ(ReadsOf(keys[0]), 1u);
+  EXPECT_EQ(ReadsOf(keys[1]), 2u);
+  EXPECT_EQ(ReadsOf(keys[5]), 1u) << "in the next bucket";
+  // Six in the neighbourhood, two chained buckets; the younger one comes first.
+  EXPECT_EQ(ReadsOf(keys[11]), 2u);
+  EXPECT_EQ(ReadsOf(keys[6]), 3u);
+  EXPECT_EQ(ReadsOf(keys[13]), 4u);
+}
+
+// Goal: when the server is gone both readers say so, also when the record is still to be seen.
+TEST_F(ReaderTest, ServerThatIsGoneIsUnavailable) {
+  Put("key", "value");
+  ExpectBoth("key", absl::StatusCode::kOk);
+  writer_.reset();
+  server_.CloseRegions();
+  ExpectBoth("key", absl::StatusCode::kUnavailable);
+  ExpectBoth("absent", absl::StatusCode::kUnavailable);
+}
+
+// Goal: a record or a home that stays locked is Unavailable once patience is over, no hang; the
+// neighbours stay readable, and all is well when the lock goes.
+TEST_F(ReaderTest, RecordThatStaysLockedIsUnavailable) {
+  const std::vector<std::string> keys = KeysOfHome("key", 3, buckets_count(), 3);
+  Put(keys[0], "locked");
+  Put(keys[1], "free");
+  Slot* const slot = Find(keys[0]).slot;
+  const SlotWord before = slot->first();
+  StartSlot(slot);
+  ExpectBoth(keys[0], absl::StatusCode::kUnavailable);
+  ExpectBoth(keys[1], absl::StatusCode::kOk);
+  FinishSlot(slot, before);
+  ExpectBoth(keys[0], absl::StatusCode::kOk);
+
+  SharedWord* const version = &HomeOf(keys[0])->structure_version;
+  version->Store(version->Load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  ExpectBoth(keys[2], absl::StatusCode::kUnavailable);
+  ExpectBoth(keys[0], absl::StatusCode::kOk);
+  version->Store(version->Load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  ExpectBoth(keys[2], absl::StatusCode::kNotFound);
+}
+
+// Goal: places and lengths outside of the server's memory are DataLoss, whatever names them.
+TEST_F(ReaderTest, MemoryThatMakesNoSenseIsDataLoss) {
+  const auto relaxed = std::memory_order_relaxed;
+  Put("inline", "value");
+  Slot* const inline_slot = Find("inline").slot;
+  WriteSlot(inline_slot, SlotWord(100, SlotKind::kInline, false, 6, 63), nullptr, 0);
+  ExpectBoth("inline", absl::StatusCode::kDataLoss);
+
+  Put("object", std::string(1000, 'v'));
+  Slot* const object_slot = Find("object").slot;
+  SlotCopy good;
+  LoadSlot(*object_slot, &good);
+  const SegmentLayout& layout = segment().layout();
+  const uint32_t region = TestServer::kFirstRegionId;
+  const uint64_t end = layout.heap_offset_bytes + layout.heap_bytes;
+  for (const uint64_t address :
+       {uint64_t{0}, GlobalAddress(region + 1, good.object_address().offset_bytes()).bits(),
+        GlobalAddress(region, 4096).bits(), GlobalAddress(region, uint32_t(end - 64)).bits(),
+        GlobalAddress(region, 0xffffffc0).bits(), good.words[2] + 8}) {
+    object_slot->words[2].Store(address, relaxed);
+    ExpectBoth("object", absl::StatusCode::kDataLoss);
+  }
+  object_slot->words[2].Store(good.words[2], relaxed);
+  object_slot->words[3].Store(uint64_t{6} << 32 | 0xffffffff, relaxed);
+  ExpectBoth("object", absl::StatusCode::kDataLoss);
+  object_slot->words[3].Store(good.words[3], relaxed);
+  ExpectBoth("object", absl::StatusCode::kOk);
+
+  for (const uint64_t address : {GlobalAddress(region, 4096).bits(), ~uint64_t{0}, uint64_t{64},
+                                 GlobalAddress(region, uint32_t(end - 192)).bits()}) {
+    HomeOf("absent")->overflow.Store(address, relaxed);
+    ExpectBoth("absent", absl::StatusCode::kDataLoss);
+  }
+}
+
+// Goal: a chain that leads in a circle ends, on both paths, without a hang.
+TEST_F(ReaderTest, ChainInACircleEnds) {
+  const std::vector<std::string> keys = KeysOfHome("key", 3, buckets_count(), 8);
+  for (size_t i = 0; i < 7; ++i) Put(keys[i], "v");
+  Bucket* const home = HomeOf(keys[0]);
+  Bucket* const overflow = Find(keys[6]).overflow;
+  ASSERT_NE(overflow, nullptr);
+  overflow->overflow.Store(home->overflow.Load(std::memory_order_relaxed),
+                           std::memory_order_release);
+  ExpectBoth(keys[7], absl::StatusCode::kUnavailable);
+  ExpectBoth(keys[6], absl::StatusCode::kOk);
+}
+
+// Goal: whatever a hostile server has in its memory, a reader survives it and ends with one of the
+// answers of kvs/reader.h.
+TEST_F(ReaderTest, HostileMemoryIsSurvived) {
+  Random random(1);
+  std::vector<std::string> keys;
+  for (int i = 0; i < 150; ++i) {
+    // Half of the keys are whole words: they take another way.
+    keys.push_back(absl::StrCat("key ", 1000 + i, i % 2 == 0 ? "" : "?"));
+    Put(keys.back(), std::string(random.Uniform(4) == 0 ? 200 : 20, 'v'));
+  }
+  SharedWord* const words = segment().words();
+  const SegmentLayout& layout = segment().layout();
+  const uint64_t index_words = layout.BucketOffset(layout.buckets_count + 1) / kWordBytes;
+  const uint64_t first_word = layout.BucketOffset(0) / kWordBytes;
+  int answers[2] = {};
+  for (int round = 0; round < 300; ++round) {
+    std::vector<std::pair<uint64_t, uint64_t>> saved;
+    for (uint64_t n = 1 + random.Uniform(60); n > 0; --n) {
+      // In the index, or among the chains and objects at the start of the heap.
+      const uint64_t at = random.Uniform(4) != 0
+                              ? first_word + random.Uniform(index_words - first_word)
+                              : layout.heap_offset_bytes / kWordBytes + random.Uniform(8192);
+      const uint64_t old = words[at].Load(std::memory_order_relaxed);
+      saved.emplace_back(at, old);
+      const uint64_t damage[] = {random.Next(), old ^ uint64_t{1} << random.Uniform(64),
+                                 words[first_word + random.Uniform(index_words - first_word)].Load(
+                                     std::memory_order_relaxed)};
+      words[at].Store(damage[random.Uniform(3)], std::memory_order_relaxed);
+    }
+    for (int i = 0; i < 30; ++i) {
+      const std::string& key = keys[random.Uniform(keys.size())];
+      for (const absl::Status& status : {MappedGet(key), RemoteGet(key)}) {
+        EXPECT_TRUE(status.ok() || absl::IsNotFound(status) || absl::IsUnavailable(status) ||
+                    absl::IsDataLoss(status))
+            << status;
+        ++answers[status.ok()];
+      }
+    }
+    while (!saved.empty()) {
+      words[saved.back().first].Store(saved.back().second, std::memory_order_relaxed);
+      saved.pop_back();
+    }
+  }
+  EXPECT_GT(answers[0], 100) << "nothing was damaged";
+  EXPECT_GT(answers[1], 100);
+  EXPECT_EQ(segment().CheckInvariants(), keys.size());
+}
+
+}  // namespace
+}  // namespace acre::kvs

@@ -1,0 +1,355 @@
+#include "kvs/remote_reader.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "absl/container/inlined_vector.h"
+#include "absl/strings/str_cat.h"
+#include "glog/logging.h"
+#include "kvs/hash.h"
+#include "kvs/limits.h"
+#include "kvs/object.h"
+#include "transport/region_header.h"
+
+namespace acre::kvs {
+namespace {
+
+using transport::CompletionStatus;
+
+constexpr uint32_t kPairBytes = 2 * kBucketBytes;
+// A landing holds the first collect of a pair, and behind it the second one, or a bucket of the
+// chain.
+constexpr size_t kSecondOffset = kPairBytes;
+constexpr size_t kLandingBytes = 2 * kPairBytes;
+constexpr size_t kLandingsCount = 64;
+constexpr size_t kObjectLandingsCount = 4;
+constexpr size_t kObjectLandingBytes = (kObjectBytesMax + kLineBytes - 1) / kLineBytes * kLineBytes;
+constexpr size_t kDoorbellReadsMax = 16;
+constexpr int kRetriesBeforeYield = 16;
+
+const BucketCopy* BucketsAt(const LandingPool::Landing& landing, size_t offset_bytes) {
+  return reinterpret_cast<const BucketCopy*>(landing.landed(offset_bytes));
+}
+
+absl::Status StatusOf(CompletionStatus status) {
+  if (status == CompletionStatus::kOk) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat(
+      "a READ of the server's memory failed (", transport::CompletionStatusName(status),
+      "): the server is gone or has stalled for longer than its lease; connect again"));
+}
+
+absl::Status WriterAtWork() { return absl::AbortedError("a writer is at work on the record"); }
+
+}  // namespace
+
+Task<absl::StatusOr<std::unique_ptr<RemoteReader>>> RemoteReader::Create(
+    transport::Fabric* fabric, transport::Port* port, transport::QueuePair* queue_pair,
+    std::vector<RegionEntry> directory, uint32_t region_id) {
+  if (directory.empty()) co_return absl::DataLossError("the server's directory names no region");
+  std::unique_ptr<RemoteReader> reader(new RemoteReader(port, queue_pair));
+  absl::StatusOr<std::unique_ptr<LandingPool>> landings =
+      LandingPool::Create(fabric, port->scheduler(), region_id, kLandingsCount, kLandingBytes);
+  if (!landings.ok()) co_return landings.status();
+  reader->landings_ = *std::move(landings);
+  absl::StatusOr<std::unique_ptr<LandingPool>> objects = LandingPool::Create(
+      fabric, port->scheduler(), region_id + 1, kObjectLandingsCount, kObjectLandingBytes);
+  if (!objects.ok()) co_return objects.status();
+  reader->object_landings_ = *std::move(objects);
+
+  for (const RegionEntry& entry : directory) {
+    RemoteSegment segment;
+    segment.key = entry.key;
+    Landing landing = reader->landings_->TryTake();
+    const absl::Status status =
+        co_await reader->Read(&segment, kSegmentHeaderOffset, sizeof(SegmentHeader),
+                              reader->landings_.get(), &landing, 0);
+    if (!status.ok()) co_return status;
+    uint64_t words[sizeof(SegmentHeader) / kWordBytes];
+    std::copy_n(landing.landed(), std::size(words), words);
+    absl::StatusOr<SegmentLayout> layout =
+        SegmentLayout::Parse(words, entry.region_id, entry.size_bytes);
+    if (!layout.ok()) co_return layout.status();
+    segment.layout = *layout;
+    reader->segments_.push_back(segment);
+  }
+  reader->stats_ = {};
+  co_return reader;
+}
+
+RemoteReader::Target RemoteReader::TargetOf(absl::string_view key, uint64_t deadline_ns) const {
+  const LookupKey lookup(key);
+  const RemoteSegment* const segment = &segments_[SegmentIndex(lookup.hash, segments_.size())];
+  return {lookup, segment, HomeBucket(lookup.hash, segment->layout.buckets_count), deadline_ns};
+}
+
+transport::WorkRequest RemoteReader::ReadRequest(const RemoteSegment& segment,
+                                                 uint64_t offset_bytes, uint32_t length_bytes,
+                                                 SharedWord* to,
+                                                 const transport::MemoryRegion* region) const {
+  transport::WorkRequest request;
+  request.opcode = transport::Opcode::kRead;
+  request.local = to;
+  request.local_region = region;
+  request.length_bytes = length_bytes;
+  request.remote_key = segment.key;
+  request.remote_offset_bytes = offset_bytes;
+  return request;
+}
+
+Task<absl::Status> RemoteReader::Read(const RemoteSegment* segment, uint64_t offset_bytes,
+                                      uint32_t length_bytes, const LandingPool* pool,
+                                      Landing* landing, size_t at_bytes) {
+  transport::WorkRequest request =
+      ReadRequest(*segment, offset_bytes, length_bytes, landing->words(at_bytes), pool->region());
+  ++stats_.reads;
+  landing->set_in_flight(true);
+  const CompletionStatus status = co_await port_->Execute(queue_pair_, absl::MakeSpan(&request, 1));
+  landing->set_in_flight(false);
+  co_return StatusOf(status);
+}
+
+const SlotCopy* RemoteReader::FindByTags(const BucketCopy* pair, const Target& target) {
+  const uint64_t identity = target.segment->layout.identity;
+  if (pair[0].identity != identity || pair[1].identity != identity) return nullptr;
+  for (uint64_t match = MatchTags(pair[0].tags, TagOf(target.key.hash)); match != 0;
+       match &= match - 1) {
+    const SlotCopy& slot = SlotAt(pair, PositionOf(match));
+    if (slot.IsConsistent() && target.key.words.IsInlineIn(slot) && slot.InlineFits()) return &slot;
+  }
+  return nullptr;
+}
+
+// Looks at every slot, whatever the tags say: lines of one READ may be sampled in any order, so
+// tags and slots may be of different moments.
+RemoteReader::Verdict RemoteReader::Search(const BucketCopy* buckets, size_t buckets_count,
+                                           const Target& target, size_t* position) {
+  for (size_t i = 0; i < buckets_count; ++i) {
+    if (buckets[i].identity != target.segment->layout.identity) return Verdict::kStale;
+  }
+  bool is_torn = false;
+  for (size_t i = 0; i < buckets_count * kSlotsPerBucket; ++i) {
+    const SlotCopy& slot = SlotAt(buckets, i);
+    if (!slot.IsConsistent()) {
+      is_torn = true;  // Also before *position: it may be the key's.
+    } else if (i >= *position &&
+               (target.key.words.IsInlineIn(slot) || MayBeObjectOf(slot, target.key))) {
+      *position = i;
+      return Verdict::kFound;
+    }
+  }
+  return is_torn ? Verdict::kTorn : Verdict::kAbsent;
+}
+
+// The double collect: nothing of what decides about the keys of this home differs. The slots of the
+// first collect are consistent, so equal first words mean equal slots.
+bool RemoteReader::StoodStill(const BucketCopy* before, const BucketCopy* after) {
+  bool same = before->structure_version % 2 == 0 &&
+              before->structure_version == after->structure_version &&
+              before->overflow == after->overflow;
+  for (size_t i = 0; i < kNeighbourhood; ++i) {
+    same = same && SlotAt(before, i).IsConsistent() &&
+           SlotAt(before, i).first() == SlotAt(after, i).first();
+  }
+  return same;
+}
+
+Task<absl::Status> RemoteReader::Get(absl::string_view key, std::string* value,
+                                     uint64_t deadline_ns) {
+  if (absl::Status status = CheckKey(key); !status.ok()) co_return status;
+  ++stats_.gets;
+  const Target target = TargetOf(key, deadline_ns);
+  Landing landing = landings_->TryTake();
+  if (!landing) {
+    // All are taken by other coroutines' reads: wait for one in a frame of its own.
+    Landing waited = co_await landings_->Take();
+    landing.Swap(&waited);
+  }
+  transport::WorkRequest request =
+      ReadRequest(*target.segment, target.segment->layout.BucketOffset(target.home), kPairBytes,
+                  landing.words(), landings_->region());
+  ++stats_.reads;
+  landing.set_in_flight(true);
+  const CompletionStatus status = co_await port_->Execute(queue_pair_, absl::MakeSpan(&request, 1));
+  landing.set_in_flight(false);
+  if (status != CompletionStatus::kOk) co_return StatusOf(status);
+
+  // The usual case needs no further frame: one READ, and the record is there.
+  if (const SlotCopy* const found = FindByTags(BucketsAt(landing, 0), target); found != nullptr) {
+    AssignInlineValue(*found, value);
+    co_return absl::OkStatus();
+  }
+  absl::Status answer = co_await Finish(&target, &landing, value);
+  co_return answer;
+}
+
+Task<absl::Status> RemoteReader::Finish(const Target* target, Landing* landing,
+                                        std::string* value) {
+  for (int retries = 0;; ++retries) {
+    absl::Status status = co_await FinishOnce(target, landing, value);
+    if (!absl::IsAborted(status)) {
+      if (absl::IsNotFound(status)) ++stats_.misses;
+      co_return status;
+    }
+    ++stats_.retries;
+    if (retries >= kRetriesBeforeYield) {
+      if (port_->scheduler()->NowNs() > target->deadline_ns) {
+        co_return absl::UnavailableError(
+            "the record stayed locked until the deadline: a server thread has stalled; try again");
+      }
+      co_await port_->scheduler()->Yield();
+    }
+    status = co_await Read(target->segment, target->segment->layout.BucketOffset(target->home),
+                           kPairBytes, landings_.get(), landing, 0);
+    if (!status.ok()) co_return status;
+  }
+}
+
+Task<absl::Status> RemoteReader::FinishOnce(const Target* target, Landing* landing,
+                                            std::string* value) {
+  const BucketCopy* const first = BucketsAt(*landing, 0);
+  absl::Status answer = co_await SearchAndAnswer(target, first, 2, value);
+  if (!absl::IsNotFound(answer)) co_return answer;
+  if (first->structure_version % 2 != 0) co_return WriterAtWork();
+  if (first->overflow != 0) {
+    answer = co_await Chain(target, landing, first->overflow, value);
+    if (!absl::IsNotFound(answer)) co_return answer;
+  }
+  const absl::Status status =
+      co_await Read(target->segment, target->segment->layout.BucketOffset(target->home), kPairBytes,
+                    landings_.get(), landing, kSecondOffset);
+  if (!status.ok()) co_return status;
+  if (!StoodStill(first, BucketsAt(*landing, kSecondOffset))) co_return WriterAtWork();
+  co_return absl::NotFoundError("no such record");
+}
+
+Task<absl::Status> RemoteReader::Chain(const Target* target, Landing* landing, uint64_t address,
+                                       std::string* value) {
+  const SegmentLayout& layout = target->segment->layout;
+  // A chain that changes under our feet may lead in a circle; no chain is longer than the heap.
+  for (uint64_t steps = 0; address != 0; ++steps) {
+    if (!OverflowIsInBounds(address, layout)) {
+      co_return absl::DataLossError(
+          "a chain of the server's table leads outside of its memory: give the server up");
+    }
+    if (steps > layout.heap_bytes / kBucketBytes) co_return WriterAtWork();
+    const uint32_t offset = GlobalAddress::FromBits(address).offset_bytes();
+    const absl::Status status = co_await Read(target->segment, offset, kBucketBytes,
+                                              landings_.get(), landing, kSecondOffset);
+    if (!status.ok()) co_return status;
+    const BucketCopy* const bucket = BucketsAt(*landing, kSecondOffset);
+    // Freed since, and maybe taken by another home: then this home's structure version has moved.
+    if (bucket->floor_or_home != target->home) co_return WriterAtWork();
+    absl::Status answer = co_await SearchAndAnswer(target, bucket, 1, value);
+    if (!absl::IsNotFound(answer)) co_return answer;
+    address = bucket->overflow;
+  }
+  co_return absl::NotFoundError("no such record");
+}
+
+Task<absl::Status> RemoteReader::SearchAndAnswer(const Target* target, const BucketCopy* buckets,
+                                                 size_t buckets_count, std::string* value) {
+  // More than one slot may look like the key's: two keys out of line may have the same hash.
+  for (size_t position = 0;; ++position) {
+    switch (Search(buckets, buckets_count, *target, &position)) {
+      case Verdict::kAbsent:
+        co_return absl::NotFoundError("not in these buckets");
+      case Verdict::kTorn:
+        co_return WriterAtWork();
+      case Verdict::kStale:
+        co_return absl::UnavailableError(
+            "the server's memory belongs to another incarnation of it: connect again");
+      case Verdict::kFound:
+        break;
+    }
+    absl::Status answer = co_await Answer(target, &SlotAt(buckets, position), value);
+    if (!absl::IsNotFound(answer)) co_return answer;
+  }
+}
+
+Task<absl::Status> RemoteReader::Answer(const Target* target, const SlotCopy* slot,
+                                        std::string* value) {
+  if (slot->first().kind() == SlotKind::kInline) {
+    if (!slot->InlineFits()) co_return absl::DataLossError("a slot's lengths exceed the slot");
+    AssignInlineValue(*slot, value);
+    co_return absl::OkStatus();
+  }
+  if (!ObjectIsInBounds(*slot, target->segment->layout)) {
+    co_return absl::DataLossError(
+        "a slot of the server's table names a place outside of its memory: give the server up");
+  }
+  const size_t bytes = ObjectBytes(slot->object_key_bytes(), slot->object_value_bytes());
+  Landing landing = co_await object_landings_->Take();
+  const absl::Status status =
+      co_await Read(target->segment, slot->object_address().offset_bytes(),
+                    static_cast<uint32_t>(bytes), object_landings_.get(), &landing, 0);
+  if (!status.ok()) co_return status;
+  const ObjectView object = ParseObject(landing.landed(), slot->object_key_bytes(),
+                                        slot->object_value_bytes(), slot->object_checksum());
+  // Freed, and its memory reused, since the slot was READ: the slot has changed by now.
+  if (!object.valid) co_return WriterAtWork();
+  if (object.key != target->key.words.key()) co_return absl::NotFoundError("another key's");
+  value->assign(object.value.data(), object.value.size());
+  co_return absl::OkStatus();
+}
+
+Task<void> RemoteReader::MultiGet(absl::Span<const absl::string_view> keys,
+                                  absl::Span<std::string> values, absl::Span<absl::Status> statuses,
+                                  uint64_t deadline_ns) {
+  CHECK(keys.size() == values.size() && keys.size() == statuses.size());
+  for (size_t begin = 0; begin < keys.size();) {
+    absl::InlinedVector<Landing, kDoorbellReadsMax> landings;
+    absl::InlinedVector<Target, kDoorbellReadsMax> targets;
+    std::array<transport::WorkRequest, kDoorbellReadsMax> requests;
+    const size_t room = std::min(kDoorbellReadsMax, keys.size() - begin);
+    while (targets.size() < room) {
+      const absl::string_view key = keys[begin + targets.size()];
+      if (!CheckKey(key).ok()) break;
+      Landing landing = landings_->TryTake();
+      if (!landing) break;
+      targets.push_back(TargetOf(key, deadline_ns));
+      const RemoteSegment& segment = *targets.back().segment;
+      requests[landings.size()] =
+          ReadRequest(segment, segment.layout.BucketOffset(targets.back().home), kPairBytes,
+                      landing.words(), landings_->region());
+      landing.set_in_flight(true);
+      landings.push_back(std::move(landing));
+    }
+    if (targets.empty()) {
+      // A bad key, or no landing is free: one at a time, then.
+      statuses[begin] = co_await Get(keys[begin], &values[begin], deadline_ns);
+      ++begin;
+      continue;
+    }
+    const size_t count = targets.size();
+    stats_.gets += count;
+    stats_.reads += count;
+    const CompletionStatus status =
+        co_await port_->Execute(queue_pair_, absl::MakeSpan(requests.data(), count));
+    for (Landing& landing : landings) landing.set_in_flight(false);
+    for (size_t i = 0; i < count; ++i) {
+      if (status != CompletionStatus::kOk) {
+        statuses[begin + i] = StatusOf(status);
+        continue;
+      }
+      if (const SlotCopy* const found = FindByTags(BucketsAt(landings[i], 0), targets[i]);
+          found != nullptr) {
+        AssignInlineValue(*found, &values[begin + i]);
+        statuses[begin + i] = absl::OkStatus();
+        continue;
+      }
+      statuses[begin + i] = co_await Finish(&targets[i], &landings[i], &values[begin + i]);
+    }
+    begin += count;
+  }
+}
+
+Task<absl::StatusOr<uint64_t>> RemoteReader::ServerEpoch() {
+  Landing landing = co_await landings_->Take();
+  const absl::Status status = co_await Read(&segments_[0], offsetof(transport::RegionHeader, epoch),
+                                            kWordBytes, landings_.get(), &landing, 0);
+  if (!status.ok()) co_return status;
+  co_return landing.landed()[0];
+}
+
+}  // namespace acre::kvs

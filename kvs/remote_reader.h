@@ -1,0 +1,109 @@
+// RemoteReader: Get by one-sided READs, on any fabric.
+//
+// A hit in the bucket pair costs one READ of 512 B, a hit in a chain one more per bucket of it, an
+// object out of line one more; a miss costs two (double collect, kvs/bucket.h) and the chain.
+//
+// Threads: confined to the port's. Ownership: borrows port and queue pair, which outlive it.
+
+#ifndef ACRE_KVS_REMOTE_READER_H_
+#define ACRE_KVS_REMOTE_READER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "kvs/bucket.h"
+#include "kvs/landing.h"
+#include "kvs/reader.h"
+#include "kvs/segment_layout.h"
+#include "kvs/segment_view.h"
+#include "runtime/task.h"
+#include "transport/fabric.h"
+#include "transport/port.h"
+
+namespace acre::kvs {
+
+class RemoteReader {
+ public:
+  // READs and judges the layout of every region of the directory. `region_id` and the next one name
+  // the memory where READs land; they are not used for anything else in this process.
+  static Task<absl::StatusOr<std::unique_ptr<RemoteReader>>> Create(
+      transport::Fabric* fabric, transport::Port* port, transport::QueuePair* queue_pair,
+      std::vector<RegionEntry> directory, uint32_t region_id);
+
+  // Replaces *value. `key` and `value` outlive the task. Gives up with Unavailable at deadline_ns
+  // (the scheduler's clock), not in the middle of a READ. Answers: kvs/reader.h.
+  Task<absl::Status> Get(absl::string_view key, std::string* value, uint64_t deadline_ns);
+  // All first READs leave with one doorbell. The three spans have the same size and outlive the
+  // task.
+  Task<void> MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
+                      absl::Span<absl::Status> statuses, uint64_t deadline_ns);
+  // READs the epoch of the server's header (kvs/epoch.h).
+  Task<absl::StatusOr<uint64_t>> ServerEpoch();
+
+  const ReaderStats& stats() const { return stats_; }
+
+ private:
+  using Landing = LandingPool::Landing;
+
+  struct RemoteSegment {
+    transport::RemoteKey key;
+    SegmentLayout layout;
+  };
+  // A key on its way: where its home is, and how long to try.
+  struct Target {
+    LookupKey key;
+    const RemoteSegment* segment;
+    uint64_t home;
+    uint64_t deadline_ns;
+  };
+  // What one collect of a pair, or of a chain's bucket, says of a key.
+  enum class Verdict : uint8_t { kFound, kAbsent, kTorn, kStale };
+
+  RemoteReader(transport::Port* port, transport::QueuePair* queue_pair)
+      : port_(port), queue_pair_(queue_pair) {}
+
+  Target TargetOf(absl::string_view key, uint64_t deadline_ns) const;
+  transport::WorkRequest ReadRequest(const RemoteSegment& segment, uint64_t offset_bytes,
+                                     uint32_t length_bytes, SharedWord* to,
+                                     const transport::MemoryRegion* region) const;
+  // The usual case: the tags of a pair lead to a slot that holds the key inline. Null: anything
+  // else.
+  static const SlotCopy* FindByTags(const BucketCopy* pair, const Target& target);
+  // The first slot from *position on that may be the key's: its position, if kFound.
+  static Verdict Search(const BucketCopy* buckets, size_t buckets_count, const Target& target,
+                        size_t* position);
+  static bool StoodStill(const BucketCopy* before, const BucketCopy* after);
+
+  // READs into the landing and waits. OK, or what became of the server.
+  Task<absl::Status> Read(const RemoteSegment* segment, uint64_t offset_bytes,
+                          uint32_t length_bytes, const LandingPool* pool, Landing* landing,
+                          size_t at_bytes);
+  // From a first collect in the landing to the answer: objects, chains, the second collect, and
+  // again from the start while writers are at work.
+  Task<absl::Status> Finish(const Target* target, Landing* landing, std::string* value);
+  // One round of that. Aborted: a writer was at work, start again.
+  Task<absl::Status> FinishOnce(const Target* target, Landing* landing, std::string* value);
+  Task<absl::Status> Chain(const Target* target, Landing* landing, uint64_t address,
+                           std::string* value);
+  // Looks the key up in buckets that were READ. OK, NotFound, Aborted as above.
+  Task<absl::Status> SearchAndAnswer(const Target* target, const BucketCopy* buckets,
+                                     size_t buckets_count, std::string* value);
+  // Answers from a consistent slot that may be the key's. NotFound: it is another key's.
+  Task<absl::Status> Answer(const Target* target, const SlotCopy* slot, std::string* value);
+
+  transport::Port* const port_;
+  transport::QueuePair* const queue_pair_;
+  std::vector<RemoteSegment> segments_;
+  std::unique_ptr<LandingPool> landings_;
+  std::unique_ptr<LandingPool> object_landings_;
+  ReaderStats stats_;
+};
+
+}  // namespace acre::kvs
+
+#endif  // ACRE_KVS_REMOTE_READER_H_

@@ -1,0 +1,112 @@
+// Segment: the owner's hand on one hopscotch table. Every change of it goes through here.
+//
+// Threads:    any thread of the owner that holds the locks that a function names; that is all the
+//             order there is. Readers of any process look on without a lock (kvs/bucket.h says what
+//             they may believe).
+// Ownership:  borrows region and epochs.
+// Invariants: a key is in its home bucket, the next one, or its home's chain, and only once, except
+//             between two stores of a move, when both places hold the same value and both buckets
+//             are locked.
+//             A slot's version only rises; a key's version only rises, across moves and deletes.
+//             An overflow bucket in a chain holds at least one record.
+
+#ifndef ACRE_KVS_SEGMENT_H_
+#define ACRE_KVS_SEGMENT_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "kvs/bucket.h"
+#include "kvs/heap.h"
+#include "kvs/segment_layout.h"
+#include "lock/local_lock.h"
+#include "transport/fabric.h"
+
+namespace acre::kvs {
+
+class Segment {
+ public:
+  // Formats the region. The errors of SegmentLayout::Plan.
+  static absl::StatusOr<std::unique_ptr<Segment>> Format(transport::MemoryRegion* region,
+                                                         int index_percent,
+                                                         const EpochClock* epochs);
+
+  const SegmentLayout& layout() const { return layout_; }
+  SharedWord* words() { return region_->words(); }
+  uint32_t region_id() const { return region_->region_id(); }
+  Heap& heap() { return heap_; }
+  LockWords* LockOf(uint64_t bucket) { return &BucketAt(bucket)->lock; }
+
+  // Where a record is.
+  struct Place {
+    Slot* slot = nullptr;
+    size_t position = 0;         // In the neighbourhood; kNeighbourhood: in the chain.
+    Bucket* overflow = nullptr;  // In the chain: the bucket, and the one before it.
+    Bucket* before = nullptr;
+    bool found() const { return slot != nullptr; }
+    bool in_next() const { return position >= kSlotsPerBucket && position < kNeighbourhood; }
+  };
+  // Holds: home's lock.
+  Place Find(uint64_t home, uint64_t hash, absl::string_view key);
+
+  // An object that nobody can reach any more. offset 0: none.
+  struct Freed {
+    uint64_t offset = 0;
+    uint64_t bytes = 0;
+  };
+
+  // Replaces the value of a record. Holds: home's lock, and the next bucket's if place.in_next().
+  [[nodiscard]] Freed Update(const Place& place, const SlotContent& content);
+
+  // Inserts a record that is not there, into the home bucket's own slots. false: they are full.
+  // Holds: home's lock.
+  [[nodiscard]] bool InsertAtHome(uint64_t home, uint64_t hash, const SlotContent& content);
+  // Inserts it anywhere else: into the next bucket, after displacing others if need be (further
+  // locks are tried and kept in `locks`), else into the chain. false: no memory for a chain,
+  // nothing was changed.
+  // Holds: home's lock and the next bucket's.
+  [[nodiscard]] bool InsertBeyond(uint64_t home, uint64_t hash, const SlotContent& content,
+                                  LockSet* locks);
+
+  // Removes a record, and pulls one of the chain into its slot. Locks as Update().
+  [[nodiscard]] Freed Delete(uint64_t home, const Place& place);
+
+  uint64_t records() const { return records_.load(std::memory_order_relaxed); }
+  uint64_t displacements() const { return displacements_.load(std::memory_order_relaxed); }
+
+  // Walks the whole table and CHECKs its invariants; returns the records found. Nobody else is at
+  // work.
+  uint64_t CheckInvariants();
+
+ private:
+  Segment(transport::MemoryRegion* region, const SegmentLayout& layout, const EpochClock* epochs);
+
+  // Makes the home's structure version odd for as long as it lives.
+  class StructureChange;
+
+  Bucket* BucketAt(uint64_t index);
+  Bucket* OverflowAt(uint64_t address_bits);
+  uint64_t AddressOf(const Bucket* overflow) const;
+  bool Holds(const SlotCopy& copy, uint64_t hash, absl::string_view key);
+  uint64_t HashOf(const SlotCopy& copy) const;
+  void PlaceAt(Bucket* home, size_t position, uint64_t hash, const SlotContent& content);
+  bool Displace(uint64_t home, LockSet* locks, size_t* position);
+  void MoveToNext(uint64_t bucket, size_t from, size_t to);
+  bool InsertIntoChain(uint64_t home, const SlotContent& content);
+  void PullFromChain(Bucket* home, size_t position);
+  void Unlink(Bucket* home, Bucket* overflow, Bucket* before);
+  uint64_t NewVersion(const Slot& slot, const Bucket& home) const;
+
+  transport::MemoryRegion* const region_;
+  const SegmentLayout layout_;
+  Heap heap_;
+  std::atomic<uint64_t> records_{0};        // Statistics: relaxed.
+  std::atomic<uint64_t> displacements_{0};  // Likewise.
+};
+
+}  // namespace acre::kvs
+
+#endif  // ACRE_KVS_SEGMENT_H_

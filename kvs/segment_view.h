@@ -1,0 +1,140 @@
+// SegmentView: looks a key up in a segment that is mapped into this process, beside its writers.
+//
+// Loads come in order here (each is an acquire), so the structure version taken before and after
+// shows that a missing key was missing all the time in between (kvs/bucket.h).
+//
+// Threads:   any number; a view is immutable, its caller brings the scratch memory.
+// Ownership: borrows the memory. None of it is trusted: every address in it is judged before it is
+//            followed.
+
+#ifndef ACRE_KVS_SEGMENT_VIEW_H_
+#define ACRE_KVS_SEGMENT_VIEW_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "kvs/bucket.h"
+#include "kvs/hash.h"
+#include "kvs/object.h"
+#include "kvs/reader.h"
+#include "kvs/segment_layout.h"
+
+namespace acre::kvs {
+
+enum class LookupResult : uint8_t {
+  kHit,
+  kMiss,
+  kRetry,    // A writer was at work on the record or on its home: look again.
+  kDamaged,  // The memory makes no sense.
+};
+
+// A key on its way to its slot.
+struct LookupKey {
+  explicit LookupKey(absl::string_view key) : words(key), hash(HashKey(key)) {}
+  KeyWords words;
+  uint64_t hash;
+};
+
+class SegmentView {
+ public:
+  SegmentView(const SharedWord* words, const SegmentLayout& layout)
+      : words_(words), layout_(layout) {}
+
+  const Bucket* HomeOf(uint64_t hash) const {
+    return BucketAtOffset(layout_.BucketOffset(HomeBucket(hash, layout_.buckets_count)));
+  }
+
+  // Asks for the lines that a lookup may want. The slots are asked for with the header, though it
+  // is the header that names the one: two cache misses beside each other instead of one after the
+  // other are worth five lines too many (docs/lookup.md).
+  // Always inlined: g++ 12 takes a function that only prefetches for one without effect, and drops the
+  // calls.
+  __attribute__((always_inline)) void Prefetch(uint64_t hash) const {
+    const Bucket* const home = HomeOf(hash);
+    __builtin_prefetch(home);
+#pragma GCC unroll 6
+    for (size_t i = 0; i < kNeighbourhood; ++i) __builtin_prefetch(&SlotAt(home, i));
+  }
+
+  // One look. On kHit *value is replaced, else unspecified. `scratch` is memory for objects,
+  // reused.
+  LookupResult Lookup(const LookupKey& key, std::string* value, std::vector<uint64_t>* scratch,
+                      ReaderStats* stats) const {
+    const Bucket* const home = HomeOf(key.hash);
+    // Pairs with the releases in Segment::StructureChange and of every store within it.
+    const uint64_t version = home->structure_version.Load(std::memory_order_acquire);
+    const uint64_t tags = home->tags.Load(std::memory_order_acquire);
+    ++stats->reads;
+    SlotCopy copy;
+    for (uint64_t match = MatchTags(tags, TagOf(key.hash)); match != 0; match &= match - 1) {
+      const Slot& slot = SlotAt(home, PositionOf(match));
+      if (key.words.is_aligned()) [[likely]] {
+        const InlineMatch found = MatchAlignedInline(slot, key.words, value);
+        if (found == InlineMatch::kHit) [[likely]]
+          return LookupResult::kHit;
+        if (found == InlineMatch::kTorn) return LookupResult::kRetry;
+      }
+      LoadSlot(slot, &copy);
+      if (!copy.IsConsistent()) return LookupResult::kRetry;
+      if (key.words.IsInlineIn(copy)) [[likely]] {
+        if (!copy.InlineFits()) return LookupResult::kDamaged;
+        AssignInlineValue(copy, value);
+        return LookupResult::kHit;
+      }
+      const LookupResult result = LookupObject(copy, key, value, scratch, stats);
+      if (result != LookupResult::kMiss) return result;
+    }
+    const uint64_t overflow = home->overflow.Load(std::memory_order_acquire);
+    if (overflow != 0) [[unlikely]] {
+      const LookupResult result = LookupChain(overflow, key, value, scratch, stats);
+      if (result != LookupResult::kMiss) return result;
+    }
+    const uint64_t version_after = home->structure_version.Load(std::memory_order_acquire);
+    const bool stood_still = version % 2 == 0 && version == version_after;
+    return stood_still ? LookupResult::kMiss : LookupResult::kRetry;
+  }
+
+ private:
+  const Bucket* BucketAtOffset(uint64_t offset_bytes) const {
+    return reinterpret_cast<const Bucket*>(words_ + offset_bytes / kWordBytes);
+  }
+  // kMiss: the slot holds another key.
+  [[gnu::noinline]] LookupResult LookupObject(const SlotCopy& copy, const LookupKey& key,
+                                              std::string* value, std::vector<uint64_t>* scratch,
+                                              ReaderStats* stats) const;
+  [[gnu::noinline]] LookupResult LookupChain(uint64_t address, const LookupKey& key,
+                                             std::string* value, std::vector<uint64_t>* scratch,
+                                             ReaderStats* stats) const;
+
+  const SharedWord* words_;
+  SegmentLayout layout_;
+};
+
+// Whether an out-of-line slot speaks of the key, as far as the slot tells.
+inline bool MayBeObjectOf(const SlotCopy& copy, const LookupKey& key) {
+  return copy.first().kind() == SlotKind::kOutOfLine && copy.object_hash() == key.hash &&
+         copy.object_key_bytes() == key.words.key().size();
+}
+
+// Whether the place and size of an object, as its slot gives them, lie in the heap and within the
+// limits.
+inline bool ObjectIsInBounds(const SlotCopy& copy, const SegmentLayout& layout) {
+  const GlobalAddress address = copy.object_address();
+  return address.region_id() == layout.identity >> 32 && copy.object_key_bytes() <= kKeyBytesMax &&
+         copy.object_value_bytes() <= kValueBytesMax &&
+         layout.HeapContains(address.offset_bytes(),
+                             ObjectBytes(copy.object_key_bytes(), copy.object_value_bytes()));
+}
+
+// Likewise of an overflow bucket.
+inline bool OverflowIsInBounds(uint64_t address_bits, const SegmentLayout& layout) {
+  const GlobalAddress address = GlobalAddress::FromBits(address_bits);
+  return address.region_id() == layout.identity >> 32 &&
+         layout.HeapContains(address.offset_bytes(), kBucketBytes);
+}
+
+}  // namespace acre::kvs
+
+#endif  // ACRE_KVS_SEGMENT_VIEW_H_

@@ -1,0 +1,102 @@
+// Table: the owner's side of a server's records. A directory of segments, one per data region.
+//
+// Threads:   the Table is shared by the server's threads; each has a TableWriter of its own,
+//            confined to it. Stats() and the epoch functions may be called from any thread.
+// Ownership: borrows the regions; they outlive the table. Writers go before the table.
+// Readers in other processes (kvs/mapped_reader.h, kvs/remote_reader.h) never come here: the format
+// of the memory is all that they share with it (kvs/slot.h, kvs/bucket.h, kvs/segment_layout.h).
+
+#ifndef ACRE_KVS_TABLE_H_
+#define ACRE_KVS_TABLE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "kvs/epoch.h"
+#include "kvs/reader.h"
+#include "kvs/segment.h"
+#include "kvs/segment_view.h"
+#include "lock/local_lock.h"
+#include "runtime/scheduler.h"
+#include "runtime/task.h"
+#include "transport/fabric.h"
+
+namespace acre::kvs {
+
+struct TableOptions {
+  // Share of each region that holds the main buckets, in percent; the rest is for chains and
+  // objects.
+  int index_percent = 50;
+};
+
+struct TableStats {
+  uint64_t records = 0;
+  uint64_t main_slots = 0;
+  uint64_t overflow_buckets = 0;
+  uint64_t segment_bytes = 0;
+  // Of the heaps: chains, objects, and freed objects not yet reused.
+  uint64_t object_bytes_used = 0;
+  uint64_t object_bytes_free = 0;
+  uint64_t displacements = 0;
+};
+
+class Table {
+ public:
+  // Formats the regions. InvalidArgument: a region is too small, index_percent makes no sense.
+  static absl::StatusOr<std::unique_ptr<Table>> Create(
+      const TableOptions& options, absl::Span<transport::MemoryRegion* const> regions);
+  ~Table();
+
+  TableStats Stats() const;
+  EpochClock& epochs() { return *epochs_; }
+  absl::Span<const std::unique_ptr<Segment>> segments() const { return segments_; }
+  Segment& SegmentOf(uint64_t hash) const;
+
+ private:
+  friend class TableWriter;
+  Table();
+  std::unique_ptr<EpochClock> epochs_;
+  std::vector<std::unique_ptr<Segment>> segments_;
+  // Of the next object (kvs/object.h). Never the same twice; relaxed.
+  std::atomic<uint64_t> object_stamp_{1};
+};
+
+// What a server thread uses to change and read the table. A waiting call suspends, it never blocks.
+class TableWriter {
+ public:
+  TableWriter(Table* table, Scheduler* scheduler);
+  ~TableWriter();
+
+  // For the end of a table with several writers: once all their tasks are gone, call it for each in turns until
+  // it is true for all. Before that, one writer's abandoned place in a lock's queue may wait for another's.
+  [[nodiscard]] bool PassOnAbandonedLocks();
+
+  // `key` and `value` outlive the task. When it returns OK every reader sees the new value.
+  // Errors: InvalidArgument - kvs/limits.h. ResourceExhausted - no memory: the record is as it was
+  // before.
+  Task<absl::Status> Put(absl::string_view key, absl::string_view value);
+  // NotFound: there was no such record.
+  Task<absl::Status> Delete(absl::string_view key);
+  // Replaces *value. NotFound. Takes no lock.
+  absl::Status Get(absl::string_view key, std::string* value);
+
+ private:
+  class Record;
+
+  Table* const table_;
+  const std::unique_ptr<LockThread> locks_;
+  std::vector<SegmentView> views_;
+  std::vector<uint64_t> scratch_;
+  ReaderStats stats_;
+};
+
+}  // namespace acre::kvs
+
+#endif  // ACRE_KVS_TABLE_H_

@@ -1,0 +1,29 @@
+// Whatever bytes come in a request or a response, parsing them breaks nothing.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "glog/logging.h"
+#include "kvs/wire.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  namespace kvs = acre::kvs;
+  const absl::string_view bytes(reinterpret_cast<const char*>(data), size);
+  if (const auto put = kvs::ParsePut(bytes); put.ok()) {
+    CHECK_EQ(put->key.size() + put->value.size() + sizeof(kvs::PutHeader), bytes.size());
+  }
+  if (const auto keys = kvs::ParseMultiGet(bytes); keys.ok()) {
+    size_t total = sizeof(kvs::MultiGetHeader);
+    for (absl::string_view key : *keys) total += sizeof(uint16_t) + key.size();
+    CHECK_EQ(total, bytes.size());
+  }
+  if (const auto answers = kvs::ParseMultiGetResponse(bytes, kvs::kMultiGetKeysMax); answers.ok()) {
+    size_t total = sizeof(kvs::MultiGetHeader);
+    for (const kvs::ParsedAnswer& answer : *answers) {
+      total += sizeof(kvs::MultiGetAnswer) + answer.value.size();
+    }
+    CHECK_EQ(total, bytes.size());
+  }
+  return 0;
+}
