@@ -1,0 +1,79 @@
+#include "server/kv_handler.h"
+
+#include <utility>
+#include <vector>
+
+#include "kvs/wire.h"
+
+namespace acre::server {
+namespace {
+
+// Relaxed: counters order nothing. One thread stores, so this loses no count.
+void Count(SharedWord* counter, uint64_t times = 1) {
+  counter->Store(counter->Load(std::memory_order_relaxed) + times, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+KvHandler::KvHandler(kvs::TableWriter* writer, OperationCounters* counters,
+                     std::function<std::string()> stats)
+    : writer_(writer), counters_(counters), stats_(std::move(stats)) {}
+
+Task<absl::Status> KvHandler::Handle(transport::RpcContext* context) {
+  switch (static_cast<kvs::Method>(context->method)) {
+    case kvs::Method::kGet: {
+      Count(&counters_->gets_rpc);
+      co_return writer_->Get(context->request, &context->response);
+    }
+    case kvs::Method::kPut: {
+      const absl::StatusOr<kvs::PutRequest> request = kvs::ParsePut(context->request);
+      if (!request.ok()) co_return request.status();
+      absl::Status status = co_await writer_->Put(request->key, request->value);
+      Count(&counters_->puts_rpc);
+      co_return status;
+    }
+    case kvs::Method::kDelete: {
+      absl::Status status = co_await writer_->Delete(context->request);
+      Count(&counters_->deletes_rpc);
+      co_return status;
+    }
+    case kvs::Method::kMultiGet:
+      co_return MultiGet(context);
+    case kvs::Method::kStats: {
+      context->response = stats_();
+      co_return absl::OkStatus();
+    }
+  }
+  co_return absl::UnimplementedError("the server knows no such method: is it an older release?");
+}
+
+absl::Status KvHandler::MultiGet(transport::RpcContext* context) {
+  const auto keys = kvs::ParseMultiGet(context->request);
+  if (!keys.ok()) return keys.status();
+  kvs::MultiGetResponse response(&context->response);
+  for (absl::string_view key : *keys) {
+    const absl::Status status = writer_->Get(key, &value_);
+    if (!response.Add(status.code(), value_)) break;  // The client asks again for the rest.
+    Count(&counters_->gets_rpc);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KvHandler::Get(absl::string_view key, std::string* value) {
+  Count(&counters_->gets_socket);
+  return writer_->Get(key, value);
+}
+
+Task<absl::Status> KvHandler::Put(absl::string_view key, absl::string_view value) {
+  absl::Status status = co_await writer_->Put(key, value);
+  Count(&counters_->puts_socket);
+  co_return status;
+}
+
+Task<absl::Status> KvHandler::Delete(absl::string_view key) {
+  absl::Status status = co_await writer_->Delete(key);
+  Count(&counters_->deletes_socket);
+  co_return status;
+}
+
+}  // namespace acre::server

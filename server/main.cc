@@ -1,0 +1,201 @@
+// kv_server: one server of Acre. Everything it does is in server/server.h; here are its flags.
+
+#include <signal.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+
+#include <cstdio>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "gflags/gflags.h"
+#include "glog/logging.h"
+#include "runtime/clock.h"
+#include "runtime/command_line.h"
+#include "server/server.h"
+#include "server/size.h"
+#include "transport/socket.h"
+
+DEFINE_string(
+    listen, "127.0.0.1:7400",
+    "HOST:PORT that clients connect to. Port 0 picks a free one; the start line tells which.");
+DEFINE_string(fabric, "shm",
+              "Networks for one-sided reads and rings, a comma list. This build: shm.");
+DEFINE_int32(threads, 1,
+             "Threads that serve clients. One more, mostly idle, keeps the server alive.");
+DEFINE_string(memory, "2G", "Memory for records: a number with K, M or G. Taken at the start.");
+DEFINE_int32(
+    index_percent, acre::kvs::TableOptions().index_percent,
+    "Share of --memory for the index, in percent. A record whose key and value have up to 48 "
+    "bytes together lies in the index itself, in one of its slots (3 in each 256 bytes); "
+    "everything longer takes a slot too, and its bytes are in the rest. Raise it for small "
+    "records, lower it for large ones.");
+DEFINE_string(
+    huge_pages, "auto",
+    "auto: 1 GiB pages, else 2 MiB pages, else normal ones with a warning. 1g, 2m: those or "
+    "fail. off: normal ones.");
+DEFINE_string(
+    poll, "adaptive",
+    "adaptive: threads sleep when nothing comes, a message wakes them. busy: they never sleep, "
+    "which saves microseconds and costs a core each.");
+DEFINE_int64(
+    lease_ms, 500,
+    "How long readers may go on reading memory of a server that died; after a death the next "
+    "server waits this long before it listens. A server that stalls for longer makes its "
+    "readers fail until it is back.");
+DEFINE_string(
+    state_dir, "",
+    "Folder of the small file that tells a clean stop from a death. Default: /run/acre for "
+    "root, else /tmp/acre-UID.");
+
+namespace acre::server {
+namespace {
+
+constexpr absl::string_view kUsage =
+    "kv_server: an in-memory key-value store that clients read without its CPU.\n"
+    "\n"
+    "    kv_server --listen=127.0.0.1:7400 --memory=4G --threads=2\n"
+    "\n"
+    "Prints one line with \"listening on HOST:PORT\" on stdout once it serves, problems on stderr. "
+    "SIGTERM\n"
+    "and SIGINT stop it cleanly. It listens on this machine only: there is no secret yet that "
+    "clients\n"
+    "would have to prove.";
+
+absl::Status CheckFabrics(absl::string_view list) {
+  for (absl::string_view name : absl::StrSplit(list, ',')) {
+    if (name == "shm") continue;
+    if (name == "tcp" || name == "verbs") {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--fabric=", list, ": this build has no fabric ", name, ", only shm; leave it out"));
+    }
+    return absl::InvalidArgumentError(
+        absl::StrCat("--fabric=", list, ": there is no fabric \"", name, "\"; give shm"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<transport::HugePages> ParseHugePages(absl::string_view text) {
+  if (text == "auto") return transport::HugePages::kAuto;
+  if (text == "1g") return transport::HugePages::k1G;
+  if (text == "2m") return transport::HugePages::k2M;
+  if (text == "off") return transport::HugePages::kOff;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--huge_pages=", text, ": give auto, 1g, 2m or off"));
+}
+
+absl::StatusOr<PollMode> ParsePoll(absl::string_view text) {
+  if (text == "adaptive") return PollMode::kAdaptive;
+  if (text == "busy") return PollMode::kBusy;
+  return absl::InvalidArgumentError(absl::StrCat("--poll=", text, ": give adaptive or busy"));
+}
+
+absl::Status NameFlag(absl::string_view flag, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat("--", flag, ": ", status.message()));
+}
+
+absl::StatusOr<ServerOptions> OptionsFromFlags() {
+  ServerOptions options;
+  auto listen = transport::ParseHostPort(FLAGS_listen);
+  if (!listen.ok()) return NameFlag("listen", listen.status());
+  options.listen = *std::move(listen);
+  if (absl::Status status = CheckFabrics(FLAGS_fabric); !status.ok()) return status;
+  const auto memory = ParseSize(FLAGS_memory);
+  if (!memory.ok()) return NameFlag("memory", memory.status());
+  options.memory_bytes = *memory;
+  const auto huge_pages = ParseHugePages(FLAGS_huge_pages);
+  if (!huge_pages.ok()) return huge_pages.status();
+  options.huge_pages = *huge_pages;
+  const auto poll = ParsePoll(FLAGS_poll);
+  if (!poll.ok()) return poll.status();
+  options.poll = *poll;
+  options.threads = FLAGS_threads;
+  options.index_percent = FLAGS_index_percent;
+  options.lease_ms = FLAGS_lease_ms;
+  options.state_dir = FLAGS_state_dir;
+  return options;
+}
+
+void FillRandom(absl::Span<uint8_t> bytes) {
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t got = getrandom(bytes.data() + done, bytes.size() - done, 0);
+    PCHECK(got > 0 || errno == EINTR) << "getrandom";
+    if (got > 0) done += static_cast<size_t>(got);
+  }
+}
+
+void Say(absl::string_view line) {
+  const std::string text = absl::StrCat("kv_server: ", line, "\n");
+  fputs(text.c_str(), stderr);
+}
+
+int Fail(const absl::Status& why) {
+  Say(why.message());
+  return 1;
+}
+
+// Each client takes some descriptors: as many as the machine's administrator allows.
+void RaiseDescriptorLimit() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int Main(int argc, char** argv) {
+  const auto command_line = ParseCommandLine(argc, argv);
+  if (!command_line.ok()) return Fail(command_line.status());
+  if (command_line->help) {
+    fputs(HelpText(kUsage, __FILE__).c_str(), stdout);
+    return 0;
+  }
+  if (!command_line->arguments.empty()) {
+    return Fail(absl::InvalidArgumentError(absl::StrCat(
+        "\"", command_line->arguments[0], "\" is no flag; --help lists those there are")));
+  }
+  auto options = OptionsFromFlags();
+  if (!options.ok()) return Fail(options.status());
+
+  // Blocked in every thread from before the first one: they wait to be taken below.
+  sigset_t stop_signals;
+  sigemptyset(&stop_signals);
+  sigaddset(&stop_signals, SIGTERM);
+  sigaddset(&stop_signals, SIGINT);
+  CHECK_EQ(pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr), 0);
+  RaiseDescriptorLimit();
+
+  RealClock clock;
+  options->clock = &clock;
+  options->fill_random = FillRandom;
+  options->say = Say;
+  options->stop_requested = [] {
+    sigset_t pending;
+    sigpending(&pending);
+    return sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1;
+  };
+  auto server = Server::Start(*std::move(options));
+  if (!server.ok()) return Fail(server.status());
+  printf("kv_server: listening on %s (%s)\n", (*server)->address().c_str(),
+         (*server)->Description().c_str());
+  fflush(stdout);
+
+  int signal_number;
+  CHECK_EQ(sigwait(&stop_signals, &signal_number), 0);
+  const absl::Status stopped = (*server)->Stop();
+  return stopped.ok() ? 0 : Fail(stopped);
+}
+
+}  // namespace
+}  // namespace acre::server
+
+int main(int argc, char** argv) {
+  FLAGS_logtostderr = true;
+  google::InitGoogleLogging(argv[0]);
+  return acre::server::Main(argc, argv);
+}

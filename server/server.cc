@@ -1,0 +1,388 @@
+#include "server/server.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "glog/logging.h"
+#include "kvs/epoch.h"
+#include "kvs/socket_wire.h"
+#include "kvs/wire.h"
+#include "server/machine.h"
+#include "server/memory.h"
+#include "server/size.h"
+#include "transport/bootstrap_wire.h"
+#include "transport/region_header.h"
+#include "transport/shm/shm_fabric.h"
+
+namespace acre::server {
+namespace {
+
+constexpr uint64_t kNsPerMs = 1'000'000;
+// A server's number is the high bits of the ids that it gives. There is one server, number 1.
+constexpr uint32_t kServerNumber = 1;
+constexpr uint32_t kServerNumberShift = 24;
+constexpr uint32_t kRegionIdsMax = (1u << kServerNumberShift) - 1;
+constexpr uint64_t kLookForStopNs = 50 * kNsPerMs;
+constexpr uint64_t kRegionGrainBytes = uint64_t{2} << 20;
+
+uint64_t Load(const SharedWord& counter) { return counter.Load(std::memory_order_relaxed); }
+
+Task<void> SleepTill(Scheduler* scheduler, uint64_t deadline_ns) {
+  co_await scheduler->SleepUntil(deadline_ns);
+}
+
+}  // namespace
+
+// Gives what comes in to the workers in turn.
+class Server::Door : public transport::BootstrapServer::Delegate {
+ public:
+  explicit Door(const std::vector<std::unique_ptr<Worker>>* workers) : workers_(*workers) {}
+
+  absl::Status MayEnter() override {
+    uint64_t peers = 0;
+    for (const auto& worker : workers_) {
+      peers += Load(worker->counters().peers_open) + Load(worker->counters().peers_welcoming);
+    }
+    if (peers < kPeersMax) return absl::OkStatus();
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the server has ", kPeersMax, " clients, the most that it takes"));
+  }
+  void OnPeer(transport::ArrivingPeer peer) override {
+    workers_[peers_++ % workers_.size()]->AddPeer(std::move(peer));
+  }
+  void OnOtherPurpose(absl::string_view purpose, ScopedFd stream) override {
+    if (purpose != kvs::kSocketPreamble) return;
+    uint64_t sockets = 0;
+    for (const auto& worker : workers_) sockets += Load(worker->socket_counters().connections_open);
+    if (sockets >= kSocketsMax) {
+      LOG_EVERY_N(WARNING, 1000) << "a socket is turned away: " << kSocketsMax << " are open";
+      return;
+    }
+    workers_[sockets_++ % workers_.size()]->AddSocket(std::move(stream));
+  }
+
+ private:
+  const std::vector<std::unique_ptr<Worker>>& workers_;
+  size_t peers_ = 0;
+  size_t sockets_ = 0;
+};
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
+  CHECK(options.clock != nullptr && options.fill_random != nullptr);
+  std::unique_ptr<Server> server(new Server(std::move(options)));
+  if (absl::Status status = server->CheckOptions(); !status.ok()) return status;
+  if (absl::Status status = server->Bind(); !status.ok()) return status;
+  if (absl::Status status = server->OpenStateFile(); !status.ok()) return status;
+  if (absl::Status status = server->MakeMemory(); !status.ok()) return status;
+  if (absl::Status status = server->StartWorkers(); !status.ok()) return status;
+  if (absl::Status status = server->WaitOutLease(); !status.ok()) return status;
+  if (absl::Status status = server->OpenDoor(); !status.ok()) return status;
+  return server;
+}
+
+Server::Server(ServerOptions options)
+    : options_(std::move(options)),
+      scheduler_({.clock = options_.clock, .name = "service thread"}) {
+  while (generation_ == 0) {
+    options_.fill_random(
+        absl::MakeSpan(reinterpret_cast<uint8_t*>(&generation_), sizeof(generation_)));
+  }
+}
+
+Server::~Server() {
+  const absl::Status status = Stop();
+  LOG_IF(WARNING, !status.ok()) << status;
+}
+
+absl::Status Server::CheckOptions() {
+  if (options_.threads < 1 || options_.threads > kThreadsMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--threads=", options_.threads, ": give 1 to ", kThreadsMax));
+  }
+  if (options_.memory_bytes < kMemoryBytesMin) {
+    return absl::InvalidArgumentError(absl::StrCat("--memory=", FormatSize(options_.memory_bytes),
+                                                   " is too little: give at least ",
+                                                   FormatSize(kMemoryBytesMin)));
+  }
+  if (options_.lease_ms < kLeaseMsMin || options_.lease_ms > kLeaseMsMax) {
+    return absl::InvalidArgumentError(absl::StrCat("--lease_ms=", options_.lease_ms, ": give ",
+                                                   kLeaseMsMin, " to ", kLeaseMsMax));
+  }
+  if (options_.index_percent < 1 || options_.index_percent > 99) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--index_percent=", options_.index_percent, ": give 1 to 99"));
+  }
+  const uint64_t regions =
+      (options_.memory_bytes + options_.region_bytes_max - 1) / options_.region_bytes_max;
+  if (regions > transport::kBootstrapRegionsMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--memory=", FormatSize(options_.memory_bytes), " is more than the ",
+                     FormatSize(transport::kBootstrapRegionsMax * options_.region_bytes_max),
+                     " that one server can have"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Server::Bind() {
+  const auto addresses = transport::Resolve(options_.listen);
+  if (!addresses.ok()) return addresses.status();
+  const transport::SocketAddress& address = addresses->front();
+  if (!address.is_loopback()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--listen=", options_.listen.ToString(),
+                     " can be reached from other machines, and this server has no secret that "
+                     "clients would have "
+                     "to prove: listen on this machine only, for example 127.0.0.1:",
+                     options_.listen.port));
+  }
+  auto socket = transport::BindSocket(address);
+  if (!socket.ok()) return socket.status();
+  listening_ = *std::move(socket);
+  address_ = transport::LocalAddress(listening_.get()).ToString();
+  return absl::OkStatus();
+}
+
+absl::Status Server::OpenStateFile() {
+  const absl::StatusOr<std::string> boot_id = ReadBootId();
+  if (!boot_id.ok()) return boot_id.status();
+  const absl::StatusOr<std::string> folder = StateFile::Folder(options_.state_dir);
+  if (!folder.ok()) return folder.status();
+  auto file = StateFile::Open(*folder, address_, *boot_id);
+  if (!file.ok()) return file.status();
+  state_file_ = *std::move(file);
+  if (state_file_->before() != StateFile::Before::kDied) return absl::OkStatus();
+  // The dead one's last renewal was before now. What else there is to do meanwhile counts.
+  const uint64_t lease_ns = static_cast<uint64_t>(state_file_->lease_ms_before()) * kNsPerMs;
+  listen_not_before_ns_ = options_.clock->NowNs() + lease_ns;
+  Say(absl::StrCat("the server before on ", address_,
+                   " did not stop cleanly: listening once its lease is over, in ",
+                   state_file_->lease_ms_before(), " ms"));
+  return absl::OkStatus();
+}
+
+absl::Status Server::MakeMemory() {
+  if (absl::Status status =
+          CheckMemory(options_.memory_bytes, options_.huge_pages, ReadMachineMemory(/*root=*/""));
+      !status.ok()) {
+    return status;
+  }
+  transport::ShmFabric::Options fabric_options;
+  fabric_options.clock = options_.clock;
+  fabric_options.generation = generation_;
+  auto fabric = transport::ShmFabric::Create(fabric_options);
+  if (!fabric.ok()) return fabric.status();
+  fabric_ = *std::move(fabric);
+
+  const uint64_t count =
+      (options_.memory_bytes + options_.region_bytes_max - 1) / options_.region_bytes_max;
+  const uint64_t region_bytes =
+      options_.memory_bytes / count / kRegionGrainBytes * kRegionGrainBytes;
+  std::vector<transport::MemoryRegion*> regions;
+  for (uint64_t i = 0; i < count; ++i) {
+    transport::RegionOptions region_options;
+    region_options.region_id = NextRegionId();
+    region_options.size_bytes = region_bytes;
+    region_options.peer_rights = transport::kRightRead;
+    region_options.huge_pages = options_.huge_pages;
+    region_options.lease_ns = static_cast<uint64_t>(options_.lease_ms) * kNsPerMs;
+    region_options.name = absl::StrCat("acre-data-", i);
+    auto region = fabric_->CreateRegion(region_options);
+    if (!region.ok()) return region.status();
+    regions_.push_back(*std::move(region));
+    regions.push_back(regions_.back().get());
+    auto* const header = reinterpret_cast<transport::RegionHeader*>(regions_.back()->words());
+    epoch_words_.push_back(&header->epoch);
+  }
+  absl::Status populated = PopulateRegions(
+      regions, CoresUsable(), options_.clock, [this](absl::string_view line) { Say(line); },
+      options_.stop_requested);
+  if (!populated.ok()) return populated;
+  auto table = kvs::Table::Create({.index_percent = options_.index_percent}, regions);
+  if (!table.ok()) return table.status();
+  table_ = *std::move(table);
+  return absl::OkStatus();
+}
+
+uint32_t Server::NextRegionId() {
+  // Relaxed: only unique. Stays at its end, so that it never starts anew.
+  uint32_t given = region_ids_given_.load(std::memory_order_relaxed);
+  do {
+    if (given == kRegionIdsMax) return 0;
+  } while (!region_ids_given_.compare_exchange_weak(given, given + 1, std::memory_order_relaxed));
+  return kServerNumber << kServerNumberShift | (given + 1);
+}
+
+absl::Status Server::StartWorkers() {
+  WorkerContext context;
+  context.clock = options_.clock;
+  context.fabric = fabric_.get();
+  context.table = table_.get();
+  for (const auto& region : regions_) context.regions.push_back(region.get());
+  context.poll = options_.poll;
+  context.next_region_id = [this] { return NextRegionId(); };
+  context.stats = [this] { return Stats(); };
+  for (int i = 0; i < options_.threads; ++i) {
+    auto worker = Worker::Start(context, i, generation_ + static_cast<uint64_t>(i) + 1);
+    if (!worker.ok()) return worker.status();
+    workers_.push_back(*std::move(worker));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Server::WaitOutLease() {
+  for (;;) {
+    const uint64_t now_ns = options_.clock->NowNs();
+    if (now_ns >= listen_not_before_ns_) return absl::OkStatus();
+    if (options_.stop_requested && options_.stop_requested()) {
+      return absl::CancelledError("stopped before it listened");
+    }
+    const uint64_t till_ns = std::min(listen_not_before_ns_, now_ns + kLookForStopNs);
+    scheduler_.RunUntilDone(SleepTill(&scheduler_, till_ns));
+  }
+}
+
+absl::Status Server::OpenDoor() {
+  RenewLeases();
+  absl::Status status = state_file_->WriteRunning(generation_, options_.lease_ms);
+  if (!status.ok()) return status;
+  auto listener = fabric_->Listen();
+  if (!listener.ok()) return listener.status();
+  listener_ = *std::move(listener);
+  if (status = transport::StartListening(listening_.get()); !status.ok()) return status;
+
+  door_ = std::make_unique<Door>(&workers_);
+  transport::BootstrapServerOptions options;
+  options.layout_version = kvs::kLayoutVersion;
+  options.generation = generation_;
+  options.lease_ns = static_cast<uint64_t>(options_.lease_ms) * kNsPerMs;
+  options.server_number = kServerNumber;
+  options.fill_random = options_.fill_random;
+  bootstrap_ = std::make_unique<transport::BootstrapServer>(
+      &scheduler_, std::move(options),
+      std::vector<transport::BootstrapServer::OfferedFabric>{
+          {fabric_->device().provider, listener_.get()}},
+      std::move(listening_), door_.get());
+  scheduler_.Spawn(KeepAlive()).Detach();
+  scheduler_.DetachFromThread();
+  service_thread_ = std::thread([this] { scheduler_.Run(); });
+  const absl::string_view page_note = regions_[0]->page_note();
+  if (!page_note.empty()) Say(absl::StrCat("reads would be faster on larger pages: ", page_note));
+  return absl::OkStatus();
+}
+
+Task<void> Server::KeepAlive() {
+  const uint64_t lease_ns = static_cast<uint64_t>(options_.lease_ms) * kNsPerMs;
+  for (;;) {
+    RenewLeases();
+    table_->epochs().Tick(scheduler_.NowNs(), lease_ns, epoch_words_.data(), epoch_words_.size());
+    co_await scheduler_.SleepFor(lease_ns / 5);
+  }
+}
+
+void Server::RenewLeases() {
+  const uint64_t now_ns = options_.clock->NowNs();
+  for (const auto& region : regions_) region->RenewLease(now_ns);
+}
+
+absl::Status Server::Stop() {
+  if (service_thread_.joinable()) {
+    scheduler_.Stop();
+    service_thread_.join();
+  }
+  scheduler_.DetachFromThread();
+  const bool served = bootstrap_ != nullptr;
+  bootstrap_.reset();
+  listener_.reset();
+  listening_.Close();
+  for (const auto& worker : workers_) worker->StopThread();
+  for (const auto& worker : workers_) worker->CloseConnections();
+  bool locks_are_free = false;
+  while (!locks_are_free) {
+    locks_are_free = true;
+    for (const auto& worker : workers_) locks_are_free &= worker->PassOnAbandonedLocks();
+  }
+  workers_.clear();
+  table_.reset();
+  regions_.clear();  // Marks them closed: from here on no reader believes what it still has mapped.
+  fabric_.reset();
+  const std::unique_ptr<StateFile> state_file = std::move(state_file_);
+  if (!served) return absl::OkStatus();
+  return state_file->WriteClean();
+}
+
+std::string Server::Description() const {
+  std::set<std::string> pages;
+  uint64_t bytes = 0;
+  for (const auto& region : regions_) {
+    pages.insert(FormatSize(region->page_bytes()));
+    bytes += region->size_bytes();
+  }
+  return absl::StrCat("fabric ", fabric_->device().provider, ", ", FormatSize(bytes), " in ",
+                      regions_.size(), regions_.size() == 1 ? " region" : " regions",
+                      " on pages of ", absl::StrJoin(pages, " and "), ", ", options_.threads,
+                      options_.threads == 1 ? " thread on " : " threads on ", CoresUsable(),
+                      CoresUsable() == 1 ? " core, " : " cores, ",
+                      options_.poll == PollMode::kBusy ? "busy" : "adaptive", " polling, lease ",
+                      options_.lease_ms, " ms");
+}
+
+std::string Server::Stats() const {
+  uint64_t gets_rpc = 0, gets_socket = 0, puts_rpc = 0, puts_socket = 0, deletes_rpc = 0;
+  uint64_t deletes_socket = 0, peers = 0, peers_accepted = 0, peers_failed = 0;
+  uint64_t sockets = 0, sockets_opened = 0, sockets_refused = 0;
+  for (const auto& worker : workers_) {
+    const WorkerCounters& counters = worker->counters();
+    gets_rpc += Load(counters.operations.gets_rpc);
+    gets_socket += Load(counters.operations.gets_socket);
+    puts_rpc += Load(counters.operations.puts_rpc);
+    puts_socket += Load(counters.operations.puts_socket);
+    deletes_rpc += Load(counters.operations.deletes_rpc);
+    deletes_socket += Load(counters.operations.deletes_socket);
+    peers += Load(counters.peers_open);
+    peers_accepted += Load(counters.peers_accepted);
+    peers_failed += Load(counters.peers_failed);
+    const SocketServerCounters& socket_counters = worker->socket_counters();
+    sockets += Load(socket_counters.connections_open);
+    sockets_opened += Load(socket_counters.connections_opened);
+    sockets_refused += Load(socket_counters.connections_refused);
+  }
+  const kvs::TableStats table = table_->Stats();
+  std::string text;
+  const auto line = [&text](absl::string_view name, uint64_t value) {
+    absl::StrAppend(&text, name, " ", value, "\n");
+  };
+  line("gets_rpc", gets_rpc);
+  line("gets_socket", gets_socket);
+  line("puts_rpc", puts_rpc);
+  line("puts_socket", puts_socket);
+  line("deletes_rpc", deletes_rpc);
+  line("deletes_socket", deletes_socket);
+  line("clients", peers);
+  line("clients_accepted", peers_accepted);
+  line("clients_failed", peers_failed);
+  line("sockets", sockets);
+  line("sockets_accepted", sockets_opened);
+  line("sockets_refused", sockets_refused);
+  line("records", table.records);
+  line("main_slots", table.main_slots);
+  line("overflow_buckets", table.overflow_buckets);
+  line("displacements", table.displacements);
+  line("segment_bytes", table.segment_bytes);
+  line("object_bytes_used", table.object_bytes_used);
+  line("object_bytes_free", table.object_bytes_free);
+  line("regions", regions_.size());
+  line("threads", workers_.size());
+  line("lease_ms", static_cast<uint64_t>(options_.lease_ms));
+  line("epoch", table_->epochs().Now());
+  line("generation", generation_);
+  return text;
+}
+
+void Server::Say(absl::string_view line) const {
+  if (options_.say) options_.say(line);
+}
+
+}  // namespace acre::server

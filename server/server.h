@@ -1,0 +1,122 @@
+// Server: a whole kv_server in a process: memory, table, threads, the door. server/main.cc runs one;
+// tests run several.
+//
+// Threads of it: `threads` workers (server/worker.h) that serve clients, and one service thread that
+// accepts connections, renews the leases of all regions and moves the epoch on, whatever the workers do.
+//
+// Ownership: owns all that it makes; borrows the clock.
+// Threads:   Start, Stop and the destructor on one thread; Stats() on any.
+
+#ifndef ACRE_SERVER_SERVER_H_
+#define ACRE_SERVER_SERVER_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "kvs/table.h"
+#include "runtime/clock.h"
+#include "runtime/scheduler.h"
+#include "server/state_file.h"
+#include "server/worker.h"
+#include "transport/bootstrap_server.h"
+#include "transport/fabric.h"
+#include "transport/socket.h"
+
+namespace acre::server {
+
+constexpr uint64_t kMemoryBytesMin = uint64_t{16} << 20;
+constexpr int kThreadsMax = 256;
+// Clients on the fabric at a time. Each may cost a few MiB of rings.
+constexpr uint64_t kPeersMax = 4096;
+// Sockets of the baseline at once; further ones are closed unread.
+constexpr uint64_t kSocketsMax = 10'000;
+
+struct ServerOptions {
+  transport::HostPort listen;  // Port 0: a free one.
+  int threads = 1;
+  uint64_t memory_bytes = uint64_t{2} << 30;
+  // Data regions are of equal size, at most this. Keys spread evenly over them, so memory does too.
+  uint64_t region_bytes_max = uint64_t{2} << 30;
+  int index_percent = kvs::TableOptions().index_percent;
+  transport::HugePages huge_pages = transport::HugePages::kAuto;
+  PollMode poll = PollMode::kAdaptive;
+  int64_t lease_ms = 500;
+  std::string state_dir;  // "": see server/state_file.h.
+
+  Clock* clock = nullptr;  // Required.
+  // Fills memory with bytes that nobody can guess. Required.
+  std::function<void(absl::Span<uint8_t>)> fill_random;
+  // One line for people: what takes long, what could be better. May be null.
+  std::function<void(absl::string_view)> say;
+  // Asked now and then while Start() takes long: true makes it give up with Cancelled. May be null.
+  std::function<bool()> stop_requested;
+};
+
+class Server {
+ public:
+  // Serves when it returns. Every error is one line that says what to do:
+  // InvalidArgument - an option. AlreadyExists - the port is in use. PermissionDenied. Unavailable - no such
+  // host. ResourceExhausted - not enough memory, or huge pages. Cancelled - ServerOptions::stop_requested.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options);
+  // Stops as after Stop(), if that was not called; what fails then is lost.
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // Sends all clients away, closes the regions, and writes down that this was a clean stop.
+  absl::Status Stop();
+
+  std::string address() const { return address_; }  // Numeric HOST:PORT.
+  // What it really got: fabric, memory, pages, threads, cores. One line for people.
+  std::string Description() const;
+  // "name value" lines.
+  std::string Stats() const;
+
+ private:
+  class Door;
+
+  explicit Server(ServerOptions options);
+  absl::Status CheckOptions();
+  absl::Status Bind();
+  absl::Status OpenStateFile();
+  absl::Status MakeMemory();
+  absl::Status StartWorkers();
+  absl::Status WaitOutLease();
+  absl::Status OpenDoor();
+  Task<void> KeepAlive();
+  void RenewLeases();
+  uint32_t NextRegionId();
+  void Say(absl::string_view line) const;
+
+  const ServerOptions options_;
+  uint64_t generation_ = 0;
+  std::string address_;
+  std::string boot_id_;
+  uint64_t listen_not_before_ns_ = 0;
+  std::atomic<uint32_t> region_ids_given_{0};  // Relaxed: only unique.
+  ScopedFd listening_;
+  std::unique_ptr<StateFile> state_file_;
+  std::unique_ptr<transport::Fabric> fabric_;
+  std::vector<std::unique_ptr<transport::MemoryRegion>> regions_;
+  std::vector<SharedWord*> epoch_words_;
+  std::unique_ptr<kvs::Table> table_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  Scheduler scheduler_;  // Of the service thread.
+  std::unique_ptr<transport::Listener> listener_;
+  std::unique_ptr<Door> door_;
+  std::unique_ptr<transport::BootstrapServer> bootstrap_;
+  std::thread service_thread_;
+};
+
+}  // namespace acre::server
+
+#endif  // ACRE_SERVER_SERVER_H_

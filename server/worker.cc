@@ -1,0 +1,179 @@
+#include "server/worker.h"
+
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "glog/logging.h"
+#include "kvs/epoch.h"
+#include "transport/port.h"
+#include "transport/rpc.h"
+
+namespace acre::server {
+namespace {
+
+void Add(SharedWord* counter, uint64_t difference) {
+  // Relaxed: counters order nothing. One thread stores.
+  counter->Store(counter->Load(std::memory_order_relaxed) + difference, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+// A client on the fabric. Destroying it disconnects the client and frees all that it had here.
+class Worker::Connection : public transport::CompletionSink {
+ public:
+  Connection(Worker* worker, transport::Link link)
+      : worker_(worker),
+        link_(std::move(link)),
+        rpc_(&worker->scheduler_, link_.channel(), worker->handler_.get()),
+        epoch_word_(link_.channel()->peer_words() + kvs::kEpochPeerWord) {
+    worker_->context_.table->epochs().Add(epoch_word_, worker_->scheduler_.NowNs());
+    worker_->port_->SetSink(link_.queue_pair(), this);
+    Add(&worker_->counters_.peers_open, 1);
+  }
+  ~Connection() override {
+    worker_->context_.table->epochs().Remove(epoch_word_);
+    worker_->port_->SetSink(link_.queue_pair(), nullptr);
+    Add(&worker_->counters_.peers_open, ~uint64_t{0});
+  }
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  void OnCompletion(const transport::Completion& completion) override {
+    link_.channel()->OnCompletion(completion);
+  }
+  bool Poll() { return rpc_.Poll(); }
+  bool IsBroken() const {
+    return !link_.channel()->status().ok() ||
+           link_.queue_pair()->state() == transport::QueuePairState::kBroken;
+  }
+
+ private:
+  Worker* const worker_;
+  transport::Link link_;
+  transport::RpcPeer rpc_;  // Before the link: it cancels handlers and borrows the channel.
+  const SharedWord* const epoch_word_;
+};
+
+// Polls the rings of all connections, and buries the broken ones.
+class Worker::ConnectionSet : public Poller {
+ public:
+  explicit ConnectionSet(Scheduler* scheduler) : scheduler_(scheduler) {
+    scheduler_->AddPoller(this);
+  }
+  ~ConnectionSet() override { scheduler_->RemovePoller(this); }
+
+  void Add(std::unique_ptr<Connection> connection) {
+    connections_.push_back(std::move(connection));
+  }
+
+  bool Poll() override {
+    bool worked = false;
+    for (auto it = connections_.begin(); it != connections_.end();) {
+      if ((*it)->Poll()) worked = true;
+      if ((*it)->IsBroken()) {
+        it = connections_.erase(it);
+        worked = true;
+      } else {
+        ++it;
+      }
+    }
+    return worked;
+  }
+
+ private:
+  Scheduler* const scheduler_;
+  std::list<std::unique_ptr<Connection>> connections_;
+};
+
+absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(WorkerContext context, int index,
+                                                      uint64_t seed) {
+  std::unique_ptr<Worker> worker(new Worker(std::move(context), index, seed));
+  auto completion_queue = worker->context_.fabric->CreateCompletionQueue();
+  if (!completion_queue.ok()) return completion_queue.status();
+  worker->completion_queue_ = *std::move(completion_queue);
+  worker->port_ =
+      std::make_unique<transport::Port>(&worker->scheduler_, worker->completion_queue_.get());
+  worker->writer_ = std::make_unique<kvs::TableWriter>(worker->context_.table, &worker->scheduler_);
+  worker->handler_ = std::make_unique<KvHandler>(
+      worker->writer_.get(), &worker->counters_.operations, worker->context_.stats);
+  worker->socket_server_ =
+      std::make_unique<SocketServer>(&worker->scheduler_, worker->handler_.get());
+  worker->connections_ = std::make_unique<ConnectionSet>(&worker->scheduler_);
+  worker->scheduler_.DetachFromThread();
+  worker->thread_ = std::thread([raw = worker.get()] { raw->scheduler_.Run(); });
+  return worker;
+}
+
+Worker::Worker(WorkerContext context, int index, uint64_t seed)
+    : context_(std::move(context)),
+      counters_(),
+      scheduler_({.clock = context_.clock,
+                  .seed = seed,
+                  .poll_mode = context_.poll,
+                  .name = absl::StrCat("worker ", index)}) {}
+
+void Worker::StopThread() {
+  if (!thread_.joinable()) return;
+  scheduler_.Stop();
+  thread_.join();
+  scheduler_.DetachFromThread();  // This thread takes over.
+}
+
+void Worker::CloseConnections() {
+  for (SpawnHandle& task : welcoming_) task.Cancel();
+  connections_.reset();  // Cancels handlers: before the writer that they use.
+  socket_server_.reset();
+}
+
+Worker::~Worker() {
+  StopThread();
+  CloseConnections();
+  handler_.reset();
+  writer_.reset();
+  port_.reset();
+}
+
+void Worker::AddPeer(transport::ArrivingPeer peer) {
+  // std::function wants what it holds to be copyable.
+  auto shared = std::make_shared<transport::ArrivingPeer>(std::move(peer));
+  (void)counters_.peers_welcoming.FetchAdd(1, std::memory_order_relaxed);
+  scheduler_.Post([this, shared] {
+    welcoming_.remove_if([](const SpawnHandle& task) { return task.done(); });
+    welcoming_.push_back(scheduler_.Spawn(Welcome(std::move(*shared))));
+  });
+}
+
+void Worker::AddSocket(ScopedFd fd) {
+  auto shared = std::make_shared<ScopedFd>(std::move(fd));
+  scheduler_.Post([this, shared] { socket_server_->AddConnection(shared->Release(), ""); });
+}
+
+Task<void> Worker::Welcome(transport::ArrivingPeer peer) {
+  const auto left = absl::MakeCleanup([this] {
+    (void)counters_.peers_welcoming.FetchAdd(~uint64_t{0}, std::memory_order_relaxed);
+  });
+  transport::AcceptOptions options;
+  options.fabric = context_.fabric;
+  options.port = port_.get();
+  options.channel.region_id = context_.next_region_id();
+  options.channel.busy_polling = context_.poll == PollMode::kBusy;
+  options.channel.random_seed = scheduler_.random().Next();
+  options.regions = context_.regions;
+  if (options.channel.region_id == 0) {
+    Add(&counters_.peers_failed, 1);
+    co_return;
+  }
+  absl::StatusOr<transport::Link> link =
+      co_await transport::AcceptPeer(std::move(peer), std::move(options));
+  if (!link.ok()) {
+    // A peer's doing, as a rule; the count shows it, and whoever looks for the reason.
+    VLOG(1) << "a client failed in the handshake: " << link.status();
+    Add(&counters_.peers_failed, 1);
+    co_return;
+  }
+  Add(&counters_.peers_accepted, 1);
+  connections_->Add(std::make_unique<Connection>(this, *std::move(link)));
+}
+
+}  // namespace acre::server

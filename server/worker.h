@@ -1,0 +1,99 @@
+// Worker: a thread of the server that serves clients. Each has its own scheduler, completion queue,
+// table writer and socket server, and the connections that were given to it; what the workers share is
+// the table.
+//
+// Ownership: owns its thread and its connections; borrows what WorkerContext names, which outlives it.
+// Threads:   AddPeer, AddSocket and the counters on any thread; the rest on the one that made it.
+
+#ifndef ACRE_SERVER_WORKER_H_
+#define ACRE_SERVER_WORKER_H_
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kvs/table.h"
+#include "runtime/clock.h"
+#include "runtime/scheduler.h"
+#include "runtime/shared_word.h"
+#include "server/kv_handler.h"
+#include "server/socket_server.h"
+#include "transport/bootstrap_peer.h"
+#include "transport/bootstrap_server.h"
+#include "transport/fabric.h"
+
+namespace acre::server {
+
+struct WorkerContext {
+  Clock* clock = nullptr;
+  transport::Fabric* fabric = nullptr;
+  kvs::Table* table = nullptr;
+  std::vector<const transport::MemoryRegion*> regions;  // The table's, in its order.
+  PollMode poll = PollMode::kAdaptive;
+  std::function<uint32_t()> next_region_id;  // Any thread. 0: there is none left.
+  std::function<std::string()> stats;        // Any thread.
+};
+
+struct WorkerCounters {
+  OperationCounters operations;
+  // Of clients on the fabric. Loaded by any thread, stored by the worker.
+  SharedWord peers_accepted;
+  SharedWord peers_failed;  // Sent away in the second half of the handshake.
+  SharedWord peers_open;
+  SharedWord peers_welcoming;  // In the second half of the handshake. Added to by any thread.
+};
+
+class Worker {
+ public:
+  // Starts the thread. `seed`: of its random numbers.
+  static absl::StatusOr<std::unique_ptr<Worker>> Start(WorkerContext context, int index,
+                                                       uint64_t seed);
+  // Closes its connections.
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // Ends the thread; the connections stay. Of several workers stop all before any is destroyed: they look
+  // at each other's counters.
+  void StopThread();
+  // After that: closes its connections, which cancels what they had under way.
+  void CloseConnections();
+  // After that, of all workers: see kvs::TableWriter.
+  [[nodiscard]] bool PassOnAbandonedLocks() { return writer_->PassOnAbandonedLocks(); }
+
+  void AddPeer(transport::ArrivingPeer peer);
+  // A connection of the socket baseline, its preamble read.
+  void AddSocket(ScopedFd fd);
+
+  const WorkerCounters& counters() const { return counters_; }
+  const SocketServerCounters& socket_counters() const { return socket_server_->counters(); }
+
+ private:
+  class Connection;
+  class ConnectionSet;
+
+  Worker(WorkerContext context, int index, uint64_t seed);
+  Task<void> Welcome(transport::ArrivingPeer peer);
+
+  const WorkerContext context_;
+  WorkerCounters counters_;
+  std::unique_ptr<transport::CompletionQueue> completion_queue_;
+  Scheduler scheduler_;
+  // Made on the thread that starts the worker and handed over to it.
+  std::unique_ptr<transport::Port> port_;
+  std::unique_ptr<kvs::TableWriter> writer_;
+  std::unique_ptr<KvHandler> handler_;
+  std::unique_ptr<SocketServer> socket_server_;
+  std::unique_ptr<ConnectionSet> connections_;
+  std::list<SpawnHandle> welcoming_;  // Handshakes under way, and some that have ended.
+  std::thread thread_;
+};
+
+}  // namespace acre::server
+
+#endif  // ACRE_SERVER_WORKER_H_
