@@ -1,0 +1,60 @@
+// Backend: one connection to a server, by one path. What ClientCore makes anew when it breaks.
+//
+// Threads:    the scheduler's.
+// Ownership:  shared by the ClientCore and the operations under way on it.
+// Errors:     those of client/client.h, in the words of whoever found out: ClientCore adds the server's
+//             name and what to do. Keys and values are within kvs/limits.h.
+
+#ifndef ACRE_CLIENT_BACKEND_H_
+#define ACRE_CLIENT_BACKEND_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "client/client.h"
+#include "kvs/mapped_reader.h"
+#include "kvs/reader.h"
+#include "kvs/remote_reader.h"
+#include "runtime/task.h"
+
+namespace acre {
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // OK, or why it broke: it never heals.
+  virtual absl::Status status() const = 0;
+
+  // Arguments outlive the tasks. DeadlineExceeded at deadline_ns (the scheduler's clock).
+  virtual Task<absl::Status> Get(absl::string_view key, std::string* value,
+                                 uint64_t deadline_ns) = 0;
+  virtual Task<absl::Status> Put(absl::string_view key, absl::string_view value,
+                                 uint64_t deadline_ns) = 0;
+  virtual Task<absl::Status> Delete(absl::string_view key, uint64_t deadline_ns) = 0;
+  virtual Task<void> MultiGet(absl::Span<const absl::string_view> keys,
+                              absl::Span<std::string> values, absl::Span<absl::Status> statuses,
+                              uint64_t deadline_ns) = 0;
+  virtual Task<absl::StatusOr<std::string>> Stats(uint64_t deadline_ns) = 0;
+
+  virtual Path path() const = 0;
+  virtual std::string fabric() const = 0;
+  virtual kvs::ReaderStats reader_stats() const { return {}; }
+
+  // The reader of this path, for calls past the virtual ones; null on the other paths.
+  kvs::MappedReader* mapped_reader() const { return mapped_reader_.get(); }
+  kvs::RemoteReader* remote_reader() const { return remote_reader_.get(); }
+
+ protected:
+  std::unique_ptr<kvs::MappedReader> mapped_reader_;
+  std::unique_ptr<kvs::RemoteReader> remote_reader_;
+};
+
+}  // namespace acre
+
+#endif  // ACRE_CLIENT_BACKEND_H_

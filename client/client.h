@@ -1,0 +1,107 @@
+// Client: Get, Put, Delete and MultiGet on a running kv_server.
+//
+// Keys are 1 B to 4 KiB, values up to 1 MiB, both any bytes. Every call is linearizable: a Get that
+// starts after a Put returned sees it, whatever paths the two took.
+//
+// Errors, the same for all calls, each with a message that says what to do:
+//   InvalidArgument    a key or value out of the limits. Nothing was sent.
+//   NotFound           no such record (Get, Delete).
+//   ResourceExhausted  the server has no memory for the record (Put); the old record stands.
+//   Unavailable        the server is gone or restarting. A Put or Delete may or may not have
+//   happened; a Get
+//                      never returns data of a server that is gone. The client reconnects by
+//                      itself: try again.
+//   DeadlineExceeded   no answer within operation_timeout_ms; as Unavailable.
+//
+// Threads: a Client is used by one thread at a time; make one per thread, they are cheap.
+
+#ifndef ACRE_CLIENT_CLIENT_H_
+#define ACRE_CLIENT_CLIENT_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "kvs/reader.h"
+#include "runtime/scheduler.h"
+#include "runtime/task.h"
+
+namespace acre {
+
+// How a Get travels. Put and Delete go by RPC on all of them but kTcp.
+enum class Path {
+  kAuto,      // The best that reaches the server: mapped, one_sided.
+  kMapped,    // Parsed in place in the server's memory, mapped into this process (same machine).
+  kOneSided,  // READ into memory of this process, parsed from the copy.
+  kRpc,       // Asked of a server thread, through a ring.
+  kTcp,       // Asked of a server thread, through a socket: the baseline.
+};
+absl::StatusOr<Path> ParsePath(
+    absl::string_view name);  // "auto", "mapped", "one_sided", "rpc", "tcp".
+const char* PathName(Path path);
+
+struct ClientOptions {
+  std::string server;           // HOST:PORT.
+  std::string fabric = "auto";  // "auto", "shm". Asking for one that is not there is an error.
+  Path path = Path::kAuto;
+  PollMode poll = PollMode::kAdaptive;
+  int64_t connect_timeout_ms = 5000;
+  int64_t operation_timeout_ms = 5000;
+};
+
+// Blocking and coroutine forms of the same connection.
+class AsyncClient {
+ public:
+  // `scheduler` drives the client and outlives it; all calls are made on its thread.
+  static Task<absl::StatusOr<std::unique_ptr<AsyncClient>>> Connect(Scheduler* scheduler,
+                                                                    ClientOptions options);
+  virtual ~AsyncClient() = default;
+
+  // Arguments outlive the task. *value is replaced, its memory reused.
+  virtual Task<absl::Status> Get(absl::string_view key, std::string* value) = 0;
+  virtual Task<absl::Status> Put(absl::string_view key, absl::string_view value) = 0;
+  virtual Task<absl::Status> Delete(absl::string_view key) = 0;
+  // The three spans have the same size and outlive the task.
+  virtual Task<void> MultiGet(absl::Span<const absl::string_view> keys,
+                              absl::Span<std::string> values,
+                              absl::Span<absl::Status> statuses) = 0;
+  // Counters and facts of the server, as "name value" lines.
+  virtual Task<absl::StatusOr<std::string>> ServerStats() = 0;
+
+  virtual Path path() const = 0;                      // What was picked.
+  virtual std::string fabric() const = 0;             // "shm"; "socket" on Path::kTcp.
+  virtual kvs::ReaderStats reader_stats() const = 0;  // Zeros on kRpc and kTcp.
+};
+
+class Client {
+ public:
+  static absl::StatusOr<std::unique_ptr<Client>> Connect(const ClientOptions& options);
+  ~Client();
+
+  absl::StatusOr<std::string> Get(absl::string_view key);
+  absl::Status Get(absl::string_view key, std::string* value);  // Reuses the caller's memory.
+  absl::Status Put(absl::string_view key, absl::string_view value);
+  absl::Status Delete(absl::string_view key);
+  std::vector<absl::StatusOr<std::string>> MultiGet(absl::Span<const absl::string_view> keys);
+  void MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
+                absl::Span<absl::Status> statuses);
+  absl::StatusOr<std::string> ServerStats();
+
+  Path path() const;
+  std::string fabric() const;
+  kvs::ReaderStats reader_stats() const;
+
+ private:
+  class Impl;
+  explicit Client(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace acre
+
+#endif  // ACRE_CLIENT_CLIENT_H_

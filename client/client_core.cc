@@ -1,0 +1,334 @@
+#include "client/client_core.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
+#include "client/fabric_backend.h"
+#include "client/socket_backend.h"
+#include "glog/logging.h"
+#include "kvs/limits.h"
+#include "kvs/wire.h"
+#include "transport/bootstrap_peer.h"
+#include "transport/shm/shm_fabric.h"
+
+namespace acre {
+namespace {
+
+constexpr uint64_t kNsPerMs = 1'000'000;
+constexpr uint64_t kBackoffNsMin = 1 * kNsPerMs;
+constexpr uint64_t kBackoffNsMax = 50 * kNsPerMs;
+
+absl::Status CheckFabric(const std::string& name) {
+  if (name == "auto" || name == "shm") return absl::OkStatus();
+  if (name == "tcp" || name == "verbs") {
+    return absl::FailedPreconditionError(
+        absl::StrCat("this build has no fabric ", name, ": use auto or shm"));
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("there is no fabric \"", name, "\": use auto or shm"));
+}
+
+// Sets a flag as long as it lives, and wakes who waits for that to end: also when its task is cancelled.
+class Attempting {
+ public:
+  Attempting(bool* flag, WaitQueue* over) : flag_(flag), over_(over) { *flag_ = true; }
+  ~Attempting() {
+    *flag_ = false;
+    over_->NotifyAll();
+  }
+  Attempting(const Attempting&) = delete;
+  Attempting& operator=(const Attempting&) = delete;
+
+ private:
+  bool* const flag_;
+  WaitQueue* const over_;
+};
+
+}  // namespace
+
+Task<absl::StatusOr<std::unique_ptr<ClientCore>>> ClientCore::Connect(Scheduler* scheduler,
+                                                                      ClientOptions options) {
+  absl::StatusOr<transport::HostPort> server = transport::ParseHostPort(options.server);
+  if (!server.ok()) co_return server.status();
+  absl::Status status = CheckFabric(options.fabric);
+  if (!status.ok()) co_return status;
+  if (options.connect_timeout_ms <= 0 || options.operation_timeout_ms <= 0) {
+    co_return absl::InvalidArgumentError("a timeout must be at least 1 ms");
+  }
+  const uint64_t deadline_ns =
+      scheduler->NowNs() + static_cast<uint64_t>(options.connect_timeout_ms) * kNsPerMs;
+  std::unique_ptr<ClientCore> core(
+      new ClientCore(scheduler, std::move(options), *std::move(server)));
+  if (core->path_ != Path::kTcp) {
+    status = core->OpenFabric();
+    if (!status.ok()) co_return status;
+  }
+  absl::StatusOr<std::shared_ptr<Backend>> backend = co_await core->Connection(deadline_ns);
+  if (!backend.ok()) co_return backend.status();
+  core->path_ = (*backend)->path();
+  core->fabric_name_ = (*backend)->fabric();
+  co_return core;
+}
+
+ClientCore::ClientCore(Scheduler* scheduler, ClientOptions options, transport::HostPort server)
+    : scheduler_(scheduler),
+      options_(std::move(options)),
+      server_(std::move(server)),
+      operation_timeout_ns_(static_cast<uint64_t>(options_.operation_timeout_ms) * kNsPerMs),
+      path_(options_.path),
+      attempt_over_(scheduler) {}
+
+ClientCore::~ClientCore() {
+  CHECK(!attempting_) << "a client is destroyed under its operations";
+  backend_.reset();
+}
+
+absl::Status ClientCore::OpenFabric() {
+  transport::ShmFabric::Options fabric_options;
+  fabric_options.clock = scheduler_->clock();
+  auto fabric = transport::ShmFabric::Create(fabric_options);
+  if (!fabric.ok()) return fabric.status();
+  fabric_ = *std::move(fabric);
+  auto completion_queue = fabric_->CreateCompletionQueue();
+  if (!completion_queue.ok()) return completion_queue.status();
+  completion_queue_ = *std::move(completion_queue);
+  port_ = std::make_unique<transport::Port>(scheduler_, completion_queue_.get());
+  return absl::OkStatus();
+}
+
+// ---- Operations.
+
+Task<absl::Status> ClientCore::Get(absl::string_view key, std::string* value) {
+  absl::Status status = kvs::CheckKey(key);
+  if (!status.ok()) co_return status;
+  const uint64_t deadline_ns = OperationDeadlineNs();
+  absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
+  if (!backend.ok()) co_return backend.status();
+  status = co_await (*backend)->Get(key, value, deadline_ns);
+  co_return Explain(status);
+}
+
+Task<absl::Status> ClientCore::Put(absl::string_view key, absl::string_view value) {
+  absl::Status status = kvs::CheckKey(key);
+  if (status.ok()) status = kvs::CheckValue(value);
+  if (!status.ok()) co_return status;
+  const uint64_t deadline_ns = OperationDeadlineNs();
+  absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
+  if (!backend.ok()) co_return backend.status();
+  status = co_await (*backend)->Put(key, value, deadline_ns);
+  co_return Explain(status);
+}
+
+Task<absl::Status> ClientCore::Delete(absl::string_view key) {
+  absl::Status status = kvs::CheckKey(key);
+  if (!status.ok()) co_return status;
+  const uint64_t deadline_ns = OperationDeadlineNs();
+  absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
+  if (!backend.ok()) co_return backend.status();
+  status = co_await (*backend)->Delete(key, deadline_ns);
+  co_return Explain(status);
+}
+
+Task<void> ClientCore::MultiGet(absl::Span<const absl::string_view> keys,
+                                absl::Span<std::string> values, absl::Span<absl::Status> statuses) {
+  CHECK(keys.size() == values.size() && keys.size() == statuses.size());
+  const uint64_t deadline_ns = OperationDeadlineNs();
+  absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
+  if (!backend.ok()) {
+    std::fill(statuses.begin(), statuses.end(), backend.status());
+    co_return;
+  }
+  // Runs of keys within limits; one beyond them gets its own answer.
+  size_t begin = 0;
+  while (begin < keys.size()) {
+    size_t end = begin;
+    absl::Status bad;
+    while (end < keys.size() && bad.ok()) {
+      bad = kvs::CheckKey(keys[end]);
+      if (bad.ok()) ++end;
+    }
+    if (end > begin) {
+      const size_t count = end - begin;
+      co_await (*backend)->MultiGet(keys.subspan(begin, count), values.subspan(begin, count),
+                                    statuses.subspan(begin, count), deadline_ns);
+      for (size_t i = begin; i < end; ++i) statuses[i] = Explain(statuses[i]);
+    }
+    if (!bad.ok()) statuses[end++] = bad;
+    begin = end;
+  }
+}
+
+Task<absl::StatusOr<std::string>> ClientCore::ServerStats() {
+  const uint64_t deadline_ns = OperationDeadlineNs();
+  absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
+  if (!backend.ok()) co_return backend.status();
+  absl::StatusOr<std::string> text = co_await (*backend)->Stats(deadline_ns);
+  if (!text.ok()) co_return Explain(text.status());
+  co_return text;
+}
+
+kvs::ReaderStats ClientCore::reader_stats() const {
+  kvs::ReaderStats stats = stats_before_;
+  if (backend_ == nullptr) return stats;
+  const kvs::ReaderStats now = backend_->reader_stats();
+  stats.gets += now.gets;
+  stats.reads += now.reads;
+  stats.retries += now.retries;
+  stats.misses += now.misses;
+  return stats;
+}
+
+absl::Status ClientCore::Explain(const absl::Status& status) const {
+  switch (status.code()) {
+    case absl::StatusCode::kUnavailable:
+      return absl::UnavailableError(
+          absl::StrCat("server ", server_.ToString(), " is not available (", status.message(),
+                       "): see that it runs, and call again: the client connects by itself"));
+    case absl::StatusCode::kDeadlineExceeded:
+      return absl::DeadlineExceededError(
+          absl::StrCat("server ", server_.ToString(), " did not answer in time (", status.message(),
+                       "): see that it runs and is not overloaded, and call again, with a longer "
+                       "timeout if need be"));
+    case absl::StatusCode::kDataLoss:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kUnimplemented:
+    case absl::StatusCode::kInternal:
+      return absl::Status(status.code(),
+                          absl::StrCat("server ", server_.ToString(), ": ", status.message()));
+    default:
+      return status;
+  }
+}
+
+// ---- Connecting.
+
+Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::Connection(uint64_t deadline_ns) {
+  if (IsConnected()) co_return backend_;
+  if (backend_ != nullptr) Drop();
+  absl::Status status;
+  if (attempting_) {
+    co_await attempt_over_.Wait();
+    status = last_attempt_;
+    if (attempting_) status = absl::UnavailableError("the connection is being made anew");
+  } else {
+    status = co_await Attempt(deadline_ns);
+  }
+  if (!status.ok()) co_return Explain(status);
+  if (!IsConnected()) {
+    co_return Explain(absl::UnavailableError("the new connection broke at once"));
+  }
+  co_return backend_;
+}
+
+Task<absl::Status> ClientCore::Attempt(uint64_t deadline_ns) {
+  // Who waits for this attempt gets this, should it be cancelled.
+  last_attempt_ = absl::UnavailableError("the attempt to connect was cancelled");
+  const Attempting attempting(&attempting_, &attempt_over_);
+  const uint64_t now_ns = scheduler_->NowNs();
+  if (now_ns < next_attempt_ns_) {
+    co_await scheduler_->SleepUntil(std::min(next_attempt_ns_, deadline_ns));
+  }
+  const uint64_t timeout_ns = static_cast<uint64_t>(options_.connect_timeout_ms) * kNsPerMs;
+  absl::StatusOr<std::shared_ptr<Backend>> backend =
+      co_await MakeBackend(std::min(deadline_ns, scheduler_->NowNs() + timeout_ns));
+  ScheduleNextAttempt(backend.ok());
+  last_attempt_ = backend.status();
+  if (backend.ok()) backend_ = *std::move(backend);
+  co_return last_attempt_;
+}
+
+void ClientCore::ScheduleNextAttempt(bool succeeded) {
+  if (succeeded) {
+    backoff_ns_ = 0;
+    next_attempt_ns_ = 0;
+    return;
+  }
+  backoff_ns_ = std::clamp(2 * backoff_ns_, kBackoffNsMin, kBackoffNsMax);
+  next_attempt_ns_ = scheduler_->NowNs() + backoff_ns_;
+}
+
+Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeBackend(uint64_t deadline_ns) {
+  if (path_ != Path::kTcp) {
+    absl::StatusOr<std::shared_ptr<Backend>> made = co_await MakeFabricBackend(deadline_ns);
+    co_return made;
+  }
+  absl::StatusOr<std::unique_ptr<SocketClient>> client =
+      co_await SocketClient::Connect(scheduler_, options_.server, deadline_ns);
+  if (!client.ok()) co_return client.status();
+  std::shared_ptr<Backend> backend =
+      std::make_shared<SocketBackend>(scheduler_, *std::move(client));
+  co_return backend;
+}
+
+Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uint64_t deadline_ns) {
+  transport::ConnectOptions connect;
+  connect.server = server_;
+  connect.layout_version = kvs::kLayoutVersion;
+  connect.process_id = process_id_;
+  connect.process_id_generation = process_id_generation_;
+  connect.fabric = fabric_.get();
+  connect.port = port_.get();
+  connect.channel.region_id = next_region_id_;
+  connect.channel.busy_polling = options_.poll == PollMode::kBusy;
+  connect.channel.random_seed = scheduler_->random().Next();
+  connect.channel.peer_name = server_.ToString();
+  connect.deadline_ns = deadline_ns;
+  const uint32_t reader_region_id = next_region_id_ + 1;
+  next_region_id_ += FabricBackend::kRegionIds;
+  absl::StatusOr<transport::ConnectedPeer> peer =
+      co_await transport::ConnectPeer(std::move(connect));
+  if (!peer.ok()) co_return peer.status();
+  process_id_ = peer->process_id;
+  process_id_generation_ = peer->generation;
+  absl::StatusOr<std::shared_ptr<FabricBackend>> made = co_await FabricBackend::Create(
+      fabric_.get(), port_.get(), *std::move(peer), path_, reader_region_id);
+  if (!made.ok()) co_return made.status();
+  std::shared_ptr<Backend> backend = *std::move(made);
+  co_return backend;
+}
+
+void ClientCore::Drop() {
+  stats_before_ = reader_stats();
+  // Operations under way keep it till they have ended.
+  backend_.reset();
+}
+
+// ---- Names of client.h.
+
+Task<absl::StatusOr<std::unique_ptr<AsyncClient>>> AsyncClient::Connect(Scheduler* scheduler,
+                                                                        ClientOptions options) {
+  absl::StatusOr<std::unique_ptr<ClientCore>> core =
+      co_await ClientCore::Connect(scheduler, std::move(options));
+  if (!core.ok()) co_return core.status();
+  std::unique_ptr<AsyncClient> client = *std::move(core);
+  co_return client;
+}
+
+absl::StatusOr<Path> ParsePath(absl::string_view name) {
+  for (const Path path : {Path::kAuto, Path::kMapped, Path::kOneSided, Path::kRpc, Path::kTcp}) {
+    if (name == PathName(path)) return path;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("there is no path \"", name, "\": use auto, mapped, one_sided, rpc or tcp"));
+}
+
+const char* PathName(Path path) {
+  switch (path) {
+    case Path::kAuto:
+      return "auto";
+    case Path::kMapped:
+      return "mapped";
+    case Path::kOneSided:
+      return "one_sided";
+    case Path::kRpc:
+      return "rpc";
+    case Path::kTcp:
+      return "tcp";
+  }
+  return "unknown";
+}
+
+}  // namespace acre

@@ -1,0 +1,238 @@
+#include "client/fabric_backend.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "glog/logging.h"
+#include "kvs/epoch.h"
+#include "kvs/wire.h"
+#include "runtime/deadline.h"
+
+namespace acre {
+namespace {
+
+uint16_t MethodNumber(kvs::Method method) { return static_cast<uint16_t>(method); }
+
+// The status of a key that a server answered in a MultiGet.
+absl::Status AnswerStatus(absl::StatusCode code) {
+  switch (code) {
+    case absl::StatusCode::kOk:
+      return absl::OkStatus();
+    case absl::StatusCode::kNotFound:
+      return absl::NotFoundError("no such record");
+    default:
+      return absl::Status(code, "the server could not answer for this key");
+  }
+}
+
+// Counts an operation as long as it lives.
+class UnderWay {
+ public:
+  explicit UnderWay(uint32_t* count) : count_(count) { ++*count_; }
+  ~UnderWay() { --*count_; }
+  UnderWay(const UnderWay&) = delete;
+  UnderWay& operator=(const UnderWay&) = delete;
+
+ private:
+  uint32_t* const count_;
+};
+
+}  // namespace
+
+Task<absl::StatusOr<std::shared_ptr<FabricBackend>>> FabricBackend::Create(
+    transport::Fabric* fabric, transport::Port* port, transport::ConnectedPeer peer, Path path,
+    uint32_t region_id) {
+  std::vector<kvs::RegionEntry> directory;
+  for (const transport::GrantedRegion& region : peer.regions) {
+    directory.push_back({region.region_id, region.key, region.size_bytes});
+  }
+  std::shared_ptr<FabricBackend> backend(new FabricBackend(fabric, port, std::move(peer)));
+  absl::Status status = co_await backend->MakeReader(path, std::move(directory), region_id);
+  if (!status.ok()) co_return status;
+  co_return backend;
+}
+
+FabricBackend::FabricBackend(transport::Fabric* fabric, transport::Port* port,
+                             transport::ConnectedPeer peer)
+    : fabric_(fabric),
+      port_(port),
+      scheduler_(port->scheduler()),
+      epoch_interval_ns_(peer.lease_ns / 5),
+      link_(std::move(peer.link)),
+      rpc_(scheduler_, link_.channel(), /*handler=*/nullptr) {
+  port_->SetSink(link_.queue_pair(), this);
+  scheduler_->AddPoller(this);
+}
+
+FabricBackend::~FabricBackend() {
+  reading_epoch_.Cancel();
+  scheduler_->RemovePoller(this);
+  port_->SetSink(link_.queue_pair(), nullptr);
+}
+
+Task<absl::Status> FabricBackend::MakeReader(Path path, std::vector<kvs::RegionEntry> directory,
+                                             uint32_t region_id) {
+  if (path == Path::kAuto) path = fabric_->device().can_map ? Path::kMapped : Path::kOneSided;
+  path_ = path;
+  if (path == Path::kMapped) {
+    auto reader = kvs::MappedReader::Create(link_.queue_pair(), directory, scheduler_->clock());
+    if (!reader.ok()) co_return reader.status();
+    mapped_reader_ = *std::move(reader);
+  } else if (path == Path::kOneSided) {
+    auto reader = co_await kvs::RemoteReader::Create(fabric_, port_, link_.queue_pair(),
+                                                     std::move(directory), region_id);
+    if (!reader.ok()) co_return reader.status();
+    remote_reader_ = *std::move(reader);
+  } else {
+    CHECK(path == Path::kRpc) << "no path of a fabric";
+  }
+  co_return absl::OkStatus();
+}
+
+absl::Status FabricBackend::status() const {
+  if (!link_.channel()->status().ok()) return link_.channel()->status();
+  if (link_.queue_pair()->state() == transport::QueuePairState::kReady) return absl::OkStatus();
+  return link_.queue_pair()->status();
+}
+
+Task<absl::Status> FabricBackend::Get(absl::string_view key, std::string* value,
+                                      uint64_t deadline_ns) {
+  if (mapped_reader_ != nullptr) co_return mapped_reader_->Get(key, value);
+  if (remote_reader_ != nullptr) {
+    const UnderWay under_way(&gets_under_way_);
+    absl::Status status = co_await remote_reader_->Get(key, value, deadline_ns);
+    co_return status;
+  }
+  Task<absl::Status> call = rpc_.Call(MethodNumber(kvs::Method::kGet), key, "", value);
+  absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
+  co_return status;
+}
+
+Task<absl::Status> FabricBackend::Put(absl::string_view key, absl::string_view value,
+                                      uint64_t deadline_ns) {
+  std::string head;
+  std::string response;
+  kvs::EncodePutHead(key, value, &head);
+  Task<absl::Status> call = rpc_.Call(MethodNumber(kvs::Method::kPut), head, value, &response);
+  absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
+  co_return status;
+}
+
+Task<absl::Status> FabricBackend::Delete(absl::string_view key, uint64_t deadline_ns) {
+  std::string response;
+  Task<absl::Status> call = rpc_.Call(MethodNumber(kvs::Method::kDelete), key, "", &response);
+  absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
+  co_return status;
+}
+
+Task<void> FabricBackend::MultiGet(absl::Span<const absl::string_view> keys,
+                                   absl::Span<std::string> values,
+                                   absl::Span<absl::Status> statuses, uint64_t deadline_ns) {
+  if (mapped_reader_ != nullptr) {
+    mapped_reader_->MultiGet(keys, values, statuses);
+    co_return;
+  }
+  if (remote_reader_ != nullptr) {
+    const UnderWay under_way(&gets_under_way_);
+    co_await remote_reader_->MultiGet(keys, values, statuses, deadline_ns);
+    co_return;
+  }
+  while (!keys.empty()) {
+    const size_t count = std::min(keys.size(), kvs::kMultiGetKeysMax);
+    Task<absl::Status> step =
+        MultiGetByRpc(keys.first(count), values.first(count), statuses.first(count));
+    absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(step));
+    if (!status.ok()) {
+      std::fill(statuses.begin(), statuses.end(), status);
+      co_return;
+    }
+    keys.remove_prefix(count);
+    values.remove_prefix(count);
+    statuses.remove_prefix(count);
+  }
+}
+
+// At most kMultiGetKeysMax keys. A server answers as many as fit in a message: ask till all are.
+Task<absl::Status> FabricBackend::MultiGetByRpc(absl::Span<const absl::string_view> keys,
+                                                absl::Span<std::string> values,
+                                                absl::Span<absl::Status> statuses) {
+  std::string request;
+  std::string response;
+  size_t done = 0;
+  while (done < keys.size()) {
+    kvs::EncodeMultiGet(keys.subspan(done), &request);
+    absl::Status status =
+        co_await rpc_.Call(MethodNumber(kvs::Method::kMultiGet), request, "", &response);
+    if (!status.ok()) co_return status;
+    const auto answers = kvs::ParseMultiGetResponse(response, keys.size() - done);
+    if (!answers.ok()) {
+      absl::Status damaged = absl::DataLossError(answers.status().message());
+      co_return damaged;
+    }
+    for (const kvs::ParsedAnswer& answer : *answers) {
+      values[done].assign(answer.value.data(), answer.value.size());
+      statuses[done] = AnswerStatus(answer.code);
+      ++done;
+    }
+  }
+  co_return absl::OkStatus();
+}
+
+Task<absl::StatusOr<std::string>> FabricBackend::Stats(uint64_t deadline_ns) {
+  std::string text;
+  Task<absl::Status> call = rpc_.Call(MethodNumber(kvs::Method::kStats), "", "", &text);
+  absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
+  if (!status.ok()) co_return status;
+  co_return text;
+}
+
+kvs::ReaderStats FabricBackend::reader_stats() const {
+  if (mapped_reader_ != nullptr) return mapped_reader_->stats();
+  if (remote_reader_ != nullptr) return remote_reader_->stats();
+  return {};
+}
+
+void FabricBackend::OnCompletion(const transport::Completion& completion) {
+  link_.channel()->OnCompletion(completion);
+}
+
+bool FabricBackend::Poll() {
+  bool worked = rpc_.Poll();
+  if (!failed_) {
+    const absl::Status why = status();
+    if (!why.ok()) {
+      failed_ = true;
+      rpc_.Fail(absl::UnavailableError(why.message()));
+      return true;
+    }
+    LookAtEpoch();
+  }
+  return worked;
+}
+
+void FabricBackend::LookAtEpoch() {
+  if (mapped_reader_ != nullptr) {
+    Announce(mapped_reader_->ServerEpoch());
+    return;
+  }
+  if (remote_reader_ == nullptr || !reading_epoch_.done()) return;
+  const uint64_t now_ticks = scheduler_->clock()->Ticks();
+  if (now_ticks < look_at_epoch_ticks_) return;
+  look_at_epoch_ticks_ = scheduler_->clock()->TicksAt(scheduler_->NowNs() + epoch_interval_ns_);
+  reading_epoch_ = scheduler_->Spawn(ReadEpoch());
+}
+
+Task<void> FabricBackend::ReadEpoch() {
+  const absl::StatusOr<uint64_t> epoch = co_await remote_reader_->ServerEpoch();
+  // With operations always under way nothing is announced, and the server leaves us out after a lease:
+  // that costs a reader a retry now and then, no more.
+  if (epoch.ok() && gets_under_way_ == 0) Announce(*epoch);
+}
+
+void FabricBackend::Announce(uint64_t epoch) {
+  if (epoch == announced_epoch_) return;
+  announced_epoch_ = epoch;
+  link_.channel()->WritePeerWord(kvs::kEpochPeerWord, epoch);
+}
+
+}  // namespace acre

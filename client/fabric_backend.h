@@ -1,0 +1,80 @@
+// FabricBackend: a connection on a fabric. Puts and Deletes go by RPC; Gets by the path that was asked for.
+//
+// While the scheduler runs, it moves calls on, notices the server's end, and announces the epoch that it
+// has seen (kvs/epoch.h).
+
+#ifndef ACRE_CLIENT_FABRIC_BACKEND_H_
+#define ACRE_CLIENT_FABRIC_BACKEND_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "client/backend.h"
+#include "runtime/scheduler.h"
+#include "transport/bootstrap_peer.h"
+#include "transport/completion_sink.h"
+#include "transport/port.h"
+#include "transport/rpc.h"
+
+namespace acre {
+
+class FabricBackend final : public Backend, private Poller, private transport::CompletionSink {
+ public:
+  // Uses the region ids from `region_id` on.
+  static constexpr uint32_t kRegionIds = 3;
+
+  // Takes over a link and makes the reader for `path`; kAuto: the best there is. Borrows the rest, which
+  // outlives it. Errors: those of the readers' Create functions.
+  static Task<absl::StatusOr<std::shared_ptr<FabricBackend>>> Create(transport::Fabric* fabric,
+                                                                     transport::Port* port,
+                                                                     transport::ConnectedPeer peer,
+                                                                     Path path, uint32_t region_id);
+  ~FabricBackend() override;
+
+  absl::Status status() const override;
+  Task<absl::Status> Get(absl::string_view key, std::string* value, uint64_t deadline_ns) override;
+  Task<absl::Status> Put(absl::string_view key, absl::string_view value,
+                         uint64_t deadline_ns) override;
+  Task<absl::Status> Delete(absl::string_view key, uint64_t deadline_ns) override;
+  Task<void> MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
+                      absl::Span<absl::Status> statuses, uint64_t deadline_ns) override;
+  Task<absl::StatusOr<std::string>> Stats(uint64_t deadline_ns) override;
+  Path path() const override { return path_; }
+  std::string fabric() const override { return fabric_->device().provider; }
+  kvs::ReaderStats reader_stats() const override;
+
+ private:
+  FabricBackend(transport::Fabric* fabric, transport::Port* port, transport::ConnectedPeer peer);
+
+  Task<absl::Status> MakeReader(Path path, std::vector<kvs::RegionEntry> directory,
+                                uint32_t region_id);
+  Task<absl::Status> MultiGetByRpc(absl::Span<const absl::string_view> keys,
+                                   absl::Span<std::string> values,
+                                   absl::Span<absl::Status> statuses);
+  bool Poll() override;
+  void OnCompletion(const transport::Completion& completion) override;
+  void LookAtEpoch();
+  Task<void> ReadEpoch();
+  void Announce(uint64_t epoch);
+
+  transport::Fabric* const fabric_;
+  transport::Port* const port_;
+  Scheduler* const scheduler_;
+  const uint64_t epoch_interval_ns_;
+  Path path_ = Path::kRpc;
+  transport::Link link_;
+  transport::RpcPeer rpc_;
+  bool failed_ = false;  // Calls under way were told.
+
+  // One-sided Gets under way: the epoch is announced between operations, not in the middle of one.
+  uint32_t gets_under_way_ = 0;
+  uint64_t announced_epoch_ = 0;
+  uint64_t look_at_epoch_ticks_ = 0;
+  SpawnHandle reading_epoch_;
+};
+
+}  // namespace acre
+
+#endif  // ACRE_CLIENT_FABRIC_BACKEND_H_

@@ -1,0 +1,131 @@
+#include "client/shell.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/command_line.h"
+#include "glog/logging.h"
+
+namespace acre {
+namespace {
+
+constexpr ShellCommand kCommands[] = {
+    {"get", "KEY", "prints the value of a key", 1, 1},
+    {"put", "KEY VALUE", "writes a record, new or not", 2, 2},
+    {"del", "KEY", "deletes a record", 1, 1},
+    {"mget", "KEY...", "gets many keys at once, one line for each, values in quotes", 1, SIZE_MAX},
+    {"stats", "", "prints facts and counters of the server", 0, 0},
+    {"help", "", "prints this", 0, 0},
+    {"quit", "", "ends the shell, as does end of file (Ctrl-D)", 0, 0},
+};
+
+const ShellCommand* FindCommand(absl::string_view name) {
+  if (name == "exit") name = "quit";
+  for (const ShellCommand& command : kCommands) {
+    if (command.name == name) return &command;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+absl::Span<const ShellCommand> ShellCommands() { return kCommands; }
+
+std::string ShellHelp() {
+  std::string help;
+  for (const ShellCommand& command : kCommands) {
+    absl::StrAppendFormat(&help, "  %-16s %s\n", absl::StrCat(command.name, " ", command.arguments),
+                          command.help);
+  }
+  return help;
+}
+
+Shell::Shell(ShellStore* store, ValueFormat format, std::ostream* out, std::ostream* errors)
+    : store_(store), format_(format), out_(out), errors_(errors) {}
+
+absl::Status Shell::Judge(absl::Span<const std::string> words) {
+  if (words.empty()) return absl::OkStatus();
+  const ShellCommand* const command = FindCommand(words[0]);
+  if (command == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("unknown command ", Quote(words[0]), ": help lists them"));
+  }
+  const size_t arguments = words.size() - 1;
+  if (arguments >= command->arguments_min && arguments <= command->arguments_max) {
+    return absl::OkStatus();
+  }
+  absl::string_view hint = "";
+  if (arguments > command->arguments_max && command->arguments_max > 0) {
+    hint = "; put quotes around what contains spaces";
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("usage: ", command->name, " ", command->arguments, hint));
+}
+
+Shell::Outcome Shell::Run(absl::Span<const std::string> words) {
+  if (words.empty()) return Outcome::kOk;
+  const absl::Status judged = Judge(words);
+  if (!judged.ok()) {
+    *errors_ << judged.message() << "\n";
+    return Outcome::kUsage;
+  }
+  const absl::string_view name = FindCommand(words[0])->name;
+  if (name == "get") return Get(words[1]);
+  if (name == "put") return Tell(store_->Put(words[1], words[2]));
+  if (name == "del") return Tell(store_->Delete(words[1]));
+  if (name == "mget") return MultiGet(words.subspan(1));
+  if (name == "stats") return Stats();
+  if (name == "quit") return Outcome::kQuit;
+  CHECK_EQ(name, "help");
+  *out_ << ShellHelp();
+  return Outcome::kOk;
+}
+
+Shell::Outcome Shell::Get(const std::string& key) {
+  const absl::StatusOr<std::string> value = store_->Get(key);
+  if (!value.ok()) return Tell(value.status());
+  *out_ << (format_ == ValueFormat::kQuoted ? Quote(*value) : *value);
+  if (format_ != ValueFormat::kRaw) *out_ << "\n";
+  return Outcome::kOk;
+}
+
+Shell::Outcome Shell::MultiGet(absl::Span<const std::string> keys) {
+  const std::vector<absl::string_view> views(keys.begin(), keys.end());
+  const std::vector<absl::StatusOr<std::string>> values = store_->MultiGet(views);
+  Outcome outcome = Outcome::kOk;
+  for (const absl::StatusOr<std::string>& value : values) {
+    if (value.ok()) {
+      *out_ << Quote(*value) << "\n";
+    } else if (absl::IsNotFound(value.status())) {
+      *out_ << "(not found)\n";
+      outcome = Outcome::kFailed;
+    } else {
+      *out_ << "(failed)\n";
+      outcome = Tell(value.status());
+    }
+  }
+  return outcome;
+}
+
+Shell::Outcome Shell::Stats() {
+  const absl::StatusOr<std::string> text = store_->Stats();
+  if (!text.ok()) return Tell(text.status());
+  *out_ << *text;
+  return Outcome::kOk;
+}
+
+Shell::Outcome Shell::Tell(const absl::Status& status) {
+  if (status.ok()) {
+    // Programs learn it from the exit code.
+    if (format_ != ValueFormat::kRaw) *out_ << "OK\n";
+    return Outcome::kOk;
+  }
+  if (absl::IsNotFound(status)) {
+    *errors_ << "(not found)\n";
+  } else {
+    *errors_ << "error: " << status.message() << " (" << absl::StatusCodeToString(status.code())
+             << ")\n";
+  }
+  return Outcome::kFailed;
+}
+
+}  // namespace acre

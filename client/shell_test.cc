@@ -1,0 +1,125 @@
+#include "client/shell.h"
+
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace acre {
+namespace {
+
+using testing::HasSubstr;
+
+class FakeStore : public ShellStore {
+ public:
+  absl::StatusOr<std::string> Get(absl::string_view key) override {
+    if (!failure.ok()) return failure;
+    const auto found = records.find(std::string(key));
+    if (found == records.end()) return absl::NotFoundError("no such record");
+    return found->second;
+  }
+  absl::Status Put(absl::string_view key, absl::string_view value) override {
+    if (failure.ok()) records[std::string(key)] = std::string(value);
+    return failure;
+  }
+  absl::Status Delete(absl::string_view key) override {
+    if (records.erase(std::string(key)) > 0) return absl::OkStatus();
+    return absl::NotFoundError("no such record");
+  }
+  std::vector<absl::StatusOr<std::string>> MultiGet(
+      absl::Span<const absl::string_view> keys) override {
+    std::vector<absl::StatusOr<std::string>> values;
+    for (const absl::string_view key : keys) values.push_back(Get(key));
+    return values;
+  }
+  absl::StatusOr<std::string> Stats() override { return "records 1\n"; }
+
+  std::map<std::string, std::string> records;
+  absl::Status failure;
+};
+
+class ShellTest : public testing::Test {
+ protected:
+  Shell::Outcome Run(const std::vector<std::string>& words,
+                     ValueFormat format = ValueFormat::kQuoted) {
+    out_.str("");
+    errors_.str("");
+    Shell shell(&store_, format, &out_, &errors_);
+    return shell.Run(words);
+  }
+
+  FakeStore store_;
+  std::ostringstream out_;
+  std::ostringstream errors_;
+};
+
+using Outcome = Shell::Outcome;
+
+TEST_F(ShellTest, PutGetDelete) {
+  EXPECT_EQ(Run({"put", "k", std::string("a\0b", 3)}), Outcome::kOk);
+  EXPECT_EQ(out_.str(), "OK\n");
+  EXPECT_EQ(Run({"get", "k"}), Outcome::kOk);
+  EXPECT_EQ(out_.str(), "\"a\\x00b\"\n");
+  EXPECT_EQ(Run({"del", "k"}), Outcome::kOk);
+  EXPECT_EQ(Run({"del", "k"}), Outcome::kFailed);
+  EXPECT_EQ(errors_.str(), "(not found)\n");
+}
+
+TEST_F(ShellTest, RawFormatsGiveTheBytes) {
+  store_.records["k"] = std::string("a\0b", 3);
+  Run({"get", "k"}, ValueFormat::kRaw);
+  EXPECT_EQ(out_.str(), std::string("a\0b", 3));
+  Run({"get", "k"}, ValueFormat::kRawLine);
+  EXPECT_EQ(out_.str(), std::string("a\0b\n", 4));
+  Run({"put", "k", "v"}, ValueFormat::kRaw);
+  EXPECT_EQ(out_.str(), "");
+}
+
+TEST_F(ShellTest, NotFoundIsNoOutputButAFailure) {
+  EXPECT_EQ(Run({"get", "k"}), Outcome::kFailed);
+  EXPECT_EQ(out_.str(), "");
+  EXPECT_EQ(errors_.str(), "(not found)\n");
+}
+
+TEST_F(ShellTest, ErrorsAreTold) {
+  store_.failure = absl::ResourceExhaustedError("the server is full");
+  EXPECT_EQ(Run({"put", "k", "v"}), Outcome::kFailed);
+  EXPECT_THAT(errors_.str(), HasSubstr("the server is full (RESOURCE_EXHAUSTED)"));
+}
+
+TEST_F(ShellTest, MultiGetPrintsALineForEachKey) {
+  store_.records["a"] = "1";
+  store_.records["c"] = "line\nend";
+  EXPECT_EQ(Run({"mget", "a", "b", "c"}, ValueFormat::kRaw), Outcome::kFailed);
+  EXPECT_EQ(out_.str(), "\"1\"\n(not found)\n\"line\\nend\"\n");
+  EXPECT_EQ(Run({"mget", "a", "c"}), Outcome::kOk);
+}
+
+TEST_F(ShellTest, WrongUseIsToldAndNotSent) {
+  EXPECT_EQ(Run({"put", "k"}), Outcome::kUsage);
+  EXPECT_THAT(errors_.str(), HasSubstr("usage: put KEY VALUE"));
+  EXPECT_EQ(Run({"put", "k", "two", "words"}), Outcome::kUsage);
+  EXPECT_THAT(errors_.str(), HasSubstr("quotes"));
+  EXPECT_EQ(Run({"gte", "k"}), Outcome::kUsage);
+  EXPECT_THAT(errors_.str(), HasSubstr("\"gte\""));
+  EXPECT_EQ(Run({"mget"}), Outcome::kUsage);
+  EXPECT_TRUE(store_.records.empty());
+}
+
+TEST_F(ShellTest, StatsHelpAndQuit) {
+  EXPECT_EQ(Run({"stats"}), Outcome::kOk);
+  EXPECT_EQ(out_.str(), "records 1\n");
+  EXPECT_EQ(Run({"help"}), Outcome::kOk);
+  for (const ShellCommand& command : ShellCommands()) {
+    EXPECT_THAT(out_.str(), HasSubstr(std::string(command.name)));
+  }
+  EXPECT_EQ(Run({"quit"}), Outcome::kQuit);
+  EXPECT_EQ(Run({"exit"}), Outcome::kQuit);
+  EXPECT_EQ(Run({}), Outcome::kOk);
+}
+
+}  // namespace
+}  // namespace acre

@@ -1,0 +1,226 @@
+#include "client/socket_connection.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "glog/logging.h"
+
+namespace acre {
+namespace {
+
+using kvs::SocketOpcode;
+using kvs::SocketRequestHeader;
+using kvs::SocketResponseHeader;
+
+// Room for what one recv() may bring; more than the answers to 1000 small requests.
+constexpr size_t kReceiveBytesMin = 16 << 10;
+
+absl::Status NoConnection(absl::string_view server, int error) {
+  return absl::UnavailableError(absl::StrCat(
+      "cannot connect to ", server, ": ", std::strerror(error), "; is kv_server running there?"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<SocketAddress>> SocketConnection::LookUp(absl::string_view server) {
+  const size_t colon = server.rfind(':');
+  int port = 0;
+  if (colon == absl::string_view::npos || colon == 0 ||
+      !absl::SimpleAtoi(server.substr(colon + 1), &port) || port < 1 || port > 65535) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a server is named as HOST:PORT, not \"", server, "\""));
+  }
+  absl::string_view host = server.substr(0, colon);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);  // An IPv6 address.
+  }
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  const int error =
+      getaddrinfo(std::string(host).c_str(), absl::StrCat(port).c_str(), &hints, &found);
+  if (error != 0) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot look up the host of ", server, ": ", gai_strerror(error)));
+  }
+  std::vector<SocketAddress> addresses;
+  for (const addrinfo* entry = found; entry != nullptr; entry = entry->ai_next) {
+    SocketAddress& address = addresses.emplace_back();
+    CHECK_LE(entry->ai_addrlen, sizeof(address.bytes));
+    std::memcpy(&address.bytes, entry->ai_addr, entry->ai_addrlen);
+    address.size_bytes = entry->ai_addrlen;
+    address.server = std::string(server);
+  }
+  freeaddrinfo(found);
+  return addresses;
+}
+
+absl::StatusOr<std::unique_ptr<SocketConnection>> SocketConnection::StartConnect(
+    const SocketAddress& address) {
+  const int fd = socket(address.bytes.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return NoConnection(address.server, errno);
+  std::unique_ptr<SocketConnection> connection(new SocketConnection(fd, address.server));
+  const int one = 1;
+  PCHECK(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) == 0);
+  const auto* const bytes = reinterpret_cast<const sockaddr*>(&address.bytes);
+  if (connect(fd, bytes, address.size_bytes) != 0 && errno != EINPROGRESS) {
+    return NoConnection(address.server, errno);
+  }
+  return connection;
+}
+
+absl::StatusOr<std::unique_ptr<SocketConnection>> SocketConnection::Connect(
+    absl::string_view server, int64_t timeout_ms) {
+  const absl::StatusOr<std::vector<SocketAddress>> addresses = LookUp(server);
+  if (!addresses.ok()) return addresses.status();
+  absl::Status status;
+  for (const SocketAddress& address : *addresses) {
+    absl::StatusOr<std::unique_ptr<SocketConnection>> connection = StartConnect(address);
+    status = connection.status();
+    if (!status.ok()) continue;
+    pollfd poll_fd = {.fd = (*connection)->fd(), .events = POLLOUT, .revents = 0};
+    int ready = 0;
+    do {
+      ready = poll(&poll_fd, 1, static_cast<int>(std::min<int64_t>(timeout_ms, INT32_MAX)));
+    } while (ready < 0 && errno == EINTR);
+    status = ready == 0 ? NoConnection(server, ETIMEDOUT) : (*connection)->FinishConnect();
+    if (status.ok()) return connection;
+  }
+  return status;
+}
+
+absl::Status SocketConnection::FinishConnect() {
+  if (!status_.ok()) return status_;
+  int error = 0;
+  socklen_t size = sizeof(error);
+  PCHECK(getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &size) == 0);
+  if (error != 0) {
+    status_ = NoConnection(server_, error);
+    return status_;
+  }
+  return Flush();  // The preamble: the server wants to know soon who is there.
+}
+
+SocketConnection::SocketConnection(int fd, std::string server)
+    : fd_(fd), server_(std::move(server)), outstanding_(64) {
+  output_.Append(kvs::kSocketPreamble.data(), kvs::kSocketPreamble.size());
+}
+
+SocketConnection::~SocketConnection() { close(fd_); }
+
+void SocketConnection::Queue(SocketOpcode opcode, absl::string_view key, absl::string_view value) {
+  CHECK_LE(key.size(), kvs::kKeyBytesMax);
+  CHECK_LE(value.size(), kvs::kValueBytesMax);
+  const SocketRequestHeader header = {.opcode = static_cast<uint8_t>(opcode),
+                                      .reserved0 = 0,
+                                      .key_bytes = static_cast<uint16_t>(key.size()),
+                                      .value_bytes = static_cast<uint32_t>(value.size())};
+  output_.EnsureSpace(sizeof(header) + key.size() + value.size());
+  output_.Append(&header, sizeof(header));
+  output_.Append(key.data(), key.size());
+  output_.Append(value.data(), value.size());
+  if (outstanding_count_ == outstanding_.size()) GrowOutstanding();
+  outstanding_[(outstanding_first_ + outstanding_count_) & (outstanding_.size() - 1)] = opcode;
+  ++outstanding_count_;
+}
+
+void SocketConnection::GrowOutstanding() {
+  std::rotate(outstanding_.begin(),
+              outstanding_.begin() + static_cast<std::ptrdiff_t>(outstanding_first_),
+              outstanding_.end());
+  outstanding_first_ = 0;
+  outstanding_.resize(outstanding_.size() * 2);
+}
+
+absl::Status SocketConnection::Flush() {
+  while (status_.ok() && !output_.empty()) {
+    const absl::string_view bytes = output_.readable();
+    const ssize_t sent = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0) {
+      if (errno == EINTR) continue;
+      if (errno == EAGAIN) break;
+      return Break(std::strerror(errno));
+    }
+    output_.Consume(static_cast<size_t>(sent));
+  }
+  return status_;
+}
+
+absl::Status SocketConnection::Receive(bool* drained) {
+  *drained = true;
+  if (!status_.ok()) return status_;
+  input_.EnsureSpace(std::max(kReceiveBytesMin, wanted_bytes_));
+  wanted_bytes_ = 0;
+  ssize_t got = 0;
+  do {
+    got = recv(fd_, input_.space(), input_.space_bytes(), MSG_DONTWAIT);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) {
+    if (errno == EAGAIN) return absl::OkStatus();
+    return Break(std::strerror(errno));
+  }
+  if (got == 0) return Break("the server closed the connection");
+  // Less than there was room for is all there is, but for an end that makes no further event.
+  *drained = static_cast<size_t>(got) < input_.space_bytes() && !end_reported_;
+  input_.Produced(static_cast<size_t>(got));
+  return absl::OkStatus();
+}
+
+void SocketConnection::NoteEvents(uint32_t epoll_events) {
+  if ((epoll_events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) end_reported_ = true;
+}
+
+bool SocketConnection::Next(SocketResponse* response) {
+  const absl::string_view bytes = input_.readable();
+  if (bytes.size() < sizeof(SocketResponseHeader) || !status_.ok()) return false;
+  SocketResponseHeader header;
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  if (outstanding_count_ == 0) {
+    Break("the server answered what nobody asked").IgnoreError();
+    return false;
+  }
+  const SocketOpcode expected = outstanding_[outstanding_first_];
+  const absl::optional<absl::string_view> invalid = WhyInvalid(header, expected);
+  if (invalid.has_value()) {
+    Break(absl::StrCat("the server's answer makes no sense: ", *invalid)).IgnoreError();
+    return false;
+  }
+  const size_t frame_bytes = sizeof(header) + header.payload_bytes;
+  if (bytes.size() < frame_bytes) {
+    // The rest comes with the next Receive(): nothing of the payloads given out is still in use
+    // then.
+    wanted_bytes_ = frame_bytes - bytes.size();
+    return false;
+  }
+  outstanding_first_ = (outstanding_first_ + 1) & (outstanding_.size() - 1);
+  --outstanding_count_;
+  response->opcode = expected;
+  response->code = static_cast<absl::StatusCode>(header.code);
+  response->payload = bytes.substr(sizeof(header), header.payload_bytes);
+  input_.Consume(frame_bytes);
+  return true;
+}
+
+absl::Status SocketConnection::Break(absl::string_view why) {
+  if (status_.ok()) {
+    status_ = absl::UnavailableError(
+        absl::StrCat("connection to ", server_, " broke: ", why, "; connect again"));
+  }
+  return status_;
+}
+
+}  // namespace acre
