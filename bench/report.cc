@@ -1,0 +1,115 @@
+#include "bench/report.h"
+
+#include <errno.h>
+#include <sys/utsname.h>
+
+#include <fstream>
+#include <thread>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
+
+namespace acre::bench {
+namespace {
+
+double Microseconds(const Row& row, double share) {
+  return static_cast<double>(row.result.latency_ns.Percentile(share)) * 1e-3;
+}
+
+bool CountsReads(const Row& row) {
+  return row.path != Path::kRpc && row.path != Path::kTcp && row.result.reader.gets > 0;
+}
+
+double ReadsPerGet(const Row& row) {
+  return static_cast<double>(row.result.reader.reads) / static_cast<double>(row.result.reader.gets);
+}
+
+std::string CpuModel() {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(file, line)) {
+    absl::string_view rest = line;
+    if (!absl::ConsumePrefix(&rest, "model name")) continue;
+    const size_t colon = rest.find(':');
+    if (colon == absl::string_view::npos) continue;
+    return std::string(absl::StripAsciiWhitespace(rest.substr(colon + 1)));
+  }
+  return "unknown";
+}
+
+}  // namespace
+
+nlohmann::json DescribeMachine() {
+  utsname name = {};
+  uname(&name);
+  return {{"cpu", CpuModel()},
+          {"cores", std::thread::hardware_concurrency()},
+          {"kernel", std::string(name.release)}};
+}
+
+std::string FormatTable(const std::vector<Row>& rows) {
+  double tcp = 0;
+  for (const Row& row : rows) {
+    if (row.path == Path::kTcp) tcp = row.operations_per_second;
+  }
+  std::string table = absl::StrFormat("%-10s %-7s %13s %9s %9s %9s %9s %10s %9s %7s %10s\n", "path",
+                                      "fabric", "operations/s", "p50 us", "p95 us", "p99 us",
+                                      "p99.9 us", "max us", "reads/Get", "errors", "times tcp");
+  for (const Row& row : rows) {
+    absl::StrAppendFormat(
+        &table, "%-10s %-7s %13.0f %9.2f %9.2f %9.2f %9.2f %10.1f %9s %7d %10s\n",
+        PathName(row.path), row.fabric, row.operations_per_second, Microseconds(row, 0.5),
+        Microseconds(row, 0.95), Microseconds(row, 0.99), Microseconds(row, 0.999),
+        static_cast<double>(row.result.latency_ns.max()) * 1e-3,
+        CountsReads(row) ? absl::StrFormat("%.3f", ReadsPerGet(row)) : "-", row.result.errors,
+        tcp > 0 ? absl::StrFormat("%.2f", row.operations_per_second / tcp) : "-");
+  }
+  return table;
+}
+
+nlohmann::json RowsToJson(const std::vector<Row>& rows, const RunOptions& options) {
+  const nlohmann::json machine = DescribeMachine();
+  nlohmann::json array = nlohmann::json::array();
+  for (const Row& row : rows) {
+    nlohmann::json reads_per_get;  // Null.
+    if (CountsReads(row)) reads_per_get = ReadsPerGet(row);
+    const bool has_batch = options.driver.batch > 1;
+    array.push_back({
+        {"workload", options.workload.name},
+        {"distribution", DistributionName(options.workload.distribution)},
+        {"path", PathName(row.path)},
+        {"fabric", row.fabric},
+        {"ops_per_second", row.operations_per_second},
+        {"latency_us",
+         {{"p50", Microseconds(row, 0.5)},
+          {"p95", Microseconds(row, 0.95)},
+          {"p99", Microseconds(row, 0.99)},
+          {"p999", Microseconds(row, 0.999)},
+          {"max", static_cast<double>(row.result.latency_ns.max()) * 1e-3}}},
+        {"reads_per_get", reads_per_get},
+        {"operations", row.result.operations},
+        {"errors", row.result.errors},
+        {"threads", options.threads},
+        {"connections", row.path == Path::kTcp ? options.driver.connections : 1},
+        {"batch", has_batch ? options.driver.batch : 1},
+        {"records", options.records_count},
+        {"key_bytes", options.driver.key_bytes},
+        {"value_bytes", options.driver.value_bytes},
+        {"machine", machine},
+    });
+  }
+  return array;
+}
+
+absl::Status WriteJson(const std::string& file, const nlohmann::json& json) {
+  std::ofstream stream(file);
+  stream << json.dump(2) << "\n";
+  stream.close();
+  if (!stream) return absl::ErrnoToStatus(errno, absl::StrCat("cannot write ", file));
+  return absl::OkStatus();
+}
+
+}  // namespace acre::bench
