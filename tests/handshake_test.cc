@@ -1,0 +1,310 @@
+// Both ends of the handshake on one thread, over the shm fabric.
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "glog/logging.h"
+#include "gtest/gtest.h"
+#include "runtime/clock.h"
+#include "runtime/deadline.h"
+#include "runtime/random.h"
+#include "runtime/scheduler.h"
+#include "runtime/wait_queue.h"
+#include "transport/bootstrap_peer.h"
+#include "transport/bootstrap_server.h"
+#include "transport/port.h"
+#include "transport/shm/shm_fabric.h"
+#include "transport/socket.h"
+#include "transport/stream.h"
+
+namespace acre::tests {
+namespace {
+
+using transport::ArrivingPeer;
+using transport::BootstrapServer;
+using transport::BootstrapToken;
+
+constexpr uint64_t kSecondNs = 1'000'000'000;
+constexpr uint32_t kLayout = 17;
+constexpr uint64_t kGeneration = 4711;
+
+std::unique_ptr<transport::ShmFabric> MakeFabric(Clock* clock) {
+  transport::ShmFabric::Options options;
+  options.clock = clock;
+  auto fabric = transport::ShmFabric::Create(options);
+  CHECK(fabric.ok()) << fabric.status();
+  return *std::move(fabric);
+}
+
+// A server that is a door and one region, its workers played by the test.
+class HandshakeTest : public testing::Test, public BootstrapServer::Delegate {
+ protected:
+  HandshakeTest()
+      : scheduler_({.clock = &clock_, .name = "test"}),
+        server_fabric_(MakeFabric(&clock_)),
+        client_fabric_(MakeFabric(&clock_)),
+        server_queue_(server_fabric_->CreateCompletionQueue().value()),
+        client_queue_(client_fabric_->CreateCompletionQueue().value()),
+        server_port_(std::make_unique<transport::Port>(&scheduler_, server_queue_.get())),
+        client_port_(std::make_unique<transport::Port>(&scheduler_, client_queue_.get())),
+        arrived_(&scheduler_) {
+    transport::RegionOptions options;
+    options.region_id = 1;
+    options.size_bytes = 8192;
+    options.peer_rights = transport::kRightRead;
+    region_ = server_fabric_->CreateRegion(options).value();
+    listener_ = server_fabric_->Listen().value();
+    Open({});
+  }
+  ~HandshakeTest() override {
+    arrivals_.clear();
+    door_.reset();
+    listener_.reset();
+    region_.reset();
+    server_port_.reset();
+    client_port_.reset();
+  }
+
+  void Open(transport::BootstrapServerOptions options) {
+    door_.reset();
+    options.layout_version = kLayout;
+    options.generation = kGeneration;
+    options.lease_ns = kSecondNs;
+    options.fill_random = [this](absl::Span<uint8_t> bytes) {
+      for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random_.Next());
+    };
+    auto socket = transport::BindSocket(transport::Resolve({"127.0.0.1", 0}).value().front());
+    CHECK(socket.ok()) << socket.status();
+    CHECK(transport::StartListening(socket->get()).ok());
+    address_ = transport::ParseHostPort(transport::LocalAddress(socket->get()).ToString()).value();
+    door_ = std::make_unique<BootstrapServer>(
+        &scheduler_, std::move(options),
+        std::vector<BootstrapServer::OfferedFabric>{{"shm", listener_.get()}}, *std::move(socket),
+        this);
+  }
+
+  transport::ConnectOptions ClientOptions() {
+    transport::ConnectOptions options;
+    options.server = address_;
+    options.layout_version = kLayout;
+    options.fabric = client_fabric_.get();
+    options.port = client_port_.get();
+    options.channel.region_id = next_client_region_++;
+    options.deadline_ns = scheduler_.NowNs() + 20 * kSecondNs;
+    return options;
+  }
+
+  // Takes in the next that arrives.
+  Task<absl::StatusOr<transport::Link>> AcceptNext() {
+    while (arrivals_.empty()) co_await arrived_.Wait();
+    ArrivingPeer peer = std::move(arrivals_.front());
+    arrivals_.erase(arrivals_.begin());
+    transport::AcceptOptions options;
+    options.fabric = server_fabric_.get();
+    options.port = server_port_.get();
+    options.channel.region_id = next_server_region_++;
+    options.regions = {region_.get()};
+    absl::StatusOr<transport::Link> link =
+        co_await transport::AcceptPeer(std::move(peer), std::move(options));
+    co_return link;
+  }
+
+  static Task<void> Keep(Task<absl::StatusOr<transport::Link>> task,
+                         absl::StatusOr<transport::Link>* to) {
+    absl::StatusOr<transport::Link> link = co_await std::move(task);
+    *to = std::move(link);
+  }
+
+  // A stream to the door, and what it says there.
+  std::unique_ptr<transport::Stream> Say(std::string bytes) {
+    auto fd = transport::StartConnect(transport::Resolve(address_).value().front());
+    CHECK(fd.ok()) << fd.status();
+    auto stream = std::make_unique<transport::Stream>(&scheduler_, *std::move(fd));
+    const uint64_t deadline_ns = scheduler_.NowNs() + 20 * kSecondNs;
+    CHECK(scheduler_.RunUntilDone(stream->FinishConnect(deadline_ns)).ok());
+    CHECK(scheduler_.RunUntilDone(stream->Write(std::move(bytes), deadline_ns)).ok());
+    return stream;
+  }
+  absl::Status ReadByte(transport::Stream* stream) {
+    char byte;
+    return scheduler_.RunUntilDone(stream->Read(&byte, 1, scheduler_.NowNs() + 20 * kSecondNs));
+  }
+
+  // Of the delegate.
+  absl::Status MayEnter() override { return may_enter_; }
+  void OnPeer(ArrivingPeer peer) override {
+    arrivals_.push_back(std::move(peer));
+    arrived_.NotifyAll();
+  }
+  void OnOtherPurpose(absl::string_view purpose, ScopedFd) override {
+    other_purpose_ = std::string(purpose);
+    arrived_.NotifyAll();
+  }
+
+  RealClock clock_;
+  Random random_{1};
+  Scheduler scheduler_;
+  std::unique_ptr<transport::Fabric> server_fabric_;
+  std::unique_ptr<transport::Fabric> client_fabric_;
+  std::unique_ptr<transport::CompletionQueue> server_queue_;
+  std::unique_ptr<transport::CompletionQueue> client_queue_;
+  std::unique_ptr<transport::Port> server_port_;
+  std::unique_ptr<transport::Port> client_port_;
+  std::unique_ptr<transport::MemoryRegion> region_;
+  std::unique_ptr<transport::Listener> listener_;
+  transport::HostPort address_;
+  std::unique_ptr<BootstrapServer> door_;
+  uint32_t next_client_region_ = 1;
+  uint32_t next_server_region_ = 2;
+
+  absl::Status may_enter_;
+  std::vector<ArrivingPeer> arrivals_;
+  WaitQueue arrived_;
+  std::string other_purpose_;
+};
+
+TEST_F(HandshakeTest, BothEndsGetWhatTheyNeed) {
+  absl::StatusOr<transport::Link> served = absl::UnknownError("not yet");
+  SpawnHandle serving = scheduler_.Spawn(Keep(AcceptNext(), &served));
+  auto peer = scheduler_.RunUntilDone(transport::ConnectPeer(ClientOptions()));
+  ASSERT_TRUE(peer.ok()) << peer.status();
+  while (!serving.done()) scheduler_.RunOnce();
+  ASSERT_TRUE(served.ok()) << served.status();
+  EXPECT_EQ(peer->generation, kGeneration);
+  EXPECT_EQ(peer->lease_ns, kSecondNs);
+  EXPECT_EQ(peer->process_id, 0x01000001u);
+  ASSERT_EQ(peer->regions.size(), 1u);
+  EXPECT_EQ(peer->regions[0].region_id, 1u);
+  EXPECT_TRUE(peer->link.queue_pair()->Map(peer->regions[0].key).ok());
+  peer->link.channel()->WritePeerWord(0, 42);
+  EXPECT_EQ(served->channel()->peer_words()->Load(std::memory_order_acquire), 42u);
+  EXPECT_EQ(door_->half_open_count(), 0u);
+}
+
+TEST_F(HandshakeTest, ProcessIdsAreKeptUnlessTheyAreStale) {
+  const auto id_for = [this](uint32_t id, uint64_t generation) {
+    absl::StatusOr<transport::Link> served = absl::UnknownError("not yet");
+    SpawnHandle serving = scheduler_.Spawn(Keep(AcceptNext(), &served));
+    transport::ConnectOptions options = ClientOptions();
+    options.process_id = id;
+    options.process_id_generation = generation;
+    auto peer = scheduler_.RunUntilDone(transport::ConnectPeer(std::move(options)));
+    CHECK(peer.ok()) << peer.status();
+    while (!serving.done()) scheduler_.RunOnce();
+    return peer->process_id;
+  };
+  EXPECT_EQ(id_for(0, 0), 0x01000001u);
+  EXPECT_EQ(id_for(0, 0), 0x01000002u);
+  EXPECT_EQ(id_for(0x01000001, kGeneration), 0x01000001u) << "ours, of this incarnation";
+  EXPECT_EQ(id_for(0x01000001, kGeneration - 1), 0x01000003u) << "ours, of an earlier one";
+  EXPECT_EQ(id_for(0x02000001, 5), 0x02000001u) << "another server's";
+}
+
+TEST_F(HandshakeTest, RefusalsReachTheClient) {
+  may_enter_ = absl::ResourceExhaustedError("full");
+  EXPECT_EQ(scheduler_.RunUntilDone(transport::ConnectPeer(ClientOptions())).status(), may_enter_);
+  transport::ConnectOptions options = ClientOptions();
+  options.layout_version = kLayout + 1;
+  const absl::Status status =
+      scheduler_.RunUntilDone(transport::ConnectPeer(std::move(options))).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+}
+
+TEST_F(HandshakeTest, TokensThatNobodyGaveAreRejected) {
+  auto connect = client_fabric_->Connect(listener_->endpoint(), client_queue_.get(),
+                                         transport::EncodeToken(BootstrapToken{1, 2, 3}));
+  ASSERT_TRUE(connect.ok()) << connect.status();
+  while ((*connect)->state() == transport::QueuePairState::kConnecting) scheduler_.RunOnce();
+  EXPECT_EQ((*connect)->state(), transport::QueuePairState::kBroken);
+  EXPECT_TRUE(arrivals_.empty());
+  client_port_->Forget(connect->get());
+}
+
+// Goal: a token is used up by the first that shows it.
+TEST_F(HandshakeTest, TokenIsGoodOnce) {
+  auto stream = Say(std::string(transport::kBootstrapPurpose) +
+                    transport::EncodeHello({.layout_version = kLayout, .fabric = "shm"}));
+  std::string message(sizeof(transport::MessageHeader) + sizeof(transport::WelcomeWire) +
+                          sizeof(transport::FabricWire),
+                      '\0');
+  ASSERT_EQ(scheduler_.RunUntilDone(
+                stream->Read(message.data(), message.size(), scheduler_.NowNs() + 20 * kSecondNs)),
+            absl::OkStatus());
+  const auto welcome = transport::ParseWelcome(message.substr(sizeof(transport::MessageHeader)));
+  ASSERT_TRUE(welcome.ok()) << welcome.status();
+  const std::string token = transport::EncodeToken(welcome->token);
+  auto first = client_fabric_->Connect(listener_->endpoint(), client_queue_.get(), token);
+  while (arrivals_.empty()) scheduler_.RunOnce();
+  auto second = client_fabric_->Connect(listener_->endpoint(), client_queue_.get(), token);
+  while ((*second)->state() == transport::QueuePairState::kConnecting) scheduler_.RunOnce();
+  EXPECT_EQ((*second)->state(), transport::QueuePairState::kBroken);
+  EXPECT_EQ(arrivals_.size(), 1u);
+  client_port_->Forget(second->get());
+  client_port_->Forget(first->get());
+}
+
+TEST_F(HandshakeTest, SilentAndSlowPeersRunOutOfTime) {
+  transport::BootstrapServerOptions hasty;
+  hasty.handshake_timeout_ns = kSecondNs / 20;
+  Open(std::move(hasty));
+  const std::string hello(transport::kBootstrapPurpose);
+  for (const std::string& bytes : {std::string(), std::string("ACRE"), hello, hello + "\x28"}) {
+    auto stream = Say(bytes);
+    EXPECT_TRUE(absl::IsUnavailable(ReadByte(stream.get())) || !bytes.empty()) << bytes;
+    while (door_->half_open_count() != 0) scheduler_.RunOnce();
+  }
+}
+
+TEST_F(HandshakeTest, TheOldestHalfOpenMakesRoom) {
+  transport::BootstrapServerOptions narrow;
+  narrow.half_open_max = 4;
+  Open(std::move(narrow));
+  std::vector<std::unique_ptr<transport::Stream>> silent;
+  for (int i = 0; i < 10; ++i) silent.push_back(Say(""));
+  for (int i = 0; i < 6; ++i) EXPECT_TRUE(absl::IsUnavailable(ReadByte(silent[i].get())));
+  EXPECT_EQ(door_->half_open_count(), 4u);
+  absl::StatusOr<transport::Link> served = absl::UnknownError("not yet");
+  SpawnHandle serving = scheduler_.Spawn(Keep(AcceptNext(), &served));
+  EXPECT_TRUE(scheduler_.RunUntilDone(transport::ConnectPeer(ClientOptions())).ok());
+  while (!serving.done()) scheduler_.RunOnce();
+}
+
+TEST_F(HandshakeTest, OtherPurposesAreHandedOn) {
+  auto stream = Say("ACREKVS1");
+  while (other_purpose_.empty()) scheduler_.RunOnce();
+  EXPECT_EQ(other_purpose_, "ACREKVS1");
+  EXPECT_EQ(door_->half_open_count(), 0u);
+}
+
+// Goal: a server that is none, or of a time to come, is told apart from one that is gone.
+TEST_F(HandshakeTest, RubbishFromAServerIsDataLoss) {
+  auto socket = transport::BindSocket(transport::Resolve({"127.0.0.1", 0}).value().front());
+  ASSERT_TRUE(socket.ok());
+  ASSERT_EQ(transport::StartListening(socket->get()), absl::OkStatus());
+  transport::ConnectOptions options = ClientOptions();
+  options.server =
+      transport::ParseHostPort(transport::LocalAddress(socket->get()).ToString()).value();
+  absl::Status status;
+  const auto connect = [](transport::ConnectOptions o, absl::Status* to) -> Task<void> {
+    auto peer = co_await transport::ConnectPeer(std::move(o));
+    *to = peer.status();
+  };
+  SpawnHandle connecting = scheduler_.Spawn(connect(std::move(options), &status));
+  ScopedFd accepted;
+  while (!accepted.is_open()) {
+    scheduler_.RunOnce();
+    int error;
+    accepted = transport::AcceptSocket(socket->get(), &error);
+  }
+  transport::Stream stream(&scheduler_, std::move(accepted));
+  ASSERT_EQ(scheduler_.RunUntilDone(stream.Write("HTTP/1.1 400 Bad Request\r\n\r\n",
+                                                 scheduler_.NowNs() + 20 * kSecondNs)),
+            absl::OkStatus());
+  while (!connecting.done()) scheduler_.RunOnce();
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+}
+
+}  // namespace
+}  // namespace acre::tests

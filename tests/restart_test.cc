@@ -1,0 +1,209 @@
+// Servers that stop, die and come back, and what their clients then see.
+
+#include <signal.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "client/client.h"
+#include "glog/logging.h"
+#include "gtest/gtest.h"
+#include "runtime/clock.h"
+#include "runtime/scheduler.h"
+#include "tests/process.h"
+
+namespace acre::tests {
+namespace {
+
+// Fewer than this many calls in a row may fail on a server that is there again.
+constexpr int kCallsToReconnectMax = 5;
+
+ClientOptions OptionsFor(const std::string& address, Path path) {
+  ClientOptions options;
+  options.server = address;
+  options.path = path;
+  return options;
+}
+
+std::unique_ptr<Client> ConnectOrDie(const std::string& address, Path path) {
+  auto client = Client::Connect(OptionsFor(address, path));
+  CHECK(client.ok()) << client.status();
+  return *std::move(client);
+}
+
+std::unique_ptr<KvServer> StartOrDie(ServerFlags flags = {}) {
+  auto server = KvServer::Start(std::move(flags));
+  CHECK(server.ok()) << server.status();
+  return *std::move(server);
+}
+
+class RestartTest : public testing::TestWithParam<Path> {};
+
+// Goal: the promise of leases. The reader does nothing while its server is killed, restarted and written
+// to by somebody else; what it reads then is the new value, or Unavailable. Never the old one.
+TEST_P(RestartTest, ReaderThatSleptThroughARestartNeverSeesTheOldValue) {
+  const auto server = StartOrDie();
+  auto reader = ConnectOrDie(server->address(), GetParam());
+  for (int round = 0; round < 5; ++round) {
+    const auto old_writer = ConnectOrDie(server->address(), Path::kRpc);
+    ASSERT_EQ(old_writer->Put("key", absl::StrCat("old", round)), absl::OkStatus());
+    absl::StatusOr<std::string> seen = reader->Get("key");
+    for (int i = 0; i < kCallsToReconnectMax && !seen.ok(); ++i) seen = reader->Get("key");
+    ASSERT_TRUE(seen.ok()) << seen.status();
+    ASSERT_EQ(*seen, absl::StrCat("old", round));
+
+    server->Kill();
+    ASSERT_EQ(server->StartAgain(), absl::OkStatus());
+    const auto new_writer = ConnectOrDie(server->address(), Path::kRpc);
+    ASSERT_EQ(new_writer->Put("key", absl::StrCat("new", round)), absl::OkStatus());
+
+    seen = reader->Get("key");
+    for (int i = 0; i < kCallsToReconnectMax && !seen.ok(); ++i) {
+      ASSERT_TRUE(absl::IsUnavailable(seen.status())) << seen.status();
+      EXPECT_NE(seen.status().message().find(server->address()), absl::string_view::npos)
+          << seen.status();
+      seen = reader->Get("key");
+    }
+    ASSERT_TRUE(seen.ok()) << seen.status();
+    EXPECT_EQ(*seen, absl::StrCat("new", round));
+  }
+}
+
+TEST_P(RestartTest, CallsFailWhileTheServerIsGoneAndSucceedAfter) {
+  const auto server = StartOrDie();
+  const auto client = ConnectOrDie(server->address(), GetParam());
+  ASSERT_EQ(client->Put("key", "1"), absl::OkStatus());
+  server->Kill();
+  // Each of these finds out by itself or tries to connect: either way it fails.
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(absl::IsUnavailable(client->Put("key", "2")));
+  const absl::Status status = client->Get("key").status();
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  ASSERT_EQ(server->StartAgain(), absl::OkStatus());
+  absl::Status put = client->Put("key", "3");
+  ASSERT_EQ(put, absl::OkStatus());
+  EXPECT_EQ(client->Get("key").value(), "3");
+}
+
+// Goal: readers need not wait for the lease when a server stops cleanly.
+TEST_P(RestartTest, CleanStopIsSeenAtOnceAndNobodyWaits) {
+  const auto server = StartOrDie({.more = {"--lease_ms=10000"}});
+  const auto client = ConnectOrDie(server->address(), GetParam());
+  ASSERT_EQ(client->Put("key", "1"), absl::OkStatus());
+  const Outcome outcome = server->Stop();
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.stderr_text;
+  EXPECT_TRUE(absl::IsUnavailable(client->Get("key").status()));
+  RealClock clock;
+  const uint64_t start_ns = clock.NowNs();
+  ASSERT_EQ(server->StartAgain(), absl::OkStatus());
+  EXPECT_LT(clock.NowNs() - start_ns, 8'000'000'000u) << "it waited for a lease that nobody has";
+  absl::Status put = client->Put("key", "2");
+  EXPECT_EQ(put, absl::OkStatus());
+}
+
+// Runs one coroutine client. Calls are made and driven by hand, so that they are surely under way.
+class UnderWay {
+ public:
+  explicit UnderWay(ClientOptions options) : scheduler_({.clock = &clock_, .name = "test"}) {
+    auto client = scheduler_.RunUntilDone(AsyncClient::Connect(&scheduler_, std::move(options)));
+    CHECK(client.ok()) << client.status();
+    client_ = *std::move(client);
+  }
+
+  AsyncClient& client() { return *client_; }
+  Scheduler& scheduler() { return scheduler_; }
+
+  // Starts `count` Puts and Gets, and lets them go as far as they get.
+  void Start(int count) {
+    for (int i = 0; i < count; ++i) tasks_.push_back(scheduler_.Spawn(PutOnce()));
+    for (int i = 0; i < count; ++i) tasks_.push_back(scheduler_.Spawn(GetOnce()));
+    for (int i = 0; i < 10; ++i) scheduler_.RunOnce();
+  }
+  void Finish() {
+    scheduler_.RunUntilDone(JoinAll());
+    tasks_.clear();
+  }
+  const std::vector<absl::Status>& statuses() const { return statuses_; }
+
+ private:
+  Task<void> PutOnce() {
+    absl::Status status = co_await client_->Put("key", "value");
+    statuses_.push_back(std::move(status));
+  }
+  Task<void> GetOnce() {
+    std::string value;
+    absl::Status status = co_await client_->Get("key", &value);
+    statuses_.push_back(std::move(status));
+  }
+  Task<void> JoinAll() {
+    for (SpawnHandle& task : tasks_) co_await task.Join();
+  }
+
+  RealClock clock_;
+  Scheduler scheduler_;
+  std::unique_ptr<AsyncClient> client_;
+  std::vector<SpawnHandle> tasks_;
+  std::vector<absl::Status> statuses_;
+};
+
+TEST(UnderWayTest, CallsUnderWayAtADeathEndWithUnavailable) {
+  for (const Path path : {Path::kRpc, Path::kTcp}) {
+    const auto server = StartOrDie();
+    UnderWay calls(OptionsFor(server->address(), path));
+    server->process().Freeze();  // It takes requests no more, so none is answered.
+    calls.Start(20);
+    EXPECT_TRUE(calls.statuses().empty());
+    server->Kill();
+    calls.Finish();
+    ASSERT_EQ(calls.statuses().size(), 40u);
+    for (const absl::Status& status : calls.statuses()) {
+      EXPECT_TRUE(absl::IsUnavailable(status)) << PathName(path) << ": " << status;
+    }
+  }
+}
+
+TEST(UnderWayTest, StalledServerMeansDeadlineExceededAndThenGoesOn) {
+  for (const Path path : {Path::kRpc, Path::kTcp}) {
+    const auto server = StartOrDie();
+    ClientOptions options = OptionsFor(server->address(), path);
+    options.operation_timeout_ms = 100;
+    UnderWay calls(options);
+    server->process().Freeze();
+    calls.Start(20);
+    calls.Finish();
+    for (const absl::Status& status : calls.statuses()) {
+      EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << PathName(path) << ": " << status;
+      EXPECT_NE(status.message().find(server->address()), absl::string_view::npos) << status;
+    }
+    server->process().Signal(SIGCONT);
+    absl::Status status = absl::UnknownError("");
+    for (int i = 0; i < 100 && !status.ok(); ++i) {
+      status = calls.scheduler().RunUntilDone(calls.client().Put("key", "again"));
+    }
+    EXPECT_EQ(status, absl::OkStatus());
+  }
+}
+
+// Goal: an operation waits for the server that is being restarted no longer than its attempt, and many
+// of them share one.
+TEST(UnderWayTest, ManyCallsOnADeadServerAllFailAndLaterAllSucceed) {
+  const auto server = StartOrDie();
+  UnderWay calls(OptionsFor(server->address(), Path::kRpc));
+  server->Kill();
+  for (int i = 0; i < 3; ++i) {
+    calls.Start(50);
+    calls.Finish();
+  }
+  ASSERT_EQ(calls.statuses().size(), 300u);
+  for (const absl::Status& status : calls.statuses()) EXPECT_TRUE(absl::IsUnavailable(status));
+  ASSERT_EQ(server->StartAgain(), absl::OkStatus());
+  EXPECT_EQ(calls.scheduler().RunUntilDone(calls.client().Put("key", "again")), absl::OkStatus());
+}
+
+INSTANTIATE_TEST_SUITE_P(All, RestartTest,
+                         testing::Values(Path::kMapped, Path::kOneSided, Path::kRpc, Path::kTcp),
+                         [](const auto& test) { return PathName(test.param); });
+
+}  // namespace
+}  // namespace acre::tests
