@@ -4,16 +4,10 @@
 #include <vector>
 
 #include "kvs/wire.h"
+#include "server/counter.h"
 
 namespace acre::server {
-namespace {
-
-// Relaxed: counters order nothing. One thread stores, so this loses no count.
-void Count(SharedWord* counter, uint64_t times = 1) {
-  counter->Store(counter->Load(std::memory_order_relaxed) + times, std::memory_order_relaxed);
-}
-
-}  // namespace
+namespace {}  // namespace
 
 KvHandler::KvHandler(kvs::TableWriter* writer, OperationCounters* counters,
                      std::function<std::string()> stats)
@@ -22,19 +16,19 @@ KvHandler::KvHandler(kvs::TableWriter* writer, OperationCounters* counters,
 Task<absl::Status> KvHandler::Handle(transport::RpcContext* context) {
   switch (static_cast<kvs::Method>(context->method)) {
     case kvs::Method::kGet: {
-      Count(&counters_->gets_rpc);
+      AddToCounter(&counters_->gets_rpc);
       co_return writer_->Get(context->request, &context->response);
     }
     case kvs::Method::kPut: {
       const absl::StatusOr<kvs::PutRequest> request = kvs::ParsePut(context->request);
       if (!request.ok()) co_return request.status();
       absl::Status status = co_await writer_->Put(request->key, request->value);
-      Count(&counters_->puts_rpc);
+      AddToCounter(&counters_->puts_rpc);
       co_return status;
     }
     case kvs::Method::kDelete: {
       absl::Status status = co_await writer_->Delete(context->request);
-      Count(&counters_->deletes_rpc);
+      AddToCounter(&counters_->deletes_rpc);
       co_return status;
     }
     case kvs::Method::kMultiGet:
@@ -54,25 +48,25 @@ absl::Status KvHandler::MultiGet(transport::RpcContext* context) {
   for (absl::string_view key : *keys) {
     const absl::Status status = writer_->Get(key, &value_);
     if (!response.Add(status.code(), value_)) break;  // The client asks again for the rest.
-    Count(&counters_->gets_rpc);
+    AddToCounter(&counters_->gets_rpc);
   }
   return absl::OkStatus();
 }
 
 absl::Status KvHandler::Get(absl::string_view key, std::string* value) {
-  Count(&counters_->gets_socket);
+  AddToCounter(&counters_->gets_socket);
   return writer_->Get(key, value);
 }
 
 Task<absl::Status> KvHandler::Put(absl::string_view key, absl::string_view value) {
   absl::Status status = co_await writer_->Put(key, value);
-  Count(&counters_->puts_socket);
+  AddToCounter(&counters_->puts_socket);
   co_return status;
 }
 
 Task<absl::Status> KvHandler::Delete(absl::string_view key) {
   absl::Status status = co_await writer_->Delete(key);
-  Count(&counters_->deletes_socket);
+  AddToCounter(&counters_->deletes_socket);
   co_return status;
 }
 

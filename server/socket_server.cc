@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "server/counter.h"
 
 namespace acre::server {
 namespace {
@@ -51,11 +52,6 @@ SocketRequestHeader HeaderOf(absl::string_view bytes) {
   return header;
 }
 
-// Only this thread writes it.
-void Add(SharedWord* counter, uint64_t amount) {
-  counter->Store(counter->Load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
-}
-
 }  // namespace
 
 SocketServer::SocketServer(Scheduler* scheduler, SocketService* service)
@@ -90,8 +86,8 @@ void SocketServer::AddConnection(int fd, std::string already_read) {
     return;
   }
   connections_.emplace(connection, std::move(owned));
-  Add(&counters_.connections_opened, 1);
-  Add(&counters_.connections_open, 1);
+  AddToCounter(&counters_.connections_opened, 1);
+  AddToCounter(&counters_.connections_open, 1);
 }
 
 void SocketServer::Close(Connection* connection) {
@@ -199,7 +195,7 @@ SocketServer::Next SocketServer::ExecuteReads(Connection* connection) {
     ++requests_count;
     input.Consume(frame_bytes);
   }
-  if (requests_count > 0) Add(&counters_.requests, requests_count);
+  if (requests_count > 0) AddToCounter(&counters_.requests, requests_count);
   return next;
 }
 
@@ -219,7 +215,7 @@ Task<void> SocketServer::ExecuteChange(Connection* connection) {
   }
   Answer(connection, opcode, status, {});
   connection->input.Consume(FrameBytes(header));
-  Add(&counters_.requests, 1);
+  AddToCounter(&counters_.requests, 1);
 }
 
 void SocketServer::Answer(Connection* connection, SocketOpcode opcode, const absl::Status& status,
@@ -242,7 +238,7 @@ void SocketServer::Refuse(Connection* connection, uint8_t opcode, absl::string_v
          {});
   connection->input.Consume(connection->input.size_bytes());
   connection->refused = true;
-  Add(&counters_.connections_refused, 1);
+  AddToCounter(&counters_.connections_refused, 1);
 }
 
 // Reads once. False: the connection is broken.

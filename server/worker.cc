@@ -6,18 +6,12 @@
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "kvs/epoch.h"
+#include "server/counter.h"
 #include "transport/port.h"
 #include "transport/rpc.h"
 
 namespace acre::server {
-namespace {
-
-void Add(SharedWord* counter, uint64_t difference) {
-  // Relaxed: counters order nothing. One thread stores.
-  counter->Store(counter->Load(std::memory_order_relaxed) + difference, std::memory_order_relaxed);
-}
-
-}  // namespace
+namespace {}  // namespace
 
 // A client on the fabric. Destroying it disconnects the client and frees all that it had here.
 class Worker::Connection : public transport::CompletionSink {
@@ -29,12 +23,12 @@ class Worker::Connection : public transport::CompletionSink {
         epoch_word_(link_.channel()->peer_words() + kvs::kEpochPeerWord) {
     worker_->context_.table->epochs().Add(epoch_word_, worker_->scheduler_.NowNs());
     worker_->port_->SetSink(link_.queue_pair(), this);
-    Add(&worker_->counters_.peers_open, 1);
+    AddToCounter(&worker_->counters_.peers_open, 1);
   }
   ~Connection() override {
     worker_->context_.table->epochs().Remove(epoch_word_);
     worker_->port_->SetSink(link_.queue_pair(), nullptr);
-    Add(&worker_->counters_.peers_open, ~uint64_t{0});
+    AddToCounter(&worker_->counters_.peers_open, ~uint64_t{0});
   }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -161,7 +155,7 @@ Task<void> Worker::Welcome(transport::ArrivingPeer peer) {
   options.channel.random_seed = scheduler_.random().Next();
   options.regions = context_.regions;
   if (options.channel.region_id == 0) {
-    Add(&counters_.peers_failed, 1);
+    AddToCounter(&counters_.peers_failed, 1);
     co_return;
   }
   absl::StatusOr<transport::Link> link =
@@ -169,10 +163,10 @@ Task<void> Worker::Welcome(transport::ArrivingPeer peer) {
   if (!link.ok()) {
     // A peer's doing, as a rule; the count shows it, and whoever looks for the reason.
     VLOG(1) << "a client failed in the handshake: " << link.status();
-    Add(&counters_.peers_failed, 1);
+    AddToCounter(&counters_.peers_failed, 1);
     co_return;
   }
-  Add(&counters_.peers_accepted, 1);
+  AddToCounter(&counters_.peers_accepted, 1);
   connections_->Add(std::make_unique<Connection>(this, *std::move(link)));
 }
 
