@@ -1,12 +1,14 @@
 #include "kvs/landing.h"
 
+#include <algorithm>
+
 #include "glog/logging.h"
 #include "transport/region_header.h"
 
 namespace acre::kvs {
 
 absl::StatusOr<std::unique_ptr<LandingPool>> LandingPool::Create(transport::Fabric* fabric,
-                                                                 Scheduler* scheduler,
+                                                                 transport::Port* port,
                                                                  uint32_t region_id, size_t count,
                                                                  size_t bytes) {
   CHECK_EQ(bytes % kLineBytes, 0u);
@@ -16,17 +18,23 @@ absl::StatusOr<std::unique_ptr<LandingPool>> LandingPool::Create(transport::Fabr
   options.name = "landings";
   absl::StatusOr<std::unique_ptr<transport::MemoryRegion>> region = fabric->CreateRegion(options);
   if (!region.ok()) return region.status();
-  return std::unique_ptr<LandingPool>(new LandingPool(*std::move(region), scheduler, count, bytes));
+  return std::unique_ptr<LandingPool>(new LandingPool(*std::move(region), port, count, bytes));
 }
 
-LandingPool::LandingPool(std::unique_ptr<transport::MemoryRegion> region, Scheduler* scheduler,
+LandingPool::LandingPool(std::unique_ptr<transport::MemoryRegion> region, transport::Port* port,
                          size_t count, size_t bytes)
-    : region_(std::move(region)), waiting_(scheduler) {
+    : region_(std::move(region)),
+      port_(port),
+      landing_words_(bytes / kWordBytes),
+      waiting_(port->scheduler()) {
   for (size_t i = count; i > 0; --i) {
-    free_.push_back(region_->words() +
-                    (transport::kRegionHeaderBytes + (i - 1) * bytes) / kWordBytes);
+    free_.push_back(region_->words() + transport::kRegionHeaderBytes / kWordBytes +
+                    (i - 1) * landing_words_);
   }
+  port_->SetBufferOwner(region_.get(), this);
 }
+
+LandingPool::~LandingPool() { port_->SetBufferOwner(region_.get(), nullptr); }
 
 LandingPool::Landing LandingPool::TryTake() {
   if (free_.empty()) return Landing();
@@ -40,10 +48,22 @@ Task<LandingPool::Landing> LandingPool::Take() {
   co_return TryTake();
 }
 
-LandingPool::Landing::~Landing() {
-  if (pool_ == nullptr || in_flight_) return;
-  pool_->free_.push_back(words_);
-  pool_->waiting_.NotifyOne();
+SharedWord* LandingPool::LandingOf(SharedWord* local) const {
+  SharedWord* const first = region_->words() + transport::kRegionHeaderBytes / kWordBytes;
+  return local - (local - first) % landing_words_;
+}
+
+void LandingPool::OnAbandoned(SharedWord* local) { abandoned_.push_back({LandingOf(local)}); }
+
+void LandingPool::OnAbandonedEnd(SharedWord* local) {
+  SharedWord* const landing = LandingOf(local);
+  const auto is_its = [landing](const Abandoned& a) { return a.landing == landing; };
+  const auto ended = std::find_if(abandoned_.begin(), abandoned_.end(), is_its);
+  CHECK(ended != abandoned_.end());
+  const bool given_back = ended->given_back;
+  abandoned_.erase(ended);
+  // Another READ may be under way to the same landing.
+  if (given_back && std::none_of(abandoned_.begin(), abandoned_.end(), is_its)) Free(landing);
 }
 
 }  // namespace acre::kvs

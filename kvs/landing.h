@@ -1,8 +1,8 @@
 // Landings: places in our memory where READs land, handed out to the reads under way.
 //
-// Threads:   confined to the scheduler's.
-// Ownership: owns its region. A landing goes back when its guard does; one whose task was destroyed
-//            with a READ under way is not used again, since the READ may still land in it.
+// Threads:   confined to the port's.
+// Ownership: owns its region, borrows the port. A landing goes back when its guard does; one whose
+//            task was destroyed with a READ under way, when that has ended too.
 
 #ifndef ACRE_KVS_LANDING_H_
 #define ACRE_KVS_LANDING_H_
@@ -13,21 +13,22 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "runtime/scheduler.h"
 #include "runtime/task.h"
 #include "runtime/wait_queue.h"
 #include "transport/fabric.h"
+#include "transport/port.h"
 
 namespace acre::kvs {
 
-class LandingPool {
+class LandingPool final : private transport::BufferOwner {
  public:
-  // `count` landings of `bytes` each, a multiple of a cache line. The errors of
-  // Fabric::CreateRegion.
+  // `count` landings of `bytes` each, a multiple of a cache line. READs into them go through `port`,
+  // which outlives the pool. The errors of Fabric::CreateRegion.
   static absl::StatusOr<std::unique_ptr<LandingPool>> Create(transport::Fabric* fabric,
-                                                             Scheduler* scheduler,
+                                                             transport::Port* port,
                                                              uint32_t region_id, size_t count,
                                                              size_t bytes);
+  ~LandingPool() override;
 
   class Landing;
   // Waits while all are taken. The pool outlives the landings.
@@ -38,11 +39,26 @@ class LandingPool {
   const transport::MemoryRegion* region() const { return region_.get(); }
 
  private:
-  LandingPool(std::unique_ptr<transport::MemoryRegion> region, Scheduler* scheduler, size_t count,
+  // A landing that a READ is under way to, whose task did not wait for it.
+  struct Abandoned {
+    SharedWord* landing;
+    bool given_back = false;  // Its guard has gone: only the READ keeps it.
+  };
+
+  LandingPool(std::unique_ptr<transport::MemoryRegion> region, transport::Port* port, size_t count,
               size_t bytes);
+  void OnAbandoned(SharedWord* local) override;
+  void OnAbandonedEnd(SharedWord* local) override;
+  // The landing that this word is in.
+  SharedWord* LandingOf(SharedWord* local) const;
+  void GiveBack(SharedWord* landing);
+  void Free(SharedWord* landing);
 
   const std::unique_ptr<transport::MemoryRegion> region_;
+  transport::Port* const port_;
+  const size_t landing_words_;
   std::vector<SharedWord*> free_;
+  std::vector<Abandoned> abandoned_;
   WaitQueue waiting_;
 };
 
@@ -51,16 +67,15 @@ class LandingPool::Landing {
   Landing() = default;
   Landing(LandingPool* pool, SharedWord* words) : pool_(pool), words_(words) {}
   Landing(Landing&& other) noexcept
-      : pool_(std::exchange(other.pool_, nullptr)),
-        words_(other.words_),
-        in_flight_(other.in_flight_) {}
+      : pool_(std::exchange(other.pool_, nullptr)), words_(other.words_) {}
   Landing& operator=(Landing&&) = delete;
-  ~Landing();
+  ~Landing() {
+    if (pool_ != nullptr) pool_->GiveBack(words_);
+  }
 
   void Swap(Landing* other) {
     std::swap(pool_, other->pool_);
     std::swap(words_, other->words_);
-    std::swap(in_flight_, other->in_flight_);
   }
   explicit operator bool() const { return pool_ != nullptr; }
   // Where a READ lands, and what has landed: private memory once the READ has completed.
@@ -68,14 +83,27 @@ class LandingPool::Landing {
   const uint64_t* landed(size_t offset_bytes = 0) const {
     return reinterpret_cast<const uint64_t*>(words(offset_bytes));
   }
-  // Set around every wait for a READ that lands here.
-  void set_in_flight(bool in_flight) { in_flight_ = in_flight; }
 
  private:
   LandingPool* pool_ = nullptr;
   SharedWord* words_ = nullptr;
-  bool in_flight_ = false;
 };
+
+inline void LandingPool::GiveBack(SharedWord* landing) {
+  if (!abandoned_.empty()) [[unlikely]] {
+    bool is_abandoned = false;
+    for (Abandoned& abandoned : abandoned_) {
+      if (abandoned.landing == landing) is_abandoned = abandoned.given_back = true;
+    }
+    if (is_abandoned) return;
+  }
+  Free(landing);
+}
+
+inline void LandingPool::Free(SharedWord* landing) {
+  free_.push_back(landing);
+  waiting_.NotifyOne();
+}
 
 }  // namespace acre::kvs
 

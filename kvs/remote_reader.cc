@@ -49,11 +49,11 @@ Task<absl::StatusOr<std::unique_ptr<RemoteReader>>> RemoteReader::Create(
   if (directory.empty()) co_return absl::DataLossError("the server's directory names no region");
   std::unique_ptr<RemoteReader> reader(new RemoteReader(port, queue_pair));
   absl::StatusOr<std::unique_ptr<LandingPool>> landings =
-      LandingPool::Create(fabric, port->scheduler(), region_id, kLandingsCount, kLandingBytes);
+      LandingPool::Create(fabric, port, region_id, kLandingsCount, kLandingBytes);
   if (!landings.ok()) co_return landings.status();
   reader->landings_ = *std::move(landings);
-  absl::StatusOr<std::unique_ptr<LandingPool>> objects = LandingPool::Create(
-      fabric, port->scheduler(), region_id + 1, kObjectLandingsCount, kObjectLandingBytes);
+  absl::StatusOr<std::unique_ptr<LandingPool>> objects =
+      LandingPool::Create(fabric, port, region_id + 1, kObjectLandingsCount, kObjectLandingBytes);
   if (!objects.ok()) co_return objects.status();
   reader->object_landings_ = *std::move(objects);
 
@@ -103,9 +103,7 @@ Task<absl::Status> RemoteReader::Read(const RemoteSegment* segment, uint64_t off
   transport::WorkRequest request =
       ReadRequest(*segment, offset_bytes, length_bytes, landing->words(at_bytes), pool->region());
   ++stats_.reads;
-  landing->set_in_flight(true);
   const CompletionStatus status = co_await port_->Execute(queue_pair_, absl::MakeSpan(&request, 1));
-  landing->set_in_flight(false);
   co_return StatusOf(status);
 }
 
@@ -169,9 +167,7 @@ Task<absl::Status> RemoteReader::Get(absl::string_view key, std::string* value,
       ReadRequest(*target.segment, target.segment->layout.BucketOffset(target.home), kPairBytes,
                   landing.words(), landings_->region());
   ++stats_.reads;
-  landing.set_in_flight(true);
   const CompletionStatus status = co_await port_->Execute(queue_pair_, absl::MakeSpan(&request, 1));
-  landing.set_in_flight(false);
   if (status != CompletionStatus::kOk) co_return StatusOf(status);
 
   // The usual case needs no further frame: one READ, and the record is there.
@@ -312,7 +308,6 @@ Task<void> RemoteReader::MultiGet(absl::Span<const absl::string_view> keys,
       requests[landings.size()] =
           ReadRequest(segment, segment.layout.BucketOffset(targets.back().home), kPairBytes,
                       landing.words(), landings_->region());
-      landing.set_in_flight(true);
       landings.push_back(std::move(landing));
     }
     if (targets.empty()) {
@@ -326,7 +321,6 @@ Task<void> RemoteReader::MultiGet(absl::Span<const absl::string_view> keys,
     stats_.reads += count;
     const CompletionStatus status =
         co_await port_->Execute(queue_pair_, absl::MakeSpan(requests.data(), count));
-    for (Landing& landing : landings) landing.set_in_flight(false);
     for (size_t i = 0; i < count; ++i) {
       if (status != CompletionStatus::kOk) {
         statuses[begin + i] = StatusOf(status);

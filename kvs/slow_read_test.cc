@@ -3,12 +3,8 @@
 //
 // The same judge refuses readers with one bug each: so it would see these bugs in RemoteReader.
 
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdlib>
-#include <deque>
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -18,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "kvs/card_test_util.h"
 #include "kvs/hash.h"
 #include "kvs/key_history_test_util.h"
 #include "kvs/object.h"
@@ -29,9 +26,6 @@
 
 namespace acre::kvs {
 namespace {
-
-using transport::Completion;
-using transport::CompletionStatus;
 
 // One line of a READ that is under way.
 struct Line {
@@ -63,12 +57,11 @@ void AppendLines(const SharedWord* from, uint64_t* to, size_t words, std::vector
   }
 }
 
-// A queue pair to the table's only region, and its completion queue.
-class SlowCard : public transport::QueuePair, public transport::CompletionQueue {
+// A card to the table's only region.
+class SlowCard : public TestCard {
  public:
   SlowCard(const SharedWord* words, Random* random, std::function<void()> between)
-      : words_(words), random_(random), between_(std::move(between)), fd_(eventfd(0, 0)) {}
-  ~SlowCard() override { close(fd_); }
+      : words_(words), random_(random), between_(std::move(between)) {}
 
   absl::Status Post(absl::Span<const transport::WorkRequest> batch) override {
     std::vector<Line> lines;
@@ -77,39 +70,21 @@ class SlowCard : public transport::QueuePair, public transport::CompletionQueue 
       AppendLines(words_ + request.remote_offset_bytes / kWordBytes,
                   reinterpret_cast<uint64_t*>(request.local), request.length_bytes / kWordBytes,
                   &lines);
-      if (request.signaled) completions_.push_back({.id = request.id, .queue_pair = this});
+      Complete(request);
     }
     CopySlowly(std::move(lines), random_, between_);
     return absl::OkStatus();
   }
-  size_t Poll(absl::Span<Completion> completions) override {
+  size_t Poll(absl::Span<transport::Completion> completions) override {
     // Now and then a completion is late: its task has to wait.
-    if (completions_.empty() || random_->Uniform(4) == 0) return 0;
-    completions[0] = completions_.front();
-    completions_.pop_front();
-    return 1;
+    if (!has_completions() || random_->Uniform(4) == 0) return 0;
+    return TestCard::Poll(completions);
   }
-  void Arm() override {}
-  void Disarm() override {}
-  int fd() const override { return fd_; }
-
-  absl::StatusOr<transport::RemoteKey> Grant(const transport::MemoryRegion&, uint32_t) override {
-    return absl::InternalError("not of this card");
-  }
-  absl::StatusOr<transport::MappedRegion> Map(transport::RemoteKey) override {
-    return absl::InternalError("not of this card");
-  }
-  transport::QueuePairState state() const override { return transport::QueuePairState::kReady; }
-  absl::Status status() const override { return absl::OkStatus(); }
-  absl::string_view peer_private_data() const override { return ""; }
-  int peer_pid() const override { return 0; }
 
  private:
   const SharedWord* const words_;
   Random* const random_;
   const std::function<void()> between_;
-  const int fd_;
-  std::deque<Completion> completions_;
 };
 
 // What a reader may get wrong. kNone: it is right.

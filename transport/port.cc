@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "glog/logging.h"
@@ -54,11 +55,44 @@ void Port::Forget(QueuePair* queue_pair) {
     if (pending_[slot].awaiter != nullptr) flush(pending_[slot].awaiter);
     pending_[slot] = {};
     free_.push_back(slot);
+    EndAbandoned(slot);
   }
   if (RoomQueue* const queue = FindRoomQueue(queue_pair); queue != nullptr) {
     while (!queue->waiters.empty()) flush(static_cast<ExecuteAwaiter*>(queue->waiters.front()));
     std::erase_if(waiting_for_room_, [queue](const RoomQueue& q) { return &q == queue; });
   }
+}
+
+void Port::SetBufferOwner(const MemoryRegion* region, BufferOwner* owner) {
+  const auto found = buffer_owners_.find(region);
+  if (found != buffer_owners_.end()) {
+    for (auto& [slot, buffers] : abandoned_) {
+      std::erase_if(buffers,
+                    [was = found->second](const AbandonedBuffer& b) { return b.owner == was; });
+    }
+    buffer_owners_.erase(found);
+  }
+  if (owner != nullptr) buffer_owners_[region] = owner;
+}
+
+void Port::Abandon(uint64_t slot, absl::Span<const WorkRequest> batch) {
+  pending_[slot].awaiter = nullptr;
+  std::vector<AbandonedBuffer> buffers;
+  for (const WorkRequest& request : batch) {
+    const auto owner = buffer_owners_.find(request.local_region);
+    if (owner == buffer_owners_.end()) continue;
+    owner->second->OnAbandoned(request.local);
+    buffers.push_back({owner->second, request.local});
+  }
+  if (!buffers.empty()) abandoned_[slot] = std::move(buffers);
+}
+
+void Port::EndAbandoned(uint64_t slot) {
+  const auto found = abandoned_.find(slot);
+  if (found == abandoned_.end()) return;
+  const std::vector<AbandonedBuffer> buffers = std::move(found->second);
+  abandoned_.erase(found);
+  for (const AbandonedBuffer& buffer : buffers) buffer.owner->OnAbandonedEnd(buffer.local);
 }
 
 uint64_t Port::Take(ExecuteAwaiter* awaiter, QueuePair* queue_pair) {
@@ -85,7 +119,7 @@ void Port::OnOwnCompletion(const Completion& completion) {
   if ((completion.id & kLastOfBatchBit) == 0) return;
   pending_[slot] = {};
   free_.push_back(static_cast<uint32_t>(slot));
-  if (awaiter == nullptr) return;
+  if (awaiter == nullptr) return EndAbandoned(slot);
   awaiter->done_ = true;
   scheduler_->MakeReady(awaiter);
 }
@@ -163,7 +197,7 @@ bool Port::PostWaiting() {
 }
 
 Port::ExecuteAwaiter::~ExecuteAwaiter() {
-  if (posted_ && !done_) port_->pending_[slot_].awaiter = nullptr;
+  if (posted_ && !done_) port_->Abandon(slot_, batch_);
 }
 
 bool Port::ExecuteAwaiter::await_ready() {

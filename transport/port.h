@@ -19,10 +19,26 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/types/span.h"
 #include "runtime/scheduler.h"
+#include "runtime/shared_word.h"
 #include "transport/completion_sink.h"
 #include "transport/fabric.h"
 
 namespace acre::transport {
+
+// Owns memory that requests of tasks name as their local buffers, and hands it to other tasks in
+// turn: so it must know of a request that is still under way when its task has gone.
+//
+// Threads: the port's.
+class BufferOwner {
+ public:
+  virtual ~BufferOwner() = default;
+
+  // A task was destroyed with a request on `local` under way, which may still land there. Called
+  // from the destruction of the task's await, before that of the locals around it.
+  virtual void OnAbandoned(SharedWord* local) = 0;
+  // Such a request has ended, or its queue pair is going (Forget). Once for each OnAbandoned().
+  virtual void OnAbandonedEnd(SharedWord* local) = 0;
+};
 
 class Port : public Poller {
  public:
@@ -38,7 +54,12 @@ class Port : public Poller {
   // never from inside a task. Completions that come before there is a sink are dropped.
   void SetSink(QueuePair* queue_pair, CompletionSink* sink);
   // Call it before the queue pair is destroyed: who still awaits something on it gets kFlushed.
+  // Buffers of its requests count as free from here on: the queue pair goes before another task
+  // runs.
   void Forget(QueuePair* queue_pair);
+  // Who is told of requests on buffers of `region` that tasks leave under way. Null: nobody, also
+  // not of the ends of those that were left so far.
+  void SetBufferOwner(const MemoryRegion* region, BufferOwner* owner);
 
   class ExecuteAwaiter;
   // co_await port.Execute(queue_pair, batch) posts the batch with its last request signaled, and
@@ -46,7 +67,7 @@ class Port : public Poller {
   // does not suspend if that is so at once. While the send queue is full it waits. Sets `id` and
   // `signaled` of the requests; the span, like all memory that they name, outlives the wait. A task
   // that is destroyed while it waits leaves its requests under way: their local buffers must not be
-  // used for anything else before the queue pair is gone.
+  // used for anything else before the requests have ended, of which a BufferOwner is told.
   ExecuteAwaiter Execute(QueuePair* queue_pair, absl::Span<WorkRequest> batch);
 
   bool Poll() override;
@@ -66,7 +87,16 @@ class Port : public Poller {
     QueuePair* queue_pair = nullptr;
   };
 
+  // A local buffer of an abandoned batch.
+  struct AbandonedBuffer {
+    BufferOwner* owner = nullptr;
+    SharedWord* local = nullptr;
+  };
+
   uint64_t Take(ExecuteAwaiter* awaiter, QueuePair* queue_pair);
+  // The task that awaited a batch under way has gone.
+  void Abandon(uint64_t slot, absl::Span<const WorkRequest> batch);
+  void EndAbandoned(uint64_t slot);
   void OnOwnCompletion(const Completion& completion);
   // Polls the queue from inside a task: own completions are handed on, others kept for Poll().
   void PollFromTask();
@@ -81,6 +111,9 @@ class Port : public Poller {
   CompletionQueue* const completion_queue_;
   std::vector<Pending> pending_;
   std::vector<uint32_t> free_;
+  absl::flat_hash_map<const MemoryRegion*, BufferOwner*> buffer_owners_;
+  // By the batch's slot in pending_. Of batches that nobody waits for any more.
+  absl::flat_hash_map<uint64_t, std::vector<AbandonedBuffer>> abandoned_;
   std::vector<Completion> deferred_;
   std::vector<Completion> dispatching_;
   // One for each queue pair that somebody waits for: a peer that takes nothing holds up only those
