@@ -284,7 +284,7 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   process_id_ = peer->process_id;
   process_id_generation_ = peer->generation;
   absl::StatusOr<std::shared_ptr<FabricBackend>> made = co_await FabricBackend::Create(
-      fabric_.get(), port_.get(), *std::move(peer), path_, reader_region_id);
+      fabric_.get(), port_.get(), *std::move(peer), path_, reader_region_id, deadline_ns);
   if (!made.ok()) co_return made.status();
   std::shared_ptr<Backend> backend = *std::move(made);
   co_return backend;

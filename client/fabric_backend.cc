@@ -41,13 +41,14 @@ class UnderWay {
 
 Task<absl::StatusOr<std::shared_ptr<FabricBackend>>> FabricBackend::Create(
     transport::Fabric* fabric, transport::Port* port, transport::ConnectedPeer peer, Path path,
-    uint32_t region_id) {
+    uint32_t region_id, uint64_t deadline_ns) {
   std::vector<kvs::RegionEntry> directory;
   for (const transport::GrantedRegion& region : peer.regions) {
     directory.push_back({region.region_id, region.key, region.size_bytes});
   }
   std::shared_ptr<FabricBackend> backend(new FabricBackend(fabric, port, std::move(peer)));
-  absl::Status status = co_await backend->MakeReader(path, std::move(directory), region_id);
+  absl::Status status =
+      co_await backend->MakeReader(path, std::move(directory), region_id, deadline_ns);
   if (!status.ok()) co_return status;
   co_return backend;
 }
@@ -71,7 +72,7 @@ FabricBackend::~FabricBackend() {
 }
 
 Task<absl::Status> FabricBackend::MakeReader(Path path, std::vector<kvs::RegionEntry> directory,
-                                             uint32_t region_id) {
+                                             uint32_t region_id, uint64_t deadline_ns) {
   if (path == Path::kAuto) path = fabric_->device().can_map ? Path::kMapped : Path::kOneSided;
   path_ = path;
   if (path == Path::kMapped) {
@@ -80,7 +81,7 @@ Task<absl::Status> FabricBackend::MakeReader(Path path, std::vector<kvs::RegionE
     mapped_reader_ = *std::move(reader);
   } else if (path == Path::kOneSided) {
     auto reader = co_await kvs::RemoteReader::Create(fabric_, port_, link_.queue_pair(),
-                                                     std::move(directory), region_id);
+                                                     std::move(directory), region_id, deadline_ns);
     if (!reader.ok()) co_return reader.status();
     remote_reader_ = *std::move(reader);
   } else {

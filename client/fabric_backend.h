@@ -27,10 +27,9 @@ class FabricBackend final : public Backend, private Poller, private transport::C
 
   // Takes over a link and makes the reader for `path`; kAuto: the best there is. Borrows the rest, which
   // outlives it. Errors: those of the readers' Create functions.
-  static Task<absl::StatusOr<std::shared_ptr<FabricBackend>>> Create(transport::Fabric* fabric,
-                                                                     transport::Port* port,
-                                                                     transport::ConnectedPeer peer,
-                                                                     Path path, uint32_t region_id);
+  static Task<absl::StatusOr<std::shared_ptr<FabricBackend>>> Create(
+      transport::Fabric* fabric, transport::Port* port, transport::ConnectedPeer peer, Path path,
+      uint32_t region_id, uint64_t deadline_ns);
   ~FabricBackend() override;
 
   absl::Status status() const override;
@@ -49,7 +48,7 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   FabricBackend(transport::Fabric* fabric, transport::Port* port, transport::ConnectedPeer peer);
 
   Task<absl::Status> MakeReader(Path path, std::vector<kvs::RegionEntry> directory,
-                                uint32_t region_id);
+                                uint32_t region_id, uint64_t deadline_ns);
   Task<absl::Status> MultiGetByRpc(absl::Span<const absl::string_view> keys,
                                    absl::Span<std::string> values,
                                    absl::Span<absl::Status> statuses);

@@ -1,5 +1,5 @@
 // RemoteReader on a card that completes its READs when the test says so: tasks that are destroyed
-// meanwhile leave nothing behind.
+// meanwhile leave nothing behind, and deadlines are kept.
 
 #include <deque>
 #include <memory>
@@ -72,8 +72,8 @@ class HeldReadTest : public ::testing::Test {
     port_ = std::make_unique<transport::Port>(&scheduler_, card_.get());
     const RegionEntry entry = {TestServer::kFirstRegionId, {1}, 1 << 20};
     card_->let_through = 1;  // The READ of the layout.
-    auto reader = scheduler_.RunUntilDone(
-        RemoteReader::Create(fabric_.get(), port_.get(), card_.get(), {entry}, 1));
+    auto reader = scheduler_.RunUntilDone(RemoteReader::Create(
+        fabric_.get(), port_.get(), card_.get(), {entry}, 1, TestReaders::kNoDeadlineNs));
     ASSERT_TRUE(reader.ok()) << reader.status();
     reader_ = *std::move(reader);
   }
@@ -112,6 +112,11 @@ class HeldReadTest : public ::testing::Test {
   void ReleaseAll() {
     card_->Release();
     for (int i = 0; i < kPassesMax; ++i) scheduler_.RunOnce();
+  }
+  // A Get whose deadline passes while a READ of it is held, or a landing is missing.
+  absl::Status GetForTwoMs(const std::string& key) {
+    std::string value;
+    return scheduler_.RunUntilDone(reader_->Get(key, &value, scheduler_.NowNs() + 2'000'000));
   }
   // A Get on a card that lets all through.
   absl::Status GetNow(const std::string& key) {
@@ -203,6 +208,63 @@ TEST_F(HeldReadTest, QueuePairThatGoesGivesAllLandingsBack) {
   ASSERT_NO_FATAL_FAILURE(CancelGets(kShort, kManyReads, 0));
   port_->Forget(card_.get());
   EXPECT_EQ(GetNow(kShort), absl::OkStatus());
+}
+
+// Goal: a READ that is held up is given up at the deadline, by the first READ of a Get, of a miss's
+// second collect, and of an object.
+TEST_F(HeldReadTest, HeldUpReadEndsAtTheDeadline) {
+  for (int i = 0; i < kManyReads / 10; ++i) {
+    EXPECT_TRUE(absl::IsDeadlineExceeded(GetForTwoMs(kShort)));
+    card_->let_through = 1;
+    EXPECT_TRUE(absl::IsDeadlineExceeded(GetForTwoMs("not there")));
+    card_->let_through = 1;
+    EXPECT_TRUE(absl::IsDeadlineExceeded(GetForTwoMs(kLong)));
+    ReleaseAll();
+  }
+  EXPECT_EQ(GetNow(kShort), absl::OkStatus());
+  EXPECT_EQ(GetNow(kLong), absl::OkStatus());
+}
+
+// Goal: who finds all landings taken waits for one till the deadline, no longer.
+TEST_F(HeldReadTest, WaitForALandingEndsAtTheDeadline) {
+  ASSERT_NO_FATAL_FAILURE(CancelGets(kLong, kManyReads, 1));
+  card_->let_through = 1;
+  EXPECT_TRUE(absl::IsDeadlineExceeded(GetForTwoMs(kLong)));
+  card_->let_through = 0;
+  ASSERT_NO_FATAL_FAILURE(CancelGets(kShort, kManyReads, 0));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(GetForTwoMs(kShort)));
+  ReleaseAll();
+  EXPECT_EQ(GetNow(kShort), absl::OkStatus());
+  EXPECT_EQ(GetNow(kLong), absl::OkStatus());
+}
+
+// Goal: a MultiGet ends at the deadline with an answer for each key, and posts nothing more.
+TEST_F(HeldReadTest, MultiGetEndsAtTheDeadline) {
+  std::vector<absl::string_view> keys(100, kShort);
+  keys[50] = "";
+  std::vector<std::string> values(keys.size());
+  std::vector<absl::Status> statuses(keys.size());
+  card_->let_through = 16;  // One doorbell.
+  scheduler_.RunUntilDone(reader_->MultiGet(keys, absl::MakeSpan(values), absl::MakeSpan(statuses),
+                                            scheduler_.NowNs() + 2'000'000));
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const absl::StatusCode expected = i < 16    ? absl::StatusCode::kOk
+                                      : i == 50 ? absl::StatusCode::kInvalidArgument
+                                                : absl::StatusCode::kDeadlineExceeded;
+    EXPECT_EQ(statuses[i].code(), expected) << i;
+  }
+  EXPECT_EQ(card_->held().size(), 16u);
+  ReleaseAll();
+  EXPECT_EQ(GetNow(kShort), absl::OkStatus());
+}
+
+// Goal: what completes at once is given, though the deadline has passed.
+TEST_F(HeldReadTest, ReadThatCompletesAtOnceNeedsNoDeadline) {
+  card_->let_through = 10;
+  std::string value;
+  EXPECT_EQ(scheduler_.RunUntilDone(reader_->Get(kLong, &value, /*deadline_ns=*/1)),
+            absl::OkStatus());
+  EXPECT_EQ(value, std::string(5000, 'v'));
 }
 
 }  // namespace

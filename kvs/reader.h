@@ -10,6 +10,7 @@
 //   NotFound         there was no such record at a moment between call and return.
 //   Unavailable      the server is gone, stopped, or has stalled for longer than its lease, or a
 //                    record stayed locked till the deadline: connect again, or try again.
+//   DeadlineExceeded RemoteReader only: its READs were held up: try again.
 //   InvalidArgument  kvs/limits.h.
 //   DataLoss         the server's memory makes no sense (a hostile or broken server): give it up.
 

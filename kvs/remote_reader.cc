@@ -6,10 +6,12 @@
 
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/optional.h"
 #include "glog/logging.h"
 #include "kvs/hash.h"
 #include "kvs/limits.h"
 #include "kvs/object.h"
+#include "runtime/deadline.h"
 #include "transport/region_header.h"
 
 namespace acre::kvs {
@@ -32,10 +34,14 @@ const BucketCopy* BucketsAt(const LandingPool::Landing& landing, size_t offset_b
   return reinterpret_cast<const BucketCopy*>(landing.landed(offset_bytes));
 }
 
-absl::Status StatusOf(CompletionStatus status) {
-  if (status == CompletionStatus::kOk) return absl::OkStatus();
+// `status`: what Port::ExecuteUntil gave.
+absl::Status StatusOf(absl::optional<CompletionStatus> status) {
+  if (!status.has_value()) {
+    return absl::DeadlineExceededError("a READ of the server's memory is held up");
+  }
+  if (*status == CompletionStatus::kOk) return absl::OkStatus();
   return absl::UnavailableError(absl::StrCat(
-      "a READ of the server's memory failed (", transport::CompletionStatusName(status),
+      "a READ of the server's memory failed (", transport::CompletionStatusName(*status),
       "): the server is gone or has stalled for longer than its lease; connect again"));
 }
 
@@ -45,7 +51,7 @@ absl::Status WriterAtWork() { return absl::AbortedError("a writer is at work on 
 
 Task<absl::StatusOr<std::unique_ptr<RemoteReader>>> RemoteReader::Create(
     transport::Fabric* fabric, transport::Port* port, transport::QueuePair* queue_pair,
-    std::vector<RegionEntry> directory, uint32_t region_id) {
+    std::vector<RegionEntry> directory, uint32_t region_id, uint64_t deadline_ns) {
   if (directory.empty()) co_return absl::DataLossError("the server's directory names no region");
   std::unique_ptr<RemoteReader> reader(new RemoteReader(port, queue_pair));
   absl::StatusOr<std::unique_ptr<LandingPool>> landings =
@@ -63,7 +69,7 @@ Task<absl::StatusOr<std::unique_ptr<RemoteReader>>> RemoteReader::Create(
     Landing landing = reader->landings_->TryTake();
     const absl::Status status =
         co_await reader->Read(&segment, kSegmentHeaderOffset, sizeof(SegmentHeader),
-                              reader->landings_.get(), &landing, 0);
+                              reader->landings_.get(), &landing, 0, deadline_ns);
     if (!status.ok()) co_return status;
     uint64_t words[sizeof(SegmentHeader) / kWordBytes];
     std::copy_n(landing.landed(), std::size(words), words);
@@ -99,12 +105,24 @@ transport::WorkRequest RemoteReader::ReadRequest(const RemoteSegment& segment,
 
 Task<absl::Status> RemoteReader::Read(const RemoteSegment* segment, uint64_t offset_bytes,
                                       uint32_t length_bytes, const LandingPool* pool,
-                                      Landing* landing, size_t at_bytes) {
+                                      Landing* landing, size_t at_bytes, uint64_t deadline_ns) {
   transport::WorkRequest request =
       ReadRequest(*segment, offset_bytes, length_bytes, landing->words(at_bytes), pool->region());
   ++stats_.reads;
-  const CompletionStatus status = co_await port_->Execute(queue_pair_, absl::MakeSpan(&request, 1));
+  const absl::optional<CompletionStatus> status =
+      co_await port_->ExecuteUntil(queue_pair_, absl::MakeSpan(&request, 1), deadline_ns);
   co_return StatusOf(status);
+}
+
+Task<absl::StatusOr<LandingPool::Landing>> RemoteReader::TakeLanding(LandingPool* pool,
+                                                                     uint64_t deadline_ns) {
+  Task<Landing> take = pool->Take();
+  absl::StatusOr<Landing> landing =
+      co_await WithDeadline(*port_->scheduler(), deadline_ns, std::move(take));
+  if (!landing.ok()) {
+    co_return absl::DeadlineExceededError("all places to READ into stayed taken by other reads");
+  }
+  co_return landing;
 }
 
 const SlotCopy* RemoteReader::FindByTags(const BucketCopy* pair, const Target& target) {
@@ -159,15 +177,16 @@ Task<absl::Status> RemoteReader::Get(absl::string_view key, std::string* value,
   const Target target = TargetOf(key, deadline_ns);
   Landing landing = landings_->TryTake();
   if (!landing) {
-    // All are taken by other coroutines' reads: wait for one in a frame of its own.
-    Landing waited = co_await landings_->Take();
-    landing.Swap(&waited);
+    absl::StatusOr<Landing> waited = co_await TakeLanding(landings_.get(), deadline_ns);
+    if (!waited.ok()) co_return waited.status();
+    landing.Swap(&*waited);
   }
   transport::WorkRequest request =
       ReadRequest(*target.segment, target.segment->layout.BucketOffset(target.home), kPairBytes,
                   landing.words(), landings_->region());
   ++stats_.reads;
-  const CompletionStatus status = co_await port_->Execute(queue_pair_, absl::MakeSpan(&request, 1));
+  const absl::optional<CompletionStatus> status =
+      co_await port_->ExecuteUntil(queue_pair_, absl::MakeSpan(&request, 1), deadline_ns);
   if (status != CompletionStatus::kOk) co_return StatusOf(status);
 
   // The usual case needs no further frame: one READ, and the record is there.
@@ -196,7 +215,7 @@ Task<absl::Status> RemoteReader::Finish(const Target* target, Landing* landing,
       co_await port_->scheduler()->Yield();
     }
     status = co_await Read(target->segment, target->segment->layout.BucketOffset(target->home),
-                           kPairBytes, landings_.get(), landing, 0);
+                           kPairBytes, landings_.get(), landing, 0, target->deadline_ns);
     if (!status.ok()) co_return status;
   }
 }
@@ -213,7 +232,7 @@ Task<absl::Status> RemoteReader::FinishOnce(const Target* target, Landing* landi
   }
   const absl::Status status =
       co_await Read(target->segment, target->segment->layout.BucketOffset(target->home), kPairBytes,
-                    landings_.get(), landing, kSecondOffset);
+                    landings_.get(), landing, kSecondOffset, target->deadline_ns);
   if (!status.ok()) co_return status;
   if (!StoodStill(first, BucketsAt(*landing, kSecondOffset))) co_return WriterAtWork();
   co_return absl::NotFoundError("no such record");
@@ -230,8 +249,9 @@ Task<absl::Status> RemoteReader::Chain(const Target* target, Landing* landing, u
     }
     if (steps > layout.heap_bytes / kBucketBytes) co_return WriterAtWork();
     const uint32_t offset = GlobalAddress::FromBits(address).offset_bytes();
-    const absl::Status status = co_await Read(target->segment, offset, kBucketBytes,
-                                              landings_.get(), landing, kSecondOffset);
+    const absl::Status status =
+        co_await Read(target->segment, offset, kBucketBytes, landings_.get(), landing,
+                      kSecondOffset, target->deadline_ns);
     if (!status.ok()) co_return status;
     const BucketCopy* const bucket = BucketsAt(*landing, kSecondOffset);
     // Freed since, and maybe taken by another home: then this home's structure version has moved.
@@ -275,12 +295,14 @@ Task<absl::Status> RemoteReader::Answer(const Target* target, const SlotCopy* sl
         "a slot of the server's table names a place outside of its memory: give the server up");
   }
   const size_t bytes = ObjectBytes(slot->object_key_bytes(), slot->object_value_bytes());
-  Landing landing = co_await object_landings_->Take();
-  const absl::Status status =
-      co_await Read(target->segment, slot->object_address().offset_bytes(),
-                    static_cast<uint32_t>(bytes), object_landings_.get(), &landing, 0);
+  absl::StatusOr<Landing> landing =
+      co_await TakeLanding(object_landings_.get(), target->deadline_ns);
+  if (!landing.ok()) co_return landing.status();
+  const absl::Status status = co_await Read(target->segment, slot->object_address().offset_bytes(),
+                                            static_cast<uint32_t>(bytes), object_landings_.get(),
+                                            &*landing, 0, target->deadline_ns);
   if (!status.ok()) co_return status;
-  const ObjectView object = ParseObject(landing.landed(), slot->object_key_bytes(),
+  const ObjectView object = ParseObject(landing->landed(), slot->object_key_bytes(),
                                         slot->object_value_bytes(), slot->object_checksum());
   // Freed, and its memory reused, since the slot was READ: the slot has changed by now.
   if (!object.valid) co_return WriterAtWork();
@@ -319,8 +341,16 @@ Task<void> RemoteReader::MultiGet(absl::Span<const absl::string_view> keys,
     const size_t count = targets.size();
     stats_.gets += count;
     stats_.reads += count;
-    const CompletionStatus status =
-        co_await port_->Execute(queue_pair_, absl::MakeSpan(requests.data(), count));
+    const absl::optional<CompletionStatus> status = co_await port_->ExecuteUntil(
+        queue_pair_, absl::MakeSpan(requests.data(), count), deadline_ns);
+    if (!status.has_value()) {
+      // Further READs would be held up behind these.
+      for (size_t i = begin; i < keys.size(); ++i) {
+        statuses[i] = CheckKey(keys[i]);
+        if (statuses[i].ok()) statuses[i] = StatusOf(status);
+      }
+      co_return;
+    }
     for (size_t i = 0; i < count; ++i) {
       if (status != CompletionStatus::kOk) {
         statuses[begin + i] = StatusOf(status);
@@ -341,7 +371,8 @@ Task<void> RemoteReader::MultiGet(absl::Span<const absl::string_view> keys,
 Task<absl::StatusOr<uint64_t>> RemoteReader::ServerEpoch() {
   Landing landing = co_await landings_->Take();
   const absl::Status status = co_await Read(&segments_[0], offsetof(transport::RegionHeader, epoch),
-                                            kWordBytes, landings_.get(), &landing, 0);
+                                            kWordBytes, landings_.get(), &landing, 0,
+                                            /*deadline_ns=*/UINT64_MAX);
   if (!status.ok()) co_return status;
   co_return landing.landed()[0];
 }

@@ -31,18 +31,22 @@ class RemoteReader {
  public:
   // READs and judges the layout of every region of the directory. `region_id` and the next one name
   // the memory where READs land; they are not used for anything else in this process.
+  // DeadlineExceeded as below.
   static Task<absl::StatusOr<std::unique_ptr<RemoteReader>>> Create(
       transport::Fabric* fabric, transport::Port* port, transport::QueuePair* queue_pair,
-      std::vector<RegionEntry> directory, uint32_t region_id);
+      std::vector<RegionEntry> directory, uint32_t region_id, uint64_t deadline_ns);
 
-  // Replaces *value. `key` and `value` outlive the task. Gives up with Unavailable at deadline_ns
-  // (the scheduler's clock), not in the middle of a READ. Answers: kvs/reader.h.
+  // Replaces *value. `key` and `value` outlive the task. Answers: kvs/reader.h. At deadline_ns (the
+  // scheduler's clock) gives up: DeadlineExceeded if a READ, or a place to READ into, is still
+  // waited for then; Unavailable if the record is still locked. A Get whose READs complete at once
+  // never looks at the clock.
   Task<absl::Status> Get(absl::string_view key, std::string* value, uint64_t deadline_ns);
   // All first READs leave with one doorbell. The three spans have the same size and outlive the
   // task.
   Task<void> MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
                       absl::Span<absl::Status> statuses, uint64_t deadline_ns);
-  // READs the epoch of the server's header (kvs/epoch.h).
+  // READs the epoch of the server's header (kvs/epoch.h). No deadline: for who has nothing else to
+  // do.
   Task<absl::StatusOr<uint64_t>> ServerEpoch();
 
   const ReaderStats& stats() const { return stats_; }
@@ -79,10 +83,12 @@ class RemoteReader {
                         size_t* position);
   static bool StoodStill(const BucketCopy* before, const BucketCopy* after);
 
-  // READs into the landing and waits. OK, or what became of the server.
+  // Waits for a landing while all are taken by other coroutines' reads.
+  Task<absl::StatusOr<Landing>> TakeLanding(LandingPool* pool, uint64_t deadline_ns);
+  // READs into the landing and waits. OK, DeadlineExceeded, or what became of the server.
   Task<absl::Status> Read(const RemoteSegment* segment, uint64_t offset_bytes,
                           uint32_t length_bytes, const LandingPool* pool, Landing* landing,
-                          size_t at_bytes);
+                          size_t at_bytes, uint64_t deadline_ns);
   // From a first collect in the landing to the answer: objects, chains, the second collect, and
   // again from the start while writers are at work.
   Task<absl::Status> Finish(const Target* target, Landing* landing, std::string* value);

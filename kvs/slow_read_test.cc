@@ -277,8 +277,8 @@ class SlowRemoteReader {
     fabric_ = *transport::ShmFabric::Create(options);
     port_ = std::make_unique<transport::Port>(scheduler_, card);
     const RegionEntry entry = {TestServer::kFirstRegionId, {1}, 1 << 20};
-    auto reader = scheduler_->RunUntilDone(
-        RemoteReader::Create(fabric_.get(), port_.get(), card, {entry}, 1));
+    auto reader = scheduler_->RunUntilDone(RemoteReader::Create(
+        fabric_.get(), port_.get(), card, {entry}, 1, TestReaders::kNoDeadlineNs));
     CHECK(reader.ok()) << reader.status();
     reader_ = *std::move(reader);
   }

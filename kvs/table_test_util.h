@@ -105,7 +105,7 @@ class TestReaders {
     mapped_ = *std::move(mapped);
     port_ = std::make_unique<transport::Port>(scheduler, node_.completion_queue.get());
     auto remote = scheduler->RunUntilDone(RemoteReader::Create(
-        node_.fabric.get(), port_.get(), node_.queue_pair.get(), directory_, 1));
+        node_.fabric.get(), port_.get(), node_.queue_pair.get(), directory_, 1, kNoDeadlineNs));
     ASSERT_TRUE(remote.ok()) << remote.status();
     remote_ = *std::move(remote);
   }

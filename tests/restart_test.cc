@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/client.h"
 #include "glog/logging.h"
@@ -183,6 +184,34 @@ TEST(UnderWayTest, StalledServerMeansDeadlineExceededAndThenGoesOn) {
     }
     EXPECT_EQ(status, absl::OkStatus());
   }
+}
+
+// Goal: READs are held up behind messages that a stalled server does not take, and end at the deadline as
+// calls do; once it goes on, so do they.
+TEST(UnderWayTest, OneSidedReadsBehindAStalledServerEndAtTheDeadline) {
+  const auto server = StartOrDie({.more = {"--lease_ms=10000"}});
+  ClientOptions options = OptionsFor(server->address(), Path::kOneSided);
+  options.operation_timeout_ms = 300;
+  UnderWay calls(options);
+  ASSERT_EQ(calls.scheduler().RunUntilDone(calls.client().Put("key", "value")), absl::OkStatus());
+  server->process().Freeze();
+  // More Puts, one by one, than a receive queue holds.
+  for (int i = 0; i < 400; ++i) calls.Start(1);
+  calls.Finish();
+  int held_up = 0;
+  for (const absl::Status& status : calls.statuses()) {
+    EXPECT_TRUE(status.ok() || absl::IsDeadlineExceeded(status)) << status;
+    held_up += absl::StrContains(status.message(), "READ");
+  }
+  EXPECT_GT(held_up, 0) << "no READ was held up";
+  server->process().Signal(SIGCONT);
+  std::string value;
+  absl::Status status = absl::UnknownError("");
+  for (int i = 0; i < 100 && !status.ok(); ++i) {
+    status = calls.scheduler().RunUntilDone(calls.client().Get("key", &value));
+  }
+  EXPECT_EQ(status, absl::OkStatus());
+  EXPECT_EQ(value, "value");
 }
 
 // Goal: an operation waits for the server that is being restarted no longer than its attempt, and many

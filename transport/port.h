@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/types/optional.h"
 #include "absl/types/span.h"
 #include "runtime/scheduler.h"
 #include "runtime/shared_word.h"
@@ -69,6 +70,12 @@ class Port : public Poller {
   // that is destroyed while it waits leaves its requests under way: their local buffers must not be
   // used for anything else before the requests have ended, of which a BufferOwner is told.
   ExecuteAwaiter Execute(QueuePair* queue_pair, absl::Span<WorkRequest> batch);
+  class ExecuteUntilAwaiter;
+  // The same with a deadline (the scheduler's time): nullopt if that passes first, and then requests
+  // are under way, or were never posted, as when the task had been destroyed. The deadline costs
+  // nothing when the batch has completed at once.
+  ExecuteUntilAwaiter ExecuteUntil(QueuePair* queue_pair, absl::Span<WorkRequest> batch,
+                                   uint64_t deadline_ns);
 
   bool Poll() override;
   void Arm() override { completion_queue_->Arm(); }
@@ -138,6 +145,10 @@ class [[nodiscard]] Port::ExecuteAwaiter : public Waiter {
   }
   CompletionStatus await_resume() const { return status_; }
 
+ protected:
+  Scheduler* scheduler() const { return port_->scheduler_; }
+  bool done() const { return done_; }
+
  private:
   friend class Port;
   // False: no room in the send queue.
@@ -152,8 +163,43 @@ class [[nodiscard]] Port::ExecuteAwaiter : public Waiter {
   CompletionStatus status_ = CompletionStatus::kOk;
 };
 
+class [[nodiscard]] Port::ExecuteUntilAwaiter : public ExecuteAwaiter {
+ public:
+  ExecuteUntilAwaiter(Port* port, QueuePair* queue_pair, absl::Span<WorkRequest> batch,
+                      uint64_t deadline_ns)
+      : ExecuteAwaiter(port, queue_pair, batch), deadline_ns_(deadline_ns) {}
+
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> handle) {
+    ExecuteAwaiter::await_suspend(handle);
+    timer_.emplace(scheduler());
+    timer_->Bind(handle);
+    timer_->Start(deadline_ns_);
+  }
+  absl::optional<CompletionStatus> await_resume() {
+    if (timer_.has_value()) Settle();
+    if (!done()) return absl::nullopt;
+    return ExecuteAwaiter::await_resume();
+  }
+
+ private:
+  // Only one of the two may resume the task, also when both came in one pass of the loop.
+  void Settle() {
+    timer_->Stop();
+    Unlink();
+  }
+
+  const uint64_t deadline_ns_;
+  absl::optional<TimerWaiter> timer_;  // Once it waits.
+};
+
 inline Port::ExecuteAwaiter Port::Execute(QueuePair* queue_pair, absl::Span<WorkRequest> batch) {
   return ExecuteAwaiter(this, queue_pair, batch);
+}
+inline Port::ExecuteUntilAwaiter Port::ExecuteUntil(QueuePair* queue_pair,
+                                                    absl::Span<WorkRequest> batch,
+                                                    uint64_t deadline_ns) {
+  return ExecuteUntilAwaiter(this, queue_pair, batch, deadline_ns);
 }
 
 }  // namespace acre::transport
