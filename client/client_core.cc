@@ -11,6 +11,7 @@
 #include "glog/logging.h"
 #include "kvs/limits.h"
 #include "kvs/wire.h"
+#include "runtime/deadline.h"
 #include "transport/bootstrap_peer.h"
 #include "transport/shm/shm_fabric.h"
 
@@ -30,22 +31,6 @@ absl::Status CheckFabric(const std::string& name) {
   return absl::InvalidArgumentError(
       absl::StrCat("there is no fabric \"", name, "\": use auto or shm"));
 }
-
-// Sets a flag as long as it lives, and wakes who waits for that to end: also when its task is cancelled.
-class Attempting {
- public:
-  Attempting(bool* flag, WaitQueue* over) : flag_(flag), over_(over) { *flag_ = true; }
-  ~Attempting() {
-    *flag_ = false;
-    over_->NotifyAll();
-  }
-  Attempting(const Attempting&) = delete;
-  Attempting& operator=(const Attempting&) = delete;
-
- private:
-  bool* const flag_;
-  WaitQueue* const over_;
-};
 
 }  // namespace
 
@@ -82,7 +67,7 @@ ClientCore::ClientCore(Scheduler* scheduler, ClientOptions options, transport::H
       attempt_over_(scheduler) {}
 
 ClientCore::~ClientCore() {
-  CHECK(!attempting_) << "a client is destroyed under its operations";
+  attempt_.Cancel();
   backend_.reset();
 }
 
@@ -206,38 +191,35 @@ absl::Status ClientCore::Explain(const absl::Status& status) const {
 // ---- Connecting.
 
 Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::Connection(uint64_t deadline_ns) {
+  const uint64_t begun_before = connects_begun_;
+  // An attempt that began to connect before this operation did may fail for what was true then only.
+  do {
+    if (IsConnected()) co_return backend_;
+    if (backend_ != nullptr) Drop();
+    if (attempt_.done()) attempt_ = scheduler_->Spawn(Attempt());
+    Task<void> over = AttemptOver();
+    const absl::Status waited = co_await WithDeadline(*scheduler_, deadline_ns, std::move(over));
+    if (!waited.ok()) {
+      co_return Explain(absl::DeadlineExceededError("the client is still connecting"));
+    }
+  } while (!IsConnected() && connects_begun_ == begun_before);
   if (IsConnected()) co_return backend_;
-  if (backend_ != nullptr) Drop();
-  absl::Status status;
-  if (attempting_) {
-    co_await attempt_over_.Wait();
-    status = last_attempt_;
-    if (attempting_) status = absl::UnavailableError("the connection is being made anew");
-  } else {
-    status = co_await Attempt(deadline_ns);
-  }
-  if (!status.ok()) co_return Explain(status);
-  if (!IsConnected()) {
-    co_return Explain(absl::UnavailableError("the new connection broke at once"));
-  }
-  co_return backend_;
+  if (!last_attempt_.ok()) co_return Explain(last_attempt_);
+  co_return Explain(absl::UnavailableError("the new connection broke at once"));
 }
 
-Task<absl::Status> ClientCore::Attempt(uint64_t deadline_ns) {
-  // Who waits for this attempt gets this, should it be cancelled.
-  last_attempt_ = absl::UnavailableError("the attempt to connect was cancelled");
-  const Attempting attempting(&attempting_, &attempt_over_);
-  const uint64_t now_ns = scheduler_->NowNs();
-  if (now_ns < next_attempt_ns_) {
-    co_await scheduler_->SleepUntil(std::min(next_attempt_ns_, deadline_ns));
-  }
+Task<void> ClientCore::AttemptOver() { co_await attempt_over_.Wait(); }
+
+Task<void> ClientCore::Attempt() {
+  if (scheduler_->NowNs() < next_attempt_ns_) co_await scheduler_->SleepUntil(next_attempt_ns_);
+  ++connects_begun_;
   const uint64_t timeout_ns = static_cast<uint64_t>(options_.connect_timeout_ms) * kNsPerMs;
   absl::StatusOr<std::shared_ptr<Backend>> backend =
-      co_await MakeBackend(std::min(deadline_ns, scheduler_->NowNs() + timeout_ns));
+      co_await MakeBackend(scheduler_->NowNs() + timeout_ns);
   ScheduleNextAttempt(backend.ok());
   last_attempt_ = backend.status();
   if (backend.ok()) backend_ = *std::move(backend);
-  co_return last_attempt_;
+  attempt_over_.NotifyAll();
 }
 
 void ClientCore::ScheduleNextAttempt(bool succeeded) {

@@ -1,10 +1,11 @@
 // ClientCore: a connection to a server that is made anew when it breaks. What both forms of the client
 // stand on.
 //
-// A broken connection fails the operations under way with Unavailable; the next operation makes a new
-// one. Attempts on a server that is gone keep a growing distance, at most 50 ms; each operation waits for an
-// attempt, and shares it with all that wait by then. So a dead server costs little, and an operation that
-// begins after the server is back finds it.
+// A broken connection fails the operations under way with Unavailable; the next operation has a new one
+// made. Attempts belong to the client: all operations that need one share it, each waits for it till its own
+// deadline, and it goes on when they have gone. Attempts on a server that is gone keep a growing distance, at
+// most 50 ms, and an operation fails only with an attempt that began to connect after the operation did. So a
+// dead server costs little, and an operation that begins after the server is back finds it.
 //
 // Threads:   the scheduler's.
 // Ownership: borrows the scheduler; the operations end before it goes.
@@ -65,7 +66,9 @@ class ClientCore final : public AsyncClient {
   absl::Status OpenFabric();
   // The connection, made if need be. Unavailable, DeadlineExceeded, ... : explained.
   Task<absl::StatusOr<std::shared_ptr<Backend>>> Connection(uint64_t deadline_ns);
-  Task<absl::Status> Attempt(uint64_t deadline_ns);
+  // One attempt to connect, after the distance to the last one: a task of the client's own.
+  Task<void> Attempt();
+  Task<void> AttemptOver();
   Task<absl::StatusOr<std::shared_ptr<Backend>>> MakeBackend(uint64_t deadline_ns);
   Task<absl::StatusOr<std::shared_ptr<Backend>>> MakeFabricBackend(uint64_t deadline_ns);
   void Drop();
@@ -88,8 +91,9 @@ class ClientCore final : public AsyncClient {
 
   std::shared_ptr<Backend> backend_;  // Null: none, or it broke.
   kvs::ReaderStats stats_before_;     // Of earlier connections.
-  bool attempting_ = false;
-  absl::Status last_attempt_;
+  SpawnHandle attempt_;               // The one under way, if any.
+  uint64_t connects_begun_ = 0;       // Attempts that got as far as to connect.
+  absl::Status last_attempt_;         // What became of the last that has ended.
   WaitQueue attempt_over_;
   uint64_t backoff_ns_ = 0;
   uint64_t next_attempt_ns_ = 0;

@@ -230,6 +230,80 @@ TEST(UnderWayTest, ManyCallsOnADeadServerAllFailAndLaterAllSucceed) {
   EXPECT_EQ(calls.scheduler().RunUntilDone(calls.client().Put("key", "again")), absl::OkStatus());
 }
 
+// A client of a server that was restarted, has noticed the end of the first, and finds the second frozen: it
+// takes connections, and says nothing.
+class FrozenAtConnectTest : public testing::TestWithParam<Path> {
+ protected:
+  void SetUpWith(int64_t connect_timeout_ms, int64_t operation_timeout_ms) {
+    server_ = StartOrDie();
+    ClientOptions options = OptionsFor(server_->address(), GetParam());
+    options.connect_timeout_ms = connect_timeout_ms;
+    options.operation_timeout_ms = operation_timeout_ms;
+    calls_ = std::make_unique<UnderWay>(options);
+    server_->Kill();
+    const absl::Status gone = scheduler().RunUntilDone(calls_->client().Put("key", "value"));
+    ASSERT_FALSE(gone.ok());
+    ASSERT_EQ(server_->StartAgain(), absl::OkStatus());
+    server_->process().Freeze();
+  }
+  static Task<void> Put(AsyncClient* client, absl::Status* status) {
+    *status = co_await client->Put("key", "value");
+  }
+  SpawnHandle StartPut(absl::Status* status) {
+    SpawnHandle handle = scheduler().Spawn(Put(&calls_->client(), status));
+    for (int i = 0; i < 1000; ++i) scheduler().RunOnce();
+    EXPECT_FALSE(handle.done()) << *status;
+    return handle;
+  }
+  static Task<void> Join(SpawnHandle* handle) { co_await handle->Join(); }
+  Scheduler& scheduler() { return calls_->scheduler(); }
+
+  std::unique_ptr<KvServer> server_;
+  std::unique_ptr<UnderWay> calls_;
+};
+
+// Goal: who gives up does not take along the others that wait for the same attempt to connect.
+TEST_P(FrozenAtConnectTest, CancelledCallLeavesTheAttemptToTheOthers) {
+  ASSERT_NO_FATAL_FAILURE(SetUpWith(60'000, 60'000));
+  absl::Status first, second;
+  SpawnHandle one = StartPut(&first);
+  SpawnHandle other = StartPut(&second);
+  one.Cancel();
+  for (int i = 0; i < 1000; ++i) scheduler().RunOnce();
+  server_->process().Signal(SIGCONT);
+  scheduler().RunUntilDone(Join(&other));
+  EXPECT_EQ(second, absl::OkStatus());
+}
+
+// Goal: each waits till its own deadline, and the attempt outlives them all: the next call has its fruit.
+TEST_P(FrozenAtConnectTest, AttemptOutlivesTheCallsThatWaitedForIt) {
+  ASSERT_NO_FATAL_FAILURE(SetUpWith(600'000, 300));
+  for (int i = 0; i < 2; ++i) {
+    const absl::Status status = scheduler().RunUntilDone(calls_->client().Put("key", "value"));
+    EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+    EXPECT_NE(status.message().find(server_->address()), absl::string_view::npos) << status;
+  }
+  server_->process().Signal(SIGCONT);
+  // Its lease may have run out meanwhile: Unavailable till it is renewed.
+  absl::Status status = absl::UnknownError("");
+  for (int i = 0; i < 1000 && !status.ok(); ++i) {
+    status = scheduler().RunUntilDone(calls_->client().Put("key", "value"));
+  }
+  EXPECT_EQ(status, absl::OkStatus());
+}
+
+// Goal: a client may go in the middle of an attempt.
+TEST_P(FrozenAtConnectTest, ClientMayGoWhileItConnects) {
+  ASSERT_NO_FATAL_FAILURE(SetUpWith(60'000, 60'000));
+  absl::Status status;
+  StartPut(&status).Cancel();
+  calls_.reset();
+}
+
+INSTANTIATE_TEST_SUITE_P(All, FrozenAtConnectTest,
+                         testing::Values(Path::kMapped, Path::kOneSided, Path::kRpc, Path::kTcp),
+                         [](const auto& test) { return PathName(test.param); });
+
 INSTANTIATE_TEST_SUITE_P(All, RestartTest,
                          testing::Values(Path::kMapped, Path::kOneSided, Path::kRpc, Path::kTcp),
                          [](const auto& test) { return PathName(test.param); });
