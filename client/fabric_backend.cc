@@ -25,18 +25,6 @@ absl::Status AnswerStatus(absl::StatusCode code) {
   }
 }
 
-// Counts an operation as long as it lives.
-class UnderWay {
- public:
-  explicit UnderWay(uint32_t* count) : count_(count) { ++*count_; }
-  ~UnderWay() { --*count_; }
-  UnderWay(const UnderWay&) = delete;
-  UnderWay& operator=(const UnderWay&) = delete;
-
- private:
-  uint32_t* const count_;
-};
-
 }  // namespace
 
 Task<absl::StatusOr<std::shared_ptr<FabricBackend>>> FabricBackend::Create(
@@ -100,7 +88,6 @@ Task<absl::Status> FabricBackend::Get(absl::string_view key, std::string* value,
                                       uint64_t deadline_ns) {
   if (mapped_reader_ != nullptr) co_return mapped_reader_->Get(key, value);
   if (remote_reader_ != nullptr) {
-    const UnderWay under_way(&gets_under_way_);
     absl::Status status = co_await remote_reader_->Get(key, value, deadline_ns);
     co_return status;
   }
@@ -134,7 +121,6 @@ Task<void> FabricBackend::MultiGet(absl::Span<const absl::string_view> keys,
     co_return;
   }
   if (remote_reader_ != nullptr) {
-    const UnderWay under_way(&gets_under_way_);
     co_await remote_reader_->MultiGet(keys, values, statuses, deadline_ns);
     co_return;
   }
@@ -225,9 +211,10 @@ void FabricBackend::LookAtEpoch() {
 
 Task<void> FabricBackend::ReadEpoch() {
   const absl::StatusOr<uint64_t> epoch = co_await remote_reader_->ServerEpoch();
-  // With operations always under way nothing is announced, and the server leaves us out after a lease:
-  // that costs a reader a retry now and then, no more.
-  if (epoch.ok() && gets_under_way_ == 0) Announce(*epoch);
+  // Not in the middle of a read (kvs/epoch.h), whoever began it: it may still be at an object that the
+  // server was to keep for it. With reads always under way nothing is announced, and the server leaves us
+  // out after a lease: that costs a reader a retry now and then, no more.
+  if (epoch.ok() && remote_reader_->reads_under_way() == 0) Announce(*epoch);
 }
 
 void FabricBackend::Announce(uint64_t epoch) {

@@ -27,9 +27,11 @@ class FabricBackend final : public Backend, private Poller, private transport::C
 
   // Takes over a link and makes the reader for `path`; kAuto: the best there is. Borrows the rest, which
   // outlives it. Errors: those of the readers' Create functions.
-  static Task<absl::StatusOr<std::shared_ptr<FabricBackend>>> Create(
-      transport::Fabric* fabric, transport::Port* port, transport::ConnectedPeer peer, Path path,
-      uint32_t region_id, uint64_t deadline_ns);
+  static Task<absl::StatusOr<std::shared_ptr<FabricBackend>>> Create(transport::Fabric* fabric,
+                                                                     transport::Port* port,
+                                                                     transport::ConnectedPeer peer,
+                                                                     Path path, uint32_t region_id,
+                                                                     uint64_t deadline_ns);
   ~FabricBackend() override;
 
   absl::Status status() const override;
@@ -67,8 +69,6 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   transport::RpcPeer rpc_;
   bool failed_ = false;  // Calls under way were told.
 
-  // One-sided Gets under way: the epoch is announced between operations, not in the middle of one.
-  uint32_t gets_under_way_ = 0;
   uint64_t announced_epoch_ = 0;
   uint64_t look_at_epoch_ticks_ = 0;
   SpawnHandle reading_epoch_;

@@ -210,6 +210,28 @@ TEST_F(HeldReadTest, QueuePairThatGoesGivesAllLandingsBack) {
   EXPECT_EQ(GetNow(kShort), absl::OkStatus());
 }
 
+// Goal: the reader knows of each read that is in the middle of what it does, whoever began it, till its
+// end, and of no other: what was freed is kept for those (kvs/epoch.h).
+TEST_F(HeldReadTest, ReadsUnderWayAreCounted) {
+  EXPECT_EQ(reader_->reads_under_way(), 0u);
+  card_->let_through = 1;  // The bucket: then it is at the object.
+  SpawnHandle at_object = StartGet(kLong);
+  EXPECT_EQ(reader_->reads_under_way(), 1u);
+  SpawnHandle at_bucket = StartGet(kShort);
+  EXPECT_EQ(reader_->reads_under_way(), 2u);
+  ReleaseAll();
+  EXPECT_TRUE(at_object.done());
+  EXPECT_TRUE(at_bucket.done());
+  EXPECT_EQ(reader_->reads_under_way(), 0u);
+  // A cancelled one has ended, though its READ is under way.
+  ASSERT_NO_FATAL_FAILURE(CancelGets(kLong, 3, 1));
+  ASSERT_NO_FATAL_FAILURE(CancelGets(kShort, 3, 0));
+  EXPECT_EQ(reader_->reads_under_way(), 0u);
+  ReleaseAll();
+  EXPECT_EQ(GetNow(kLong), absl::OkStatus());
+  EXPECT_EQ(reader_->reads_under_way(), 0u);
+}
+
 // Goal: a READ that is held up is given up at the deadline, by the first READ of a Get, of a miss's
 // second collect, and of an object.
 TEST_F(HeldReadTest, HeldUpReadEndsAtTheDeadline) {

@@ -25,6 +25,7 @@ LandingPool::LandingPool(std::unique_ptr<transport::MemoryRegion> region, transp
                          size_t count, size_t bytes)
     : region_(std::move(region)),
       port_(port),
+      count_(count),
       landing_words_(bytes / kWordBytes),
       waiting_(port->scheduler()) {
   for (size_t i = count; i > 0; --i) {
@@ -63,7 +64,9 @@ void LandingPool::OnAbandonedEnd(SharedWord* local) {
   const bool given_back = ended->given_back;
   abandoned_.erase(ended);
   // Another READ may be under way to the same landing.
-  if (given_back && std::none_of(abandoned_.begin(), abandoned_.end(), is_its)) Free(landing);
+  if (!given_back || std::any_of(abandoned_.begin(), abandoned_.end(), is_its)) return;
+  --only_abandoned_;
+  Free(landing);
 }
 
 }  // namespace acre::kvs

@@ -36,6 +36,9 @@ class LandingPool final : private transport::BufferOwner {
   // Empty if all are taken.
   Landing TryTake();
 
+  // Landings that somebody holds. Not those that only an abandoned READ keeps.
+  size_t held_count() const { return count_ - free_.size() - only_abandoned_; }
+
   const transport::MemoryRegion* region() const { return region_.get(); }
 
  private:
@@ -56,9 +59,11 @@ class LandingPool final : private transport::BufferOwner {
 
   const std::unique_ptr<transport::MemoryRegion> region_;
   transport::Port* const port_;
+  const size_t count_;
   const size_t landing_words_;
   std::vector<SharedWord*> free_;
   std::vector<Abandoned> abandoned_;
+  size_t only_abandoned_ = 0;  // Landings in abandoned_ whose guard has gone.
   WaitQueue waiting_;
 };
 
@@ -95,7 +100,10 @@ inline void LandingPool::GiveBack(SharedWord* landing) {
     for (Abandoned& abandoned : abandoned_) {
       if (abandoned.landing == landing) is_abandoned = abandoned.given_back = true;
     }
-    if (is_abandoned) return;
+    if (is_abandoned) {
+      ++only_abandoned_;
+      return;
+    }
   }
   Free(landing);
 }

@@ -49,6 +49,10 @@ class RemoteReader {
   // do.
   Task<absl::StatusOr<uint64_t>> ServerEpoch();
 
+  // Gets, MultiGets and ServerEpochs that have READ, or are about to, and have not ended. Every one of
+  // them holds a landing for buckets from its first READ to its end.
+  size_t reads_under_way() const { return landings_->held_count(); }
+
   const ReaderStats& stats() const { return stats_; }
 
  private:
