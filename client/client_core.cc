@@ -258,15 +258,19 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   connect.channel.random_seed = scheduler_->random().Next();
   connect.channel.peer_name = server_.ToString();
   connect.deadline_ns = deadline_ns;
-  const uint32_t reader_region_id = next_region_id_ + 1;
+  FabricBackend::Options options;
+  options.path = path_;
+  options.region_id = next_region_id_ + 1;
+  options.operation_timeout_ns = operation_timeout_ns_;
+  options.deadline_ns = deadline_ns;
   next_region_id_ += FabricBackend::kRegionIds;
   absl::StatusOr<transport::ConnectedPeer> peer =
       co_await transport::ConnectPeer(std::move(connect));
   if (!peer.ok()) co_return peer.status();
   process_id_ = peer->process_id;
   process_id_generation_ = peer->generation;
-  absl::StatusOr<std::shared_ptr<FabricBackend>> made = co_await FabricBackend::Create(
-      fabric_.get(), port_.get(), *std::move(peer), path_, reader_region_id, deadline_ns);
+  absl::StatusOr<std::shared_ptr<FabricBackend>> made =
+      co_await FabricBackend::Create(fabric_.get(), port_.get(), *std::move(peer), options);
   if (!made.ok()) co_return made.status();
   std::shared_ptr<Backend> backend = *std::move(made);
   co_return backend;

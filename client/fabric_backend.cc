@@ -28,15 +28,14 @@ absl::Status AnswerStatus(absl::StatusCode code) {
 }  // namespace
 
 Task<absl::StatusOr<std::shared_ptr<FabricBackend>>> FabricBackend::Create(
-    transport::Fabric* fabric, transport::Port* port, transport::ConnectedPeer peer, Path path,
-    uint32_t region_id, uint64_t deadline_ns) {
+    transport::Fabric* fabric, transport::Port* port, transport::ConnectedPeer peer,
+    Options options) {
   std::vector<kvs::RegionEntry> directory;
   for (const transport::GrantedRegion& region : peer.regions) {
     directory.push_back({region.region_id, region.key, region.size_bytes});
   }
   std::shared_ptr<FabricBackend> backend(new FabricBackend(fabric, port, std::move(peer)));
-  absl::Status status =
-      co_await backend->MakeReader(path, std::move(directory), region_id, deadline_ns);
+  absl::Status status = co_await backend->MakeReader(options, std::move(directory));
   if (!status.ok()) co_return status;
   co_return backend;
 }
@@ -59,17 +58,20 @@ FabricBackend::~FabricBackend() {
   port_->SetSink(link_.queue_pair(), nullptr);
 }
 
-Task<absl::Status> FabricBackend::MakeReader(Path path, std::vector<kvs::RegionEntry> directory,
-                                             uint32_t region_id, uint64_t deadline_ns) {
+Task<absl::Status> FabricBackend::MakeReader(Options options,
+                                             std::vector<kvs::RegionEntry> directory) {
+  Path path = options.path;
   if (path == Path::kAuto) path = fabric_->device().can_map ? Path::kMapped : Path::kOneSided;
   path_ = path;
   if (path == Path::kMapped) {
-    auto reader = kvs::MappedReader::Create(link_.queue_pair(), directory, scheduler_->clock());
+    auto reader = kvs::MappedReader::Create(link_.queue_pair(), directory, scheduler_->clock(),
+                                            options.operation_timeout_ns);
     if (!reader.ok()) co_return reader.status();
     mapped_reader_ = *std::move(reader);
   } else if (path == Path::kOneSided) {
-    auto reader = co_await kvs::RemoteReader::Create(fabric_, port_, link_.queue_pair(),
-                                                     std::move(directory), region_id, deadline_ns);
+    auto reader =
+        co_await kvs::RemoteReader::Create(fabric_, port_, link_.queue_pair(), std::move(directory),
+                                           options.region_id, options.deadline_ns);
     if (!reader.ok()) co_return reader.status();
     remote_reader_ = *std::move(reader);
   } else {

@@ -22,16 +22,21 @@ namespace acre {
 
 class FabricBackend final : public Backend, private Poller, private transport::CompletionSink {
  public:
-  // Uses the region ids from `region_id` on.
+  // Region ids that a connection takes up: its channel's, and those of its reader.
   static constexpr uint32_t kRegionIds = 3;
 
-  // Takes over a link and makes the reader for `path`; kAuto: the best there is. Borrows the rest, which
-  // outlives it. Errors: those of the readers' Create functions.
+  struct Options {
+    Path path = Path::kAuto;  // kAuto: the best there is.
+    uint32_t region_id = 0;   // The first of the reader's.
+    uint64_t operation_timeout_ns = 0;
+    uint64_t deadline_ns = 0;  // Of Create().
+  };
+  // Takes over a link and makes the reader for the path. Borrows the rest, which outlives it.
+  // Errors: those of the readers' Create functions.
   static Task<absl::StatusOr<std::shared_ptr<FabricBackend>>> Create(transport::Fabric* fabric,
                                                                      transport::Port* port,
                                                                      transport::ConnectedPeer peer,
-                                                                     Path path, uint32_t region_id,
-                                                                     uint64_t deadline_ns);
+                                                                     Options options);
   ~FabricBackend() override;
 
   absl::Status status() const override;
@@ -49,8 +54,7 @@ class FabricBackend final : public Backend, private Poller, private transport::C
  private:
   FabricBackend(transport::Fabric* fabric, transport::Port* port, transport::ConnectedPeer peer);
 
-  Task<absl::Status> MakeReader(Path path, std::vector<kvs::RegionEntry> directory,
-                                uint32_t region_id, uint64_t deadline_ns);
+  Task<absl::Status> MakeReader(Options options, std::vector<kvs::RegionEntry> directory);
   Task<absl::Status> MultiGetByRpc(absl::Span<const absl::string_view> keys,
                                    absl::Span<std::string> values,
                                    absl::Span<absl::Status> statuses);

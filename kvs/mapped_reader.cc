@@ -18,8 +18,8 @@ namespace {
 
 // Keys whose cache misses MultiGet overlaps: about as many as a core has line fill buffers.
 constexpr size_t kOverlap = 16;
-// A record that stays locked for this long is given up: its writer has stalled, though its server
-// lives.
+// A record that stays locked for this long is given up, however patient the caller is: its writer has
+// stalled, though its server lives.
 constexpr uint64_t kStalledNsMax = 1'000'000'000;
 constexpr int kRetriesBeforeYield = 64;
 
@@ -53,32 +53,34 @@ struct MappedReader::Impl {
     // loaded.
     if (result == LookupResult::kHit && mapping.lease.IsLive()) [[likely]]
       return absl::OkStatus();
-    return GetSlowly(mapping, result, key, value, stats);
+    uint64_t give_up_ns = 0;
+    return GetSlowly(mapping, result, key, value, stats, &give_up_ns);
   }
 
-  // Everything but a hit under a live lease: `result` is that of a first lookup.
+  // Everything but a hit under a live lease: `result` is that of a first lookup. *give_up_ns, 0 at
+  // first, is shared by the keys of a call.
   [[gnu::noinline, gnu::cold]] absl::Status GetSlowly(Mapping& mapping, LookupResult result,
                                                       const LookupKey& key, std::string* value,
-                                                      ReaderStats* stats);
+                                                      ReaderStats* stats, uint64_t* give_up_ns);
 
   std::vector<Mapping> mappings;
   Clock* clock = nullptr;
+  uint64_t patience_ns = 0;
   std::vector<uint64_t> scratch;
 };
 
 absl::Status MappedReader::Impl::GetSlowly(Mapping& mapping, LookupResult result,
                                            const LookupKey& key, std::string* value,
-                                           ReaderStats* stats) {
+                                           ReaderStats* stats, uint64_t* give_up_ns) {
   if (!mapping.lease.IsLive()) return mapping.lease.WhyNot();
-  uint64_t give_up_ns = 0;
   for (int retries = 0; result == LookupResult::kRetry; ++retries) {
     ++stats->retries;
     if (retries >= kRetriesBeforeYield) {
       const uint64_t now_ns = clock->NowNs();
-      if (give_up_ns == 0) give_up_ns = now_ns + kStalledNsMax;
-      if (now_ns > give_up_ns) {
+      if (*give_up_ns == 0) *give_up_ns = now_ns + patience_ns;
+      if (now_ns > *give_up_ns) {
         return absl::UnavailableError(
-            "the record stayed locked for a second: a server thread has stalled; try again");
+            "the record stayed locked for too long: a server thread has stalled; try again");
       }
       std::this_thread::yield();  // The writer may wait for this very core.
     }
@@ -94,9 +96,11 @@ absl::Status MappedReader::Impl::GetSlowly(Mapping& mapping, LookupResult result
 }
 
 absl::StatusOr<std::unique_ptr<MappedReader>> MappedReader::Create(
-    transport::QueuePair* queue_pair, absl::Span<const RegionEntry> directory, Clock* clock) {
+    transport::QueuePair* queue_pair, absl::Span<const RegionEntry> directory, Clock* clock,
+    uint64_t patience_ns) {
   auto impl = std::make_unique<Impl>();
   impl->clock = clock;
+  impl->patience_ns = std::min(patience_ns, kStalledNsMax);
   if (directory.empty()) return absl::DataLossError("the server's directory names no region");
   for (const RegionEntry& entry : directory) {
     absl::StatusOr<transport::MappedRegion> region = queue_pair->Map(entry.key);
@@ -135,6 +139,7 @@ __attribute__((flatten)) void MappedReader::MultiGet(absl::Span<const absl::stri
                                                      absl::Span<std::string> values,
                                                      absl::Span<absl::Status> statuses) {
   CHECK(keys.size() == values.size() && keys.size() == statuses.size());
+  uint64_t give_up_ns = 0;
   for (size_t begin = 0; begin < keys.size(); begin += kOverlap) {
     const size_t count = std::min(kOverlap, keys.size() - begin);
     std::array<absl::optional<LookupKey>, kOverlap> lookups;
@@ -168,8 +173,9 @@ __attribute__((flatten)) void MappedReader::MultiGet(absl::Span<const absl::stri
       } else if (results[i] == LookupResult::kHit && all_live) [[likely]] {
         statuses[begin + i] = absl::OkStatus();
       } else {
-        statuses[begin + i] = impl_->GetSlowly(impl_->MappingOf(lookups[i]->hash), results[i],
-                                               *lookups[i], &values[begin + i], &stats_);
+        statuses[begin + i] =
+            impl_->GetSlowly(impl_->MappingOf(lookups[i]->hash), results[i], *lookups[i],
+                             &values[begin + i], &stats_, &give_up_ns);
       }
     }
   }

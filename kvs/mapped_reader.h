@@ -21,10 +21,12 @@ namespace acre::kvs {
 
 class MappedReader {
  public:
-  // Maps every region of the directory through `queue_pair` and judges its layout.
+  // Maps every region of the directory through `queue_pair` and judges its layout. `patience_ns`: how
+  // long a call waits for records that stay locked, but a second at most, since it holds its thread.
   // Errors: those of QueuePair::Map; DataLoss - a header makes no sense.
   static absl::StatusOr<std::unique_ptr<MappedReader>> Create(
-      transport::QueuePair* queue_pair, absl::Span<const RegionEntry> directory, Clock* clock);
+      transport::QueuePair* queue_pair, absl::Span<const RegionEntry> directory, Clock* clock,
+      uint64_t patience_ns);
   ~MappedReader();
 
   // Replaces *value, whose memory is reused. Answers: kvs/reader.h.

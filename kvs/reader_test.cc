@@ -125,6 +125,31 @@ TEST_F(ReaderTest, RecordThatStaysLockedIsUnavailable) {
   ExpectBoth(keys[2], absl::StatusCode::kNotFound);
 }
 
+// Goal: a mapped read's patience is the caller's, and the keys of a MultiGet share it.
+TEST_F(ReaderTest, MappedReaderWaitsNoLongerThanItsCaller) {
+  const std::vector<std::string> keys = KeysOfHome("key", 3, buckets_count(), 6);
+  for (const std::string& key : keys) {
+    Put(key, "locked");
+    StartSlot(Find(key).slot);
+  }
+  const auto wait_ns = [this](uint64_t patience_ns, const std::vector<std::string>& of) {
+    readers_.Close();
+    readers_.Open(&scheduler_, &hasty_clock_, patience_ns);
+    const std::vector<absl::string_view> views(of.begin(), of.end());
+    std::vector<std::string> values(of.size());
+    std::vector<absl::Status> statuses(of.size());
+    const uint64_t start_ns = hasty_clock_.NowNs();
+    readers_.mapped()->MultiGet(views, absl::MakeSpan(values), absl::MakeSpan(statuses));
+    for (const absl::Status& status : statuses) EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+    return hasty_clock_.NowNs() - start_ns;
+  };
+  EXPECT_GT(wait_ns(TestReaders::kNoDeadlineNs, {keys[0]}), 1'000'000'000u);
+  EXPECT_LT(wait_ns(TestReaders::kNoDeadlineNs, {keys[0]}), 2'000'000'000u);
+  EXPECT_LT(wait_ns(250'000'000, {keys[0]}), 800'000'000u);
+  // Each looks at the clock, and the first waits.
+  EXPECT_LT(wait_ns(TestReaders::kNoDeadlineNs, keys), 2'500'000'000u);
+}
+
 // Goal: places and lengths outside of the server's memory are DataLoss, whatever names them.
 TEST_F(ReaderTest, MemoryThatMakesNoSenseIsDataLoss) {
   const auto relaxed = std::memory_order_relaxed;

@@ -96,11 +96,13 @@ class TestReaders {
     ASSERT_NO_FATAL_FAILURE(node_.Open(clock));
     ASSERT_NO_FATAL_FAILURE(server->Accept(&node_, &directory_));
   }
-  // On the thread that reads. `mapped_clock`: another clock for the mapped reader.
-  void Open(Scheduler* scheduler, Clock* mapped_clock = nullptr) {
+  // On the thread that reads. `mapped_clock`, `patience_ns`: of the mapped reader, others than usual.
+  void Open(Scheduler* scheduler, Clock* mapped_clock = nullptr,
+            uint64_t patience_ns = kNoDeadlineNs) {
     scheduler_ = scheduler;
-    auto mapped = MappedReader::Create(node_.queue_pair.get(), directory_,
-                                       mapped_clock != nullptr ? mapped_clock : clock_);
+    auto mapped =
+        MappedReader::Create(node_.queue_pair.get(), directory_,
+                             mapped_clock != nullptr ? mapped_clock : clock_, patience_ns);
     ASSERT_TRUE(mapped.ok()) << mapped.status();
     mapped_ = *std::move(mapped);
     port_ = std::make_unique<transport::Port>(scheduler, node_.completion_queue.get());
