@@ -9,6 +9,8 @@
 #include "glog/logging.h"
 #include "kvs/limits.h"
 #include "runtime/wait_queue.h"
+#include "transport/resolver.h"
+#include "transport/socket.h"
 
 namespace acre {
 namespace {
@@ -107,12 +109,15 @@ class [[nodiscard]] SocketClient::Call : public Waiter {
 Task<absl::StatusOr<std::unique_ptr<SocketClient>>> SocketClient::Connect(Scheduler* scheduler,
                                                                           std::string server,
                                                                           uint64_t deadline_ns) {
-  absl::StatusOr<std::vector<SocketAddress>> addresses = SocketConnection::LookUp(server);
+  absl::StatusOr<transport::HostPort> host_port = transport::ParseHostPort(server);
+  if (!host_port.ok()) co_return host_port.status();
+  absl::StatusOr<std::vector<transport::SocketAddress>> addresses =
+      co_await transport::ResolveUntil(scheduler, *std::move(host_port), deadline_ns);
   if (!addresses.ok()) co_return addresses.status();
   absl::Status status;
-  for (const SocketAddress& address : *addresses) {
+  for (const transport::SocketAddress& address : *addresses) {
     absl::StatusOr<std::unique_ptr<SocketConnection>> connection =
-        SocketConnection::StartConnect(address);
+        SocketConnection::StartConnect(address, server);
     status = connection.status();
     if (!status.ok()) continue;
     {

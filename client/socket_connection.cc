@@ -1,20 +1,15 @@
 #include "client/socket_connection.h"
 
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 #include <string>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 
@@ -28,68 +23,31 @@ using kvs::SocketResponseHeader;
 // Room for what one recv() may bring; more than the answers to 1000 small requests.
 constexpr size_t kReceiveBytesMin = 16 << 10;
 
-absl::Status NoConnection(absl::string_view server, int error) {
-  return absl::UnavailableError(absl::StrCat(
-      "cannot connect to ", server, ": ", std::strerror(error), "; is kv_server running there?"));
+absl::Status NoConnection(absl::string_view server, absl::string_view why) {
+  return absl::UnavailableError(
+      absl::StrCat("cannot connect to ", server, ": ", why, "; is kv_server running there?"));
 }
 
 }  // namespace
 
-absl::StatusOr<std::vector<SocketAddress>> SocketConnection::LookUp(absl::string_view server) {
-  const size_t colon = server.rfind(':');
-  int port = 0;
-  if (colon == absl::string_view::npos || colon == 0 ||
-      !absl::SimpleAtoi(server.substr(colon + 1), &port) || port < 1 || port > 65535) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a server is named as HOST:PORT, not \"", server, "\""));
-  }
-  absl::string_view host = server.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);  // An IPv6 address.
-  }
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_NUMERICSERV;
-  addrinfo* found = nullptr;
-  const int error =
-      getaddrinfo(std::string(host).c_str(), absl::StrCat(port).c_str(), &hints, &found);
-  if (error != 0) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot look up the host of ", server, ": ", gai_strerror(error)));
-  }
-  std::vector<SocketAddress> addresses;
-  for (const addrinfo* entry = found; entry != nullptr; entry = entry->ai_next) {
-    SocketAddress& address = addresses.emplace_back();
-    CHECK_LE(entry->ai_addrlen, sizeof(address.bytes));
-    std::memcpy(&address.bytes, entry->ai_addr, entry->ai_addrlen);
-    address.size_bytes = entry->ai_addrlen;
-    address.server = std::string(server);
-  }
-  freeaddrinfo(found);
-  return addresses;
-}
-
 absl::StatusOr<std::unique_ptr<SocketConnection>> SocketConnection::StartConnect(
-    const SocketAddress& address) {
-  const int fd = socket(address.bytes.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) return NoConnection(address.server, errno);
-  std::unique_ptr<SocketConnection> connection(new SocketConnection(fd, address.server));
-  const int one = 1;
-  PCHECK(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) == 0);
-  const auto* const bytes = reinterpret_cast<const sockaddr*>(&address.bytes);
-  if (connect(fd, bytes, address.size_bytes) != 0 && errno != EINPROGRESS) {
-    return NoConnection(address.server, errno);
-  }
-  return connection;
+    const transport::SocketAddress& address, absl::string_view server) {
+  absl::StatusOr<ScopedFd> fd = transport::StartConnect(address);
+  if (!fd.ok()) return NoConnection(server, fd.status().message());
+  return std::unique_ptr<SocketConnection>(
+      new SocketConnection(*std::move(fd), std::string(server)));
 }
 
 absl::StatusOr<std::unique_ptr<SocketConnection>> SocketConnection::Connect(
     absl::string_view server, int64_t timeout_ms) {
-  const absl::StatusOr<std::vector<SocketAddress>> addresses = LookUp(server);
+  const absl::StatusOr<transport::HostPort> host_port = transport::ParseHostPort(server);
+  if (!host_port.ok()) return host_port.status();
+  const absl::StatusOr<std::vector<transport::SocketAddress>> addresses =
+      transport::Resolve(*host_port);
   if (!addresses.ok()) return addresses.status();
   absl::Status status;
-  for (const SocketAddress& address : *addresses) {
-    absl::StatusOr<std::unique_ptr<SocketConnection>> connection = StartConnect(address);
+  for (const transport::SocketAddress& address : *addresses) {
+    absl::StatusOr<std::unique_ptr<SocketConnection>> connection = StartConnect(address, server);
     status = connection.status();
     if (!status.ok()) continue;
     pollfd poll_fd = {.fd = (*connection)->fd(), .events = POLLOUT, .revents = 0};
@@ -97,7 +55,8 @@ absl::StatusOr<std::unique_ptr<SocketConnection>> SocketConnection::Connect(
     do {
       ready = poll(&poll_fd, 1, static_cast<int>(std::min<int64_t>(timeout_ms, INT32_MAX)));
     } while (ready < 0 && errno == EINTR);
-    status = ready == 0 ? NoConnection(server, ETIMEDOUT) : (*connection)->FinishConnect();
+    status =
+        ready == 0 ? NoConnection(server, strerror(ETIMEDOUT)) : (*connection)->FinishConnect();
     if (status.ok()) return connection;
   }
   return status;
@@ -107,20 +66,18 @@ absl::Status SocketConnection::FinishConnect() {
   if (!status_.ok()) return status_;
   int error = 0;
   socklen_t size = sizeof(error);
-  PCHECK(getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &size) == 0);
+  PCHECK(getsockopt(fd_.get(), SOL_SOCKET, SO_ERROR, &error, &size) == 0);
   if (error != 0) {
-    status_ = NoConnection(server_, error);
+    status_ = NoConnection(server_, strerror(error));
     return status_;
   }
   return Flush();  // The preamble: the server wants to know soon who is there.
 }
 
-SocketConnection::SocketConnection(int fd, std::string server)
-    : fd_(fd), server_(std::move(server)), outstanding_(64) {
+SocketConnection::SocketConnection(ScopedFd fd, std::string server)
+    : fd_(std::move(fd)), server_(std::move(server)), outstanding_(64) {
   output_.Append(kvs::kSocketPreamble.data(), kvs::kSocketPreamble.size());
 }
-
-SocketConnection::~SocketConnection() { close(fd_); }
 
 void SocketConnection::Queue(SocketOpcode opcode, absl::string_view key, absl::string_view value) {
   CHECK_LE(key.size(), kvs::kKeyBytesMax);
@@ -149,7 +106,7 @@ void SocketConnection::GrowOutstanding() {
 absl::Status SocketConnection::Flush() {
   while (status_.ok() && !output_.empty()) {
     const absl::string_view bytes = output_.readable();
-    const ssize_t sent = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t sent = send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN) break;
@@ -167,7 +124,7 @@ absl::Status SocketConnection::Receive(bool* drained) {
   wanted_bytes_ = 0;
   ssize_t got = 0;
   do {
-    got = recv(fd_, input_.space(), input_.space_bytes(), MSG_DONTWAIT);
+    got = recv(fd_.get(), input_.space(), input_.space_bytes(), MSG_DONTWAIT);
   } while (got < 0 && errno == EINTR);
   if (got < 0) {
     if (errno == EAGAIN) return absl::OkStatus();

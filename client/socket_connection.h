@@ -22,8 +22,6 @@
 #ifndef ACRE_CLIENT_SOCKET_CONNECTION_H_
 #define ACRE_CLIENT_SOCKET_CONNECTION_H_
 
-#include <sys/socket.h>
-
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -34,14 +32,10 @@
 #include "absl/strings/string_view.h"
 #include "kvs/socket_buffer.h"
 #include "kvs/socket_wire.h"
+#include "runtime/scoped_fd.h"
+#include "transport/socket.h"
 
 namespace acre {
-
-struct SocketAddress {
-  sockaddr_storage bytes = {};
-  socklen_t size_bytes = 0;
-  std::string server;  // As the user named it, for messages.
-};
 
 struct SocketResponse {
   kvs::SocketOpcode opcode;
@@ -57,19 +51,17 @@ class SocketConnection {
   // - `server` is no HOST:PORT; Unavailable - nobody listens there, or not within the time.
   static absl::StatusOr<std::unique_ptr<SocketConnection>> Connect(absl::string_view server,
                                                                    int64_t timeout_ms);
-  // The same in steps, for who must not block (LookUp does, for a host's name): start to connect to
-  // one of the addresses; when fd() is writable, FinishConnect() tells what came of it. Requests
-  // may be queued at once.
-  static absl::StatusOr<std::vector<SocketAddress>> LookUp(absl::string_view server);
+  // The same in steps, for who must not block: start to connect to one of the addresses of `server`
+  // (named in messages); when fd() is writable, FinishConnect() tells what came of it. Requests may
+  // be queued at once.
   static absl::StatusOr<std::unique_ptr<SocketConnection>> StartConnect(
-      const SocketAddress& address);
+      const transport::SocketAddress& address, absl::string_view server);
   absl::Status FinishConnect();
-  ~SocketConnection();
   SocketConnection(const SocketConnection&) = delete;
   SocketConnection& operator=(const SocketConnection&) = delete;
 
   // Non-blocking, TCP_NODELAY.
-  int fd() const { return fd_; }
+  int fd() const { return fd_.get(); }
 
   void QueueGet(absl::string_view key) { Queue(kvs::SocketOpcode::kGet, key, {}); }
   void QueuePut(absl::string_view key, absl::string_view value) {
@@ -99,12 +91,12 @@ class SocketConnection {
   const absl::Status& status() const { return status_; }
 
  private:
-  SocketConnection(int fd, std::string server);
+  SocketConnection(ScopedFd fd, std::string server);
   void Queue(kvs::SocketOpcode opcode, absl::string_view key, absl::string_view value);
   void GrowOutstanding();
   absl::Status Break(absl::string_view why);
 
-  const int fd_;
+  const ScopedFd fd_;
   const std::string server_;  // For messages.
   absl::Status status_;
   kvs::SocketBuffer input_;

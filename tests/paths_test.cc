@@ -203,6 +203,17 @@ TEST(ClientTest, AutoPicksMappedOnOneMachine) {
   EXPECT_EQ(ConnectOrDie((*server)->address(), Path::kAuto)->path(), Path::kMapped);
 }
 
+TEST(ClientTest, ServerMayBeNamed) {
+  auto server = KvServer::Start();
+  ASSERT_TRUE(server.ok()) << server.status();
+  const std::string& address = (*server)->address();
+  const std::string named = absl::StrCat("localhost", address.substr(address.rfind(':')));
+  for (const Path path : {Path::kMapped, Path::kTcp}) {
+    const auto client = ConnectOrDie(named, path);
+    EXPECT_EQ(client->Put("key", "value"), absl::OkStatus());
+  }
+}
+
 TEST(ClientTest, BadOptionsAreNamed) {
   const auto connect = [](std::string server, std::string fabric) {
     ClientOptions options;

@@ -6,6 +6,7 @@
 #include "glog/logging.h"
 #include "runtime/deadline.h"
 #include "runtime/wait_queue.h"
+#include "transport/resolver.h"
 #include "transport/stream.h"
 
 namespace acre::transport {
@@ -56,7 +57,8 @@ Task<absl::StatusOr<std::string>> ReadMessage(Stream* stream, BootstrapMessage e
 // Connects to the first of the server's addresses that takes it.
 Task<absl::StatusOr<std::unique_ptr<Stream>>> OpenStream(Scheduler* scheduler, HostPort server,
                                                          uint64_t deadline_ns) {
-  absl::StatusOr<std::vector<SocketAddress>> addresses = Resolve(server);
+  absl::StatusOr<std::vector<SocketAddress>> addresses =
+      co_await ResolveUntil(scheduler, std::move(server), deadline_ns);
   if (!addresses.ok()) co_return addresses.status();
   absl::Status last = absl::UnavailableError("it has no address");
   for (const SocketAddress& address : *addresses) {

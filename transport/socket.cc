@@ -30,6 +30,19 @@ void SetOption(int fd, int level, int name) {
   PCHECK(setsockopt(fd, level, name, &on, sizeof(on)) == 0);
 }
 
+using AddressList = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
+
+AddressList LookUp(const HostPort& host_port, int flags, int* error) {
+  addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICSERV | flags;
+  addrinfo* found = nullptr;
+  *error =
+      getaddrinfo(host_port.host.c_str(), absl::StrCat(host_port.port).c_str(), &hints, &found);
+  return AddressList(found, &freeaddrinfo);
+}
+
 absl::Status InUse(const SocketAddress& address) {
   return absl::AlreadyExistsError(
       absl::StrCat("another program listens on ", address.ToString(),
@@ -96,21 +109,22 @@ std::string SocketAddress::ToString() const {
   return HostPort{host, port()}.ToString();
 }
 
+absl::optional<SocketAddress> ParseAddress(const HostPort& host_port) {
+  int error;
+  const AddressList found = LookUp(host_port, AI_NUMERICHOST, &error);
+  if (error != 0) return absl::nullopt;
+  return SocketAddress(found->ai_addr, found->ai_addrlen);
+}
+
 absl::StatusOr<std::vector<SocketAddress>> Resolve(const HostPort& host_port) {
-  addrinfo hints{};
-  hints.ai_family = AF_UNSPEC;
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_NUMERICSERV;
-  addrinfo* found = nullptr;
-  const int error =
-      getaddrinfo(host_port.host.c_str(), absl::StrCat(host_port.port).c_str(), &hints, &found);
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, &freeaddrinfo);
+  int error;
+  const AddressList found = LookUp(host_port, /*flags=*/0, &error);
   if (error != 0) {
     return absl::UnavailableError(absl::StrCat("no address for host \"", host_port.host, "\" (",
                                                gai_strerror(error), "): check its name"));
   }
   std::vector<SocketAddress> addresses;
-  for (const addrinfo* info = found; info != nullptr; info = info->ai_next) {
+  for (const addrinfo* info = found.get(); info != nullptr; info = info->ai_next) {
     addresses.emplace_back(info->ai_addr, info->ai_addrlen);
   }
   return addresses;

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
 #include "runtime/scoped_fd.h"
 
 namespace acre::transport {
@@ -47,8 +48,11 @@ class SocketAddress {
   socklen_t length_bytes_ = 0;
 };
 
+// The address of a host that is a number; nothing if it is a name. Never blocks.
+absl::optional<SocketAddress> ParseAddress(const HostPort& host_port);
+
 // At least one address, in the order in which to try them. Asks the resolver: a name may block for
-// seconds, a number never. Errors: Unavailable - no such host, or nobody knows just now.
+// seconds, a number never; tasks use transport/resolver.h. Errors: Unavailable - no such host, or nobody knows just now.
 absl::StatusOr<std::vector<SocketAddress>> Resolve(const HostPort& host_port);
 
 // A socket bound to `address` that does not listen yet: clients are refused, nobody else gets the port
