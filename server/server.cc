@@ -15,6 +15,7 @@
 #include "server/size.h"
 #include "transport/bootstrap_wire.h"
 #include "transport/region_header.h"
+#include "transport/region_lease.h"
 #include "transport/shm/shm_fabric.h"
 
 namespace acre::server {
@@ -155,11 +156,11 @@ absl::Status Server::OpenStateFile() {
   state_file_ = *std::move(file);
   if (state_file_->before() != StateFile::Before::kDied) return absl::OkStatus();
   // The dead one's last renewal was before now. What else there is to do meanwhile counts.
-  const uint64_t lease_ns = static_cast<uint64_t>(state_file_->lease_ms_before()) * kNsPerMs;
-  listen_not_before_ns_ = options_.clock->NowNs() + lease_ns;
-  Say(absl::StrCat("the server before on ", address_,
-                   " did not stop cleanly: listening once its lease is over, in ",
-                   state_file_->lease_ms_before(), " ms"));
+  const int64_t lease_ms = state_file_->lease_ms_before();
+  listen_not_before_ns_ = options_.clock->NowNs() + static_cast<uint64_t>(lease_ms) * kNsPerMs;
+  Say(absl::StrCat("the server before on ", address_, " did not stop cleanly: its records are lost",
+                   lease_ms == 0 ? "" : "; listening once its lease is over, in ",
+                   lease_ms == 0 ? "" : absl::StrCat(lease_ms, " ms")));
   return absl::OkStatus();
 }
 
@@ -188,6 +189,7 @@ absl::Status Server::MakeMemory() {
     region_options.peer_rights = transport::kRightRead;
     region_options.huge_pages = options_.huge_pages;
     region_options.lease_ns = static_cast<uint64_t>(options_.lease_ms) * kNsPerMs;
+    region_options.death_mark = true;
     region_options.name = absl::StrCat("acre-data-", i);
     auto region = fabric_->CreateRegion(region_options);
     if (!region.ok()) return region.status();
@@ -246,7 +248,11 @@ absl::Status Server::WaitOutLease() {
 
 absl::Status Server::OpenDoor() {
   RenewLeases();
-  absl::Status status = state_file_->WriteRunning(generation_, options_.lease_ms);
+  // All regions are alike: whether their readers rely on the lease shows in the first.
+  const auto* const header = reinterpret_cast<const transport::RegionHeader*>(regions_[0]->words());
+  const bool has_lease =
+      header->lease_deadline_ns.Load(std::memory_order_relaxed) != transport::kNoLeaseNs;
+  absl::Status status = state_file_->WriteRunning(generation_, has_lease ? options_.lease_ms : 0);
   if (!status.ok()) return status;
   auto listener = fabric_->Listen();
   if (!listener.ok()) return listener.status();

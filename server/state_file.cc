@@ -98,7 +98,7 @@ void StateFile::ParseBefore(absl::string_view text) {
   }
   int64_t lease_ms;
   if (lines.empty() || lines[0] != kFirstLine || !absl::SimpleAtoi(values["lease_ms"], &lease_ms) ||
-      lease_ms < kLeaseMsMin || lease_ms > kLeaseMsMax) {
+      (lease_ms != 0 && lease_ms < kLeaseMsMin) || lease_ms > kLeaseMsMax) {
     return;  // It makes no sense: the worst is assumed.
   }
   if (values["boot_id"] != boot_id_) {

@@ -1,15 +1,16 @@
 // StateFile: how a server learns whether the one before it on the same address stopped cleanly or died.
 //
-// A reader that has a server's memory mapped goes on reading it after the server died, till its lease
-// is over (transport/region_header.h). So after a death the next server on the address waits out that
-// lease before it listens; after a clean stop, which closes the regions, or a start of the machine, it
-// need not. One small text file for each address tells which:
+// A reader that has a server's memory mapped could go on reading it after the server died. Where the
+// kernel marks the memory of the dead there is nothing to wait for; elsewhere readers go on till the
+// lease is over (docs/leases.md), so after a death the next server on the address waits out that lease
+// before it listens; after a clean stop, which closes the regions, or a start of the machine, it need
+// not. One small text file for each address tells which:
 //
 //   acre-state 1
 //   state running        or: clean
 //   boot_id 5c1c54d8-...
 //   incarnation 81a9...  of the server that wrote it, hexadecimal
-//   lease_ms 500
+//   lease_ms 500         0: its readers needed none, a death was marked at once
 //
 // Locked (flock) as long as its server lives: the kernel gives the lock up with the process. Two servers
 // that race for one address meet here.
@@ -61,11 +62,11 @@ class StateFile {
                                                          absl::string_view boot_id);
 
   Before before() const { return before_; }
-  // After kDied: how long its readers may go on. kLeaseMsMax if the file makes no sense.
+  // After kDied: how long its readers may go on, 0 for not at all. kLeaseMsMax if the file makes no sense.
   int64_t lease_ms_before() const { return lease_ms_before_; }
   const std::string& path() const { return path_; }
 
-  // Before the first client may come.
+  // Before the first client may come. `lease_ms`: 0, or kLeaseMsMin to kLeaseMsMax.
   absl::Status WriteRunning(uint64_t incarnation, int64_t lease_ms);
   // After the regions were closed.
   absl::Status WriteClean();

@@ -108,6 +108,10 @@ struct RegionOptions {
   HugePages huge_pages = HugePages::kOff;
   // The header's lease: 0 means that the region has none (it is readable as long as it is open).
   uint64_t lease_ns = 0;
+  // Have readers that map the region learn of our death from the kernel, at once and for nothing, not
+  // from a lease: where the provider can do that (shm), lease_ns is not used. Not for a region whose
+  // readers must stop while we live on but hang: only a lease does that.
+  bool death_mark = false;
   std::string name = {};  // For people: /proc/*/maps, error messages.
 };
 

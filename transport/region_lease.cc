@@ -15,6 +15,9 @@ absl::Status RegionLease::WhyNot() const {
   if (header_->state.Load(std::memory_order_acquire) != kRegionLive) {
     return absl::UnavailableError(absl::StrCat("region ", region_id, " was closed by its owner"));
   }
+  if ((header_->owner.Load(std::memory_order_acquire) & kOwnerDied) != 0) {
+    return absl::UnavailableError(absl::StrCat("the owner of region ", region_id, " died"));
+  }
   return absl::UnavailableError(absl::StrCat("the lease of region ", region_id,
                                              " is over: its owner died, or did not renew it"));
 }

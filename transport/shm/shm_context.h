@@ -8,10 +8,11 @@
 
 #include "runtime/clock.h"
 #include "transport/fabric.h"
+#include "transport/shm/owner_thread.h"
 
 namespace acre::transport {
 
-// Threads: constant after construction, but for the counter.
+// Threads: constant after construction, but for the last two, which any thread may use.
 struct ShmContext {
   DeviceAttributes device;
   uint64_t atomic_domain = 0;
@@ -19,6 +20,7 @@ struct ShmContext {
   Clock* clock = nullptr;
   // Regions, queues, listeners and queue pairs that exist. The Fabric CHECKs that it goes last.
   std::atomic<int> live_objects = 0;
+  LazyOwnerThread owner_thread;
 };
 
 }  // namespace acre::transport

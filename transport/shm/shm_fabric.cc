@@ -64,7 +64,7 @@ ShmFabric::~ShmFabric() {
 
 absl::StatusOr<std::unique_ptr<MemoryRegion>> ShmFabric::CreateRegion(
     const RegionOptions& options) {
-  return ShmRegion::Create(options, context_.generation, context_.clock, &context_.live_objects);
+  return ShmRegion::Create(options, &context_);
 }
 
 absl::StatusOr<std::unique_ptr<CompletionQueue>> ShmFabric::CreateCompletionQueue() {

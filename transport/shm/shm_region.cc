@@ -24,9 +24,8 @@ std::string NameOf(const RegionOptions& options) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ShmRegion>> ShmRegion::Create(const RegionOptions& options,
-                                                             uint64_t generation, Clock* clock,
-                                                             std::atomic<int>* live_objects) {
-  CHECK_NE(generation, 0u);
+                                                             ShmContext* context) {
+  CHECK_NE(context->generation, 0u);
   if (options.region_id == 0) return absl::InvalidArgumentError("region id 0 is never used");
   if ((options.peer_rights & ~uint32_t{kRightsAll}) != 0) {
     return absl::InvalidArgumentError(absl::StrCat("unknown rights ", options.peer_rights));
@@ -44,23 +43,26 @@ absl::StatusOr<std::unique_ptr<ShmRegion>> ShmRegion::Create(const RegionOptions
     return absl::InvalidArgumentError(
         "a region takes at most 4 GiB after rounding up to whole pages");
   }
-  auto region =
-      absl::WrapUnique(new ShmRegion(options, generation, *std::move(memory), live_objects));
-  region->RenewLease(clock->NowNs());
+  auto region = absl::WrapUnique(new ShmRegion(options, *std::move(memory), context));
+  if (options.death_mark) region->owner_thread_ = context->owner_thread.Get();
+  if (region->owner_thread_ != nullptr) {
+    region->owner_thread_->Add(region->header());
+    region->lease_ns_ = 0;
+  }
+  region->RenewLease(context->clock->NowNs());
   // Last, release: a peer that sees the magic sees the rest of the header.
   region->header()->magic.Store(kRegionMagic, std::memory_order_release);
   return region;
 }
 
-ShmRegion::ShmRegion(const RegionOptions& options, uint64_t generation, SharedMemory memory,
-                     std::atomic<int>* live_objects)
+ShmRegion::ShmRegion(const RegionOptions& options, SharedMemory memory, ShmContext* context)
     : memory_(std::move(memory)),
       peer_rights_(options.peer_rights),
-      generation_(generation),
+      generation_(context->generation),
       lease_ns_(options.lease_ns),
       is_on_huge_pages_(memory_.page_bytes > static_cast<size_t>(sysconf(_SC_PAGESIZE))),
-      live_objects_(live_objects) {
-  live_objects_->fetch_add(1, std::memory_order_relaxed);
+      context_(context) {
+  context_->live_objects.fetch_add(1, std::memory_order_relaxed);
   words_ = memory_.mapping.words();
   size_bytes_ = memory_.mapping.size_bytes();
   region_id_ = options.region_id;
@@ -76,7 +78,8 @@ ShmRegion::ShmRegion(const RegionOptions& options, uint64_t generation, SharedMe
 ShmRegion::~ShmRegion() {
   // Peers look at it after each read: what they read after this store is refused.
   header()->state.Store(kRegionClosed, std::memory_order_seq_cst);
-  live_objects_->fetch_sub(1, std::memory_order_relaxed);
+  if (owner_thread_ != nullptr) owner_thread_->Remove(header());
+  context_->live_objects.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void ShmRegion::RenewLease(uint64_t now_ns) {

@@ -3,14 +3,14 @@
 #ifndef ACRE_TRANSPORT_SHM_SHM_REGION_H_
 #define ACRE_TRANSPORT_SHM_SHM_REGION_H_
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "runtime/clock.h"
 #include "transport/fabric.h"
 #include "transport/region_header.h"
+#include "transport/shm/owner_thread.h"
+#include "transport/shm/shm_context.h"
 #include "transport/shm/shm_memory.h"
 
 namespace acre::transport {
@@ -22,10 +22,9 @@ namespace acre::transport {
 // Threads:    any; RenewLease by one at a time.
 class ShmRegion final : public MemoryRegion {
  public:
-  // `generation` is the owner's incarnation, never 0. `live_objects` is counted up until it goes.
+  // Borrows `context`, which CHECKs that all regions have gone before it.
   static absl::StatusOr<std::unique_ptr<ShmRegion>> Create(const RegionOptions& options,
-                                                           uint64_t generation, Clock* clock,
-                                                           std::atomic<int>* live_objects);
+                                                           ShmContext* context);
   ~ShmRegion() override;
 
   void RenewLease(uint64_t now_ns) override;
@@ -36,8 +35,7 @@ class ShmRegion final : public MemoryRegion {
   bool is_on_huge_pages() const { return is_on_huge_pages_; }
 
  private:
-  ShmRegion(const RegionOptions& options, uint64_t generation, SharedMemory memory,
-            std::atomic<int>* live_objects);
+  ShmRegion(const RegionOptions& options, SharedMemory memory, ShmContext* context);
 
   RegionHeader* header() const { return reinterpret_cast<RegionHeader*>(words_); }
 
@@ -46,7 +44,8 @@ class ShmRegion final : public MemoryRegion {
   uint64_t generation_;
   uint64_t lease_ns_;
   bool is_on_huge_pages_;
-  std::atomic<int>* live_objects_;  // The Fabric's; it CHECKs that all have gone before it.
+  OwnerThread* owner_thread_ = nullptr;  // Null unless the header is on its list.
+  ShmContext* context_;
 };
 
 }  // namespace acre::transport
