@@ -1,5 +1,6 @@
 // The blocking Client: paths whose reads need no server, one call at a time.
 
+#include <array>
 #include <utility>
 
 #include "absl/types/span.h"
@@ -10,9 +11,9 @@ namespace {
 
 // A read takes about as long as reading the clock twice does: only a sample of the reads is timed, each
 // counted for all since the last. Primes, so that nothing that comes every so many calls is missed.
-constexpr uint32_t kTimedEvery = 61;
+constexpr uint32_t kTimedEvery = 251;
 constexpr uint32_t kTimedBatchesEvery = 7;
-constexpr uint32_t kDrawnAhead = 32;
+constexpr uint32_t kDrawnAhead = 64;
 
 class BlockingDriver : public Driver {
  public:
@@ -23,6 +24,7 @@ class BlockingDriver : public Driver {
         operations_(kDrawnAhead),
         keys_(kDrawnAhead, KeyWriter(options.key_bytes)),
         views_(kDrawnAhead),
+        values_(kDrawnAhead),
         written_(options.value_bytes, '\0'),
         batch_keys_(options.batch, KeyWriter(options.key_bytes)),
         batch_views_(options.batch),
@@ -58,8 +60,9 @@ class BlockingDriver : public Driver {
   std::string fabric() const override { return client_->fabric(); }
 
  private:
-  // One call at a time. Operations are drawn some ahead: a program that measures reads of memory must
-  // not fill the CPU's window between two of them with its own work (docs/lookup.md).
+  // One call at a time. Operations are drawn some ahead and values judged some behind: a program that
+  // measures reads of memory must not fill the CPU's window between two of them with its own work
+  // (docs/lookup.md).
   void RunSingly(SliceRecorder* recorder) {
     uint32_t timed_in = kTimedEvery;
     while (true) {
@@ -71,22 +74,27 @@ class BlockingDriver : public Driver {
       if (drawn == 0) return;
       for (uint32_t i = 0; i < drawn; ++i) {
         if (operations_[i].kind == OperationKind::kRead) {
-          Read(operations_[i], views_[i], --timed_in == 0, recorder);
+          Read(i, --timed_in == 0, recorder);
           if (timed_in == 0) timed_in = kTimedEvery;
         } else {
+          read_[i] = false;
           Change(operations_[i], recorder);
         }
+      }
+      for (uint32_t i = 0; i < drawn; ++i) {
+        if (read_[i]) recorder->JudgeValue(operations_[i].record, values_[i]);
       }
       recorder->AddDone(drawn);
     }
   }
 
-  void Read(const Operation& operation, absl::string_view key, bool timed,
-            SliceRecorder* recorder) {
+  void Read(uint32_t i, bool timed, SliceRecorder* recorder) {
     const uint64_t begin_ticks = timed ? recorder->OrderedTicks() : 0;
-    const absl::Status status = client_->Get(key, &value_);
+    const absl::Status status = client_->Get(views_[i], &values_[i]);
     if (timed) recorder->AddTimed(begin_ticks, recorder->OrderedTicks(), kTimedEvery);
-    recorder->JudgeRead(operation.record, status, value_);
+    if (!status.ok()) [[unlikely]]
+      recorder->AddReadError(operations_[i].record, status);
+    read_[i] = status.ok();
   }
 
   // Gathers reads; what changes a record is done at once.
@@ -141,6 +149,8 @@ class BlockingDriver : public Driver {
   std::vector<Operation> operations_;
   std::vector<KeyWriter> keys_;
   std::vector<absl::string_view> views_;
+  std::vector<std::string> values_;          // Of the operations drawn; their memory is reused.
+  std::array<bool, kDrawnAhead> read_ = {};  // Whether there is a value to judge.
   std::string value_;
   std::string written_;
   std::vector<KeyWriter> batch_keys_;

@@ -131,6 +131,10 @@ class SliceRecorder {
   // Counts an error unless the value is the record's.
   void JudgeRead(uint64_t record, const absl::Status& status, absl::string_view value) {
     if (!status.ok()) return AddReadError(record, status);
+    JudgeValue(record, value);
+  }
+  void AddReadError(uint64_t record, const absl::Status& status);
+  void JudgeValue(uint64_t record, absl::string_view value) {
     if (options_.verify_every == 0 || --verify_in_ != 0) return;
     verify_in_ = options_.verify_every;
     if (!IsValueOf(record, value)) AddWrongValue(record, value);
@@ -145,7 +149,6 @@ class SliceRecorder {
   void AddError(absl::string_view message);
 
  private:
-  void AddReadError(uint64_t record, const absl::Status& status);
   void AddWriteError(uint64_t record, const absl::Status& status);
   void AddWrongValue(uint64_t record, absl::string_view value);
 

@@ -40,17 +40,19 @@ class Client::Impl {
   absl::Status Get(absl::string_view key, std::string* value) {
     if (mapped_ != nullptr) [[likely]] {
       absl::Status status = mapped_->Get(key, value);
-      if (--reads_till_pass_ == 0 || !IsAnswer(status)) [[unlikely]]
-        return AfterRead(status);
+      if (--reads_till_pass_ == 0 || !status.ok()) [[unlikely]]
+        status = AfterRead(std::move(status));
       return status;
     }
-    if (remote_ != nullptr) {
-      absl::Status status = scheduler_.RunUntilDone(remote_->Get(key, value, DeadlineNs()));
-      if (--reads_till_pass_ == 0 || !IsAnswer(status)) [[unlikely]]
-        return AfterRead(status);
-      return status;
-    }
-    return Run(core_->Get(key, value));
+    return GetUnmapped(key, value);
+  }
+
+  [[gnu::noinline]] absl::Status GetUnmapped(absl::string_view key, std::string* value) {
+    if (remote_ == nullptr) return Run(core_->Get(key, value));
+    absl::Status status = scheduler_.RunUntilDone(remote_->Get(key, value, DeadlineNs()));
+    if (--reads_till_pass_ == 0 || !status.ok()) [[unlikely]]
+      status = AfterRead(std::move(status));
+    return status;
   }
 
   void MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
@@ -91,9 +93,9 @@ class Client::Impl {
     mapped_ = core_->mapped_reader();
     remote_ = core_->remote_reader();
   }
-  absl::Status AfterRead(const absl::Status& status) {
-    Pass();
-    return core_->Explain(status);
+  [[gnu::noinline]] absl::Status AfterRead(absl::Status status) {
+    if (reads_till_pass_ == 0 || !IsAnswer(status)) Pass();
+    return IsAnswer(status) ? status : core_->Explain(status);
   }
   void AfterReads(absl::Span<absl::Status> statuses) {
     bool pass = statuses.size() >= reads_till_pass_;

@@ -277,10 +277,9 @@ TEST(SlotTest, AlignedMatchAgreesWithTheCopy) {
     std::string asked = stored;
     if (i % 3 == 0) asked[random.Uniform(key_bytes)] ^= static_cast<char>(1 << random.Uniform(8));
     if (i % 7 == 0) asked.resize(8 * (1 + random.Uniform(3)));
-    const KeyWords key(asked);
-    ASSERT_TRUE(key.is_aligned());
-    std::string value(random.Uniform(60), 'x');
-    const InlineMatch match = MatchAlignedInline(*slot, key, &value);
+    ASSERT_TRUE(IsAlignedKey(asked));
+    std::string value(i % 5 == 0 ? value_bytes : random.Uniform(60), 'x');
+    const InlineMatch match = MatchAlignedInline(*slot, asked, &value);
     ASSERT_EQ(match, asked == stored ? InlineMatch::kHit : InlineMatch::kOther);
     if (match == InlineMatch::kHit) {
       ASSERT_EQ(value, expected);
@@ -300,7 +299,7 @@ TEST(SlotTest, AlignedMatchJudgesTheSlot) {
   const auto slot = std::make_unique<Slot>();
   const SlotContent content = SlotContent::Inline("8 bytes.", "value");
   WriteSlot(slot.get(), content.Word(2, false), content.body, content.body_words);
-  const KeyWords key("8 bytes.");
+  const absl::string_view key = "8 bytes.";
   std::string value;
   ASSERT_EQ(MatchAlignedInline(*slot, key, &value), InlineMatch::kHit);
   const uint64_t good = slot->first().bits();
@@ -313,8 +312,14 @@ TEST(SlotTest, AlignedMatchJudgesTheSlot) {
     const SlotWord word(4, SlotKind::kInline, false, lengths >> 6, lengths & 0x3f);
     slot->words[7].Store(word.bits(), relaxed);
     slot->words[0].Store(word.bits(), relaxed);
-    if (MatchAlignedInline(*slot, key, &value) == InlineMatch::kHit) {
-      EXPECT_LE(value.size(), kSlotBodyBytes - 8);
+    // Whatever length the caller's memory has, also one that no slot has, or that the slot claims.
+    for (const size_t before :
+         {size_t{0}, size_t{5}, lengths & 0x3f, size_t{5} + 64, size_t{100}}) {
+      value.assign(before, 'x');
+      if (MatchAlignedInline(*slot, key, &value) == InlineMatch::kHit) {
+        EXPECT_LE(value.size(), kSlotBodyBytes - 8);
+        EXPECT_EQ(value.size(), lengths & 0x3f);
+      }
     }
   }
   StartSlot(slot.get());
@@ -324,6 +329,16 @@ TEST(SlotTest, AlignedMatchJudgesTheSlot) {
 }
 
 // ---- Tags and positions.
+
+// Goal: the table of offsets says what the arithmetic says.
+TEST(BucketTest, FirstMatchIsTheSlotOfTheLowestTag) {
+  alignas(kLineBytes) static Bucket buckets[2];
+  for (size_t position = 0; position < kNeighbourhood; ++position) {
+    const uint64_t tags = WithTag(WithTag(0, position, 9), kNeighbourhood - 1, 9);
+    const uint64_t match = MatchTags(tags, 9);
+    EXPECT_EQ(&FirstMatch(&buckets[0], match), &SlotAt(&buckets[0], position)) << position;
+  }
+}
 
 // Goal: every position with the tag is matched, the lowest match is always a true one, and false
 // ones stand above a true one only.

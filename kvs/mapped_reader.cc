@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/types/optional.h"
 #include "glog/logging.h"
 #include "kvs/limits.h"
 #include "kvs/segment_view.h"
@@ -46,15 +45,17 @@ struct MappedReader::Impl {
                        [](const Mapping& mapping) { return mapping.lease.IsLive(); });
   }
 
-  absl::Status Get(const LookupKey& key, std::string* value, ReaderStats* stats) {
-    Mapping& mapping = MappingOf(key.hash);
-    const LookupResult result = mapping.view.Lookup(key, value, &scratch, stats);
-    // The lease is looked at after the data: if it holds now, the server was there when they were
-    // loaded.
-    if (result == LookupResult::kHit && mapping.lease.IsLive()) [[likely]]
-      return absl::OkStatus();
-    uint64_t give_up_ns = 0;
-    return GetSlowly(mapping, result, key, value, stats, &give_up_ns);
+  // Everything but the usual hit.
+  [[gnu::noinline]] absl::Status Get(absl::string_view key, std::string* value, ReaderStats* stats,
+                                     uint64_t* give_up_ns) {
+    if (key.empty() || key.size() > kKeyBytesMax) return CheckKey(key);
+    const LookupKey lookup(key);
+    Mapping& mapping = MappingOf(lookup.hash);
+    mapping.view.Prefetch(lookup.hash);
+    ++stats->gets;
+    const LookupResult result = mapping.view.Lookup(lookup, value, &scratch, stats);
+    if (result == LookupResult::kHit && mapping.lease.IsLive()) return absl::OkStatus();
+    return GetSlowly(mapping, result, lookup, value, stats, give_up_ns);
   }
 
   // Everything but a hit under a live lease: `result` is that of a first lookup. *give_up_ns, 0 at
@@ -127,58 +128,87 @@ MappedReader::~MappedReader() = default;
 
 // Flattened: fewer instructions between the misses of two calls (docs/lookup.md).
 __attribute__((flatten)) absl::Status MappedReader::Get(absl::string_view key, std::string* value) {
-  if (key.empty() || key.size() > kKeyBytesMax) [[unlikely]]
-    return CheckKey(key);
-  ++stats_.gets;
-  const LookupKey lookup(key);
-  impl_->MappingOf(lookup.hash).view.Prefetch(lookup.hash);
-  return impl_->Get(lookup, value, &stats_);
-}
-
-__attribute__((flatten)) void MappedReader::MultiGet(absl::Span<const absl::string_view> keys,
-                                                     absl::Span<std::string> values,
-                                                     absl::Span<absl::Status> statuses) {
-  CHECK(keys.size() == values.size() && keys.size() == statuses.size());
-  uint64_t give_up_ns = 0;
-  for (size_t begin = 0; begin < keys.size(); begin += kOverlap) {
-    const size_t count = std::min(kOverlap, keys.size() - begin);
-    std::array<absl::optional<LookupKey>, kOverlap> lookups;
-    std::array<const Bucket*, kOverlap> homes;
-    for (size_t i = 0; i < count; ++i) {
-      const absl::string_view key = keys[begin + i];
-      if (key.empty() || key.size() > kKeyBytesMax) continue;
-      lookups[i].emplace(key);
-      homes[i] = impl_->MappingOf(lookups[i]->hash).view.HomeOf(lookups[i]->hash);
-      __builtin_prefetch(homes[i]);
-    }
-    for (size_t i = 0; i < count; ++i) {
-      if (!lookups[i].has_value()) continue;
-      // Relaxed: only to guess which line will be wanted.
-      const uint64_t tags = homes[i]->tags.Load(std::memory_order_relaxed);
-      const uint64_t match = MatchTags(tags, TagOf(lookups[i]->hash));
-      if (match != 0) __builtin_prefetch(&SlotAt(homes[i], PositionOf(match)));
-    }
-    std::array<LookupResult, kOverlap> results;
-    for (size_t i = 0; i < count; ++i) {
-      if (!lookups[i].has_value()) continue;
-      ++stats_.gets;
-      results[i] = impl_->MappingOf(lookups[i]->hash)
-                       .view.Lookup(*lookups[i], &values[begin + i], &impl_->scratch, &stats_);
-    }
-    // After the data of all of them: one look at the clock for the group.
-    const bool all_live = impl_->AllLive();
-    for (size_t i = 0; i < count; ++i) {
-      if (!lookups[i].has_value()) {
-        statuses[begin + i] = CheckKey(keys[begin + i]);
-      } else if (results[i] == LookupResult::kHit && all_live) [[likely]] {
-        statuses[begin + i] = absl::OkStatus();
-      } else {
-        statuses[begin + i] =
-            impl_->GetSlowly(impl_->MappingOf(lookups[i]->hash), results[i], *lookups[i],
-                             &values[begin + i], &stats_, &give_up_ns);
-      }
+  if (IsAlignedKey(key)) [[likely]] {
+    const uint64_t hash = HashKey(key);
+    const Impl::Mapping& mapping = impl_->MappingOf(hash);
+    mapping.view.Prefetch(hash);
+    // The lease is looked at after the data: if it holds now, the server was there when they were
+    // loaded.
+    if (mapping.view.FindAligned(key, hash, value) && mapping.lease.IsLive()) [[likely]] {
+      ++usual_hits_;
+      return absl::OkStatus();
     }
   }
+  uint64_t give_up_ns = 0;
+  return impl_->Get(key, value, &stats_, &give_up_ns);
+}
+
+void MappedReader::MultiGet(absl::Span<const absl::string_view> keys,
+                            absl::Span<std::string> values, absl::Span<absl::Status> statuses) {
+  CHECK(keys.size() == values.size() && keys.size() == statuses.size());
+  uint64_t give_up_ns = 0;
+  while (!keys.empty()) {
+    const size_t count = std::min(kOverlap, keys.size());
+    GetGroup(keys.first(count), values.first(count), statuses.first(count), &give_up_ns);
+    keys.remove_prefix(count);
+    values.remove_prefix(count);
+    statuses.remove_prefix(count);
+  }
+}
+
+// Three rounds, so that the misses of each overlap: all headers are asked for, then the one slot that
+// each header's tags name, then the usual hits are taken. Everything else is looked up singly.
+__attribute__((flatten)) void MappedReader::GetGroup(absl::Span<const absl::string_view> keys,
+                                                     absl::Span<std::string> values,
+                                                     absl::Span<absl::Status> statuses,
+                                                     uint64_t* give_up_ns) {
+  std::array<uint64_t, kOverlap> hashes;
+  std::array<const Bucket*, kOverlap> homes;
+  std::array<const Slot*, kOverlap> slots;  // Null: not the usual hit.
+  for (size_t i = 0; i < keys.size(); ++i) {
+    slots[i] = nullptr;
+    homes[i] = nullptr;
+    if (!IsAlignedKey(keys[i])) [[unlikely]]
+      continue;
+    hashes[i] = HashKey(keys[i]);
+    homes[i] = impl_->MappingOf(hashes[i]).view.HomeOf(hashes[i]);
+    __builtin_prefetch(homes[i]);
+  }
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (homes[i] == nullptr) [[unlikely]]
+      continue;
+    const uint64_t tags = homes[i]->tags.Load(std::memory_order_acquire);
+    const uint64_t match = MatchTags(tags, TagOf(hashes[i]));
+    if (match == 0) [[unlikely]] {
+      impl_->MappingOf(hashes[i]).view.PrefetchChain(homes[i]);
+      continue;
+    }
+    slots[i] = &FirstMatch(homes[i], match);
+    __builtin_prefetch(slots[i]);
+  }
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (slots[i] == nullptr ||
+        MatchAlignedInline(*slots[i], keys[i], &values[i]) != InlineMatch::kHit) [[unlikely]] {
+      slots[i] = nullptr;
+    }
+  }
+  // After the data of all of them: one look for the group.
+  const bool all_live = impl_->AllLive();
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (slots[i] != nullptr && all_live) [[likely]] {
+      ++usual_hits_;
+      statuses[i] = absl::OkStatus();
+    } else {
+      statuses[i] = impl_->Get(keys[i], &values[i], &stats_, give_up_ns);
+    }
+  }
+}
+
+ReaderStats MappedReader::stats() const {
+  ReaderStats all = stats_;
+  all.gets += usual_hits_;
+  all.reads += usual_hits_;
+  return all;
 }
 
 uint64_t MappedReader::ServerEpoch() const {

@@ -50,13 +50,13 @@ inline bool FitsInline(size_t key_bytes, size_t value_bytes) {
 class SlotWord {
  public:
   SlotWord() = default;
-  explicit SlotWord(uint64_t bits) : bits_(bits) {}
-  SlotWord(uint64_t version, SlotKind kind, bool home_is_previous, size_t key_bytes,
-           size_t value_bytes)
+  constexpr explicit SlotWord(uint64_t bits) : bits_(bits) {}
+  constexpr SlotWord(uint64_t version, SlotKind kind, bool home_is_previous, size_t key_bytes,
+                     size_t value_bytes)
       : bits_(version << 16 | uint64_t{key_bytes} << 11 | uint64_t{value_bytes} << 5 |
               uint64_t{home_is_previous} << 4 | static_cast<uint64_t>(kind)) {}
 
-  uint64_t bits() const { return bits_; }
+  constexpr uint64_t bits() const { return bits_; }
   uint64_t version() const { return bits_ >> 16; }  // Of an odd word: of the body before, plus 1.
   bool is_odd() const { return (bits_ >> 16 & 1) != 0; }  // Locked, or being written.
   SlotKind kind() const { return static_cast<SlotKind>(bits_ & 0xf); }
@@ -177,6 +177,11 @@ struct SlotContent {
   }
 };
 
+// A key made of whole words, few enough for a slot.
+inline bool IsAlignedKey(absl::string_view key) {
+  return key.size() % kWordBytes == 0 && key.size() - 1 < kInlineKeyBytesMax;
+}
+
 constexpr size_t kInlineKeyWords = (kInlineKeyBytesMax + kWordBytes - 1) / kWordBytes;
 
 // For every length of an inline key: which bits of its words count.
@@ -213,9 +218,7 @@ class KeyWords {
     return word;
   }
   // The key is made of whole words, few enough for a slot.
-  bool is_aligned() const {
-    return key_.size() % kWordBytes == 0 && key_.size() - 1 < kInlineKeyBytesMax;
-  }
+  bool is_aligned() const { return IsAlignedKey(key_); }
   // Whether the slot holds this key inline. The copy is consistent.
   bool IsInlineIn(const SlotCopy& copy) const {
     const SlotWord first = copy.first();
@@ -256,48 +259,81 @@ inline void AssignInlineValue(const SlotCopy& copy, std::string* value) {
 
 enum class InlineMatch : uint8_t { kHit, kOther, kTorn };
 
-// LoadSlot, IsConsistent, IsInlineIn and AssignInlineValue in one, for keys of whole words: no
-// copy, no call, few instructions. *value is unspecified unless kHit.
-__attribute__((always_inline)) inline InlineMatch MatchAlignedInline(const Slot& slot,
-                                                                     const KeyWords& key,
-                                                                     std::string* value) {
-  const SlotWord first(slot.words[0].Load(std::memory_order_acquire));
-  const size_t key_bytes = key.key().size();
-  // One comparison for kind, key length, and the version's odd bit.
+namespace slot_internal {
+
+// The word at bytes of private memory.
+inline uint64_t WordAt(const char* bytes) {
+  uint64_t word;
+  std::memcpy(&word, bytes, sizeof(word));  // private memory
+  return word;
+}
+
+// MatchAlignedInline() for a key of kKeyWords words: every place in the slot is a constant.
+template <size_t kKeyWords>
+__attribute__((always_inline)) inline InlineMatch MatchKeyWords(const Slot& slot, const char* key,
+                                                                std::string* value) {
+  // Kind, lengths, and the version's odd bit, in one comparison.
   constexpr uint64_t kShapeMask = uint64_t{1} << 16 | uint64_t{0x1f} << 11 | 0xf;
-  const uint64_t shape = SlotWord(0, SlotKind::kInline, false, key_bytes, 0).bits();
-  if ((first.bits() & kShapeMask) != shape) [[unlikely]] {
-    return first.is_odd() ? InlineMatch::kTorn : InlineMatch::kOther;
+  constexpr uint64_t kLengthMask = uint64_t{0x3f} << 5;
+  constexpr uint64_t kShape =
+      SlotWord(0, SlotKind::kInline, false, kKeyWords * kWordBytes, 0).bits();
+  constexpr size_t kRoom = kSlotBodyBytes - kKeyWords * kWordBytes;
+  const SlotWord first(slot.words[0].Load(std::memory_order_acquire));
+  size_t left = value->size();
+  if (left > kRoom || (first.bits() & (kShapeMask | kLengthMask)) != (kShape | left << 5))
+      [[unlikely]] {
+    if ((first.bits() & kShapeMask) != kShape) {
+      return first.is_odd() ? InlineMatch::kTorn : InlineMatch::kOther;
+    }
+    left = first.value_bytes();
+    // A peer's lengths must not lead out of the slot: left to the caller's InlineFits().
+    if (left > kRoom) return InlineMatch::kOther;
+    value->resize(left);
   }
-  // One to three words, the same number in a loop over keys of one length.
-  const size_t key_words = key_bytes / kWordBytes;
-  size_t word = 1;
-  uint64_t differs = slot.words[word].Load(std::memory_order_acquire) ^ key.AlignedWord(0);
-  for (++word; word <= key_words; ++word) {
-    differs |= slot.words[word].Load(std::memory_order_acquire) ^ key.AlignedWord(word - 1);
+#pragma GCC unroll 3
+  for (size_t i = 0; i < kKeyWords; ++i) {
+    // If it differs because it is torn, then whose slot it is is not settled: the caller looks again.
+    if (slot.words[1 + i].Load(std::memory_order_acquire) != WordAt(key + i * kWordBytes))
+        [[unlikely]]
+      return InlineMatch::kOther;
   }
-  // A peer's lengths must not lead out of the slot: left to the caller's InlineFits().
-  const size_t value_bytes = first.value_bytes();
-  if (key_bytes + value_bytes > kSlotBodyBytes) [[unlikely]]
-    return InlineMatch::kOther;
-  if (value->size() != value_bytes) [[unlikely]]
-    value->resize(value_bytes);
-  char* to = value->data();
-  size_t left = value_bytes;
-  for (; left >= 2 * kWordBytes; left -= 2 * kWordBytes, to += 2 * kWordBytes, word += 2) {
-    LoadPair(&slot.words[word]).StoreTo(to);
+  char* const to = value->data();
+  size_t done = 0;  // Constant in each round of the unrolled loop.
+#pragma GCC unroll 3
+  for (size_t pair = 0; pair < (kRoom + 8) / 16; ++pair) {
+    if (left - done < 16) break;
+    LoadPair(&slot.words[1 + kKeyWords + 2 * pair]).StoreTo(to + done);
+    done += 16;
   }
-  for (; left != 0; ++word) {
-    const uint64_t rest = slot.words[word].Load(std::memory_order_acquire);
-    const size_t bytes = std::min(left, kWordBytes);
-    std::memcpy(to, &rest, bytes);  // private memory
-    to += bytes;
-    left -= bytes;
+  while (done != left) {
+    const uint64_t rest =
+        slot.words[1 + kKeyWords + done / kWordBytes].Load(std::memory_order_acquire);
+    const size_t bytes = std::min(left - done, kWordBytes);
+    std::memcpy(to + done, &rest, bytes);  // private memory
+    done += bytes;
   }
   const uint64_t last = slot.words[kSlotWords - 1].Load(std::memory_order_acquire);
-  if (last != first.bits()) [[unlikely]]
-    return InlineMatch::kTorn;
-  return differs == 0 ? InlineMatch::kHit : InlineMatch::kOther;
+  return last == first.bits() ? InlineMatch::kHit : InlineMatch::kTorn;
+}
+
+}  // namespace slot_internal
+
+// LoadSlot, IsConsistent, IsInlineIn and AssignInlineValue in one, for keys of whole words
+// (IsAlignedKey): no copy, no call, and few instructions that wait for the slot to arrive. Those are
+// what fills the CPU's scheduler and so ends the overlap with the next lookup (docs/lookup.md): lengths
+// are taken from the key and from what *value holds already, the slot's are only compared with them.
+// *value is unspecified unless kHit.
+__attribute__((always_inline)) inline InlineMatch MatchAlignedInline(const Slot& slot,
+                                                                     absl::string_view key,
+                                                                     std::string* value) {
+  switch (key.size() / kWordBytes) {
+    case 1:
+      return slot_internal::MatchKeyWords<1>(slot, key.data(), value);
+    case 2:
+      return slot_internal::MatchKeyWords<2>(slot, key.data(), value);
+    default:
+      return slot_internal::MatchKeyWords<3>(slot, key.data(), value);
+  }
 }
 
 }  // namespace acre::kvs
