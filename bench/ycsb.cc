@@ -64,7 +64,7 @@ begins when one before it has ended. Several paths take turns, a second each, so
 fair. Updates and inserts go through the server on every path.
 
 The table counts operations; a read-modify-write is one. Latencies of reads on mapped and one_sided,
-which take about as long as reading the clock, are those of a sample: one read in 61, with --batch one
+which take about as long as reading the clock, are those of a sample: one read in 251, with --batch one
 MultiGet in 7 (told as the time of the whole MultiGet). All others are timed each.
 
 Every value carries a checksum over its record's number; --verify=0 turns the check off. The exit code

@@ -49,7 +49,9 @@ class Client::Impl {
 
   [[gnu::noinline]] absl::Status GetUnmapped(absl::string_view key, std::string* value) {
     if (remote_ == nullptr) return Run(core_->Get(key, value));
-    absl::Status status = scheduler_.RunUntilDone(remote_->Get(key, value, DeadlineNs()));
+    absl::Status status;
+    Task<absl::Status> rest = remote_->StartGet(key, value, core_->operation_timeout_ns(), &status);
+    if (rest) status = scheduler_.RunUntilDone(std::move(rest));
     if (--reads_till_pass_ == 0 || !status.ok()) [[unlikely]]
       status = AfterRead(std::move(status));
     return status;

@@ -41,6 +41,10 @@ class RemoteReader {
   // waited for then; Unavailable if the record is still locked. A Get whose READs complete at once
   // never looks at the clock.
   Task<absl::Status> Get(absl::string_view key, std::string* value, uint64_t deadline_ns);
+  // The same for who does not want a coroutine where a READ completes at once: an empty task, and *status
+  // is the answer; else the task is the rest of the Get, and gives up timeout_ns from now.
+  Task<absl::Status> StartGet(absl::string_view key, std::string* value, uint64_t timeout_ns,
+                              absl::Status* status);
   // All first READs leave with one doorbell. The three spans have the same size and outlive the
   // task.
   Task<void> MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
@@ -76,6 +80,17 @@ class RemoteReader {
       : port_(port), queue_pair_(queue_pair) {}
 
   Target TargetOf(absl::string_view key, uint64_t deadline_ns) const;
+  // What has been done of a Get.
+  enum class Progress : uint8_t { kNothing, kRead, kAnswered };
+  // As much of a Get as can be done without waiting. `landing` may be empty.
+  Progress GetAtOnce(const Target& target, const Landing& landing, std::string* value,
+                     absl::Status* status);
+  // The rest of it.
+  Task<absl::Status> GoOn(Target target, Landing landing, Progress progress, std::string* value);
+  transport::WorkRequest PairRequest(const Target& target, const Landing& landing) const;
+  // Takes the value, if the tags of the pair that has landed lead to a slot that holds the key inline:
+  // the usual case. False: anything else.
+  static bool TakeUsual(const Landing& landing, const Target& target, std::string* value);
   transport::WorkRequest ReadRequest(const RemoteSegment& segment, uint64_t offset_bytes,
                                      uint32_t length_bytes, SharedWord* to,
                                      const transport::MemoryRegion* region) const;
@@ -111,6 +126,7 @@ class RemoteReader {
   std::vector<RemoteSegment> segments_;
   std::unique_ptr<LandingPool> landings_;
   std::unique_ptr<LandingPool> object_landings_;
+  transport::WorkRequest usual_request_;  // READs a pair of buckets at once.
   ReaderStats stats_;
 };
 

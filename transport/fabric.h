@@ -234,6 +234,15 @@ class QueuePair {
   // misaligned.
   [[nodiscard]] virtual absl::Status Post(absl::Span<const WorkRequest> batch) = 0;
 
+  // READs before it returns, where the provider can do that now: true, and *status says how it went. It
+  // takes no place in the send queue and makes no completion; order, effects and errors are those of a
+  // READ posted now (an error breaks the queue pair). Does not look at `id`, `signaled` and `fence`.
+  // False: nothing was done, Post() it. Requires: opcode kRead; CHECKs as Post().
+  [[nodiscard]] virtual bool ReadAtOnce(const WorkRequest& /*request*/,
+                                        CompletionStatus* /*status*/) {
+    return false;
+  }
+
   // Hands a right on `region` to this peer; tell it the key by any message. No more than
   // RegionOptions::peer_rights: else InvalidArgument; also if the provider cannot keep the peer to it
   // (shm: reading only, of a region whose peer_rights let peers write). Unavailable when broken.

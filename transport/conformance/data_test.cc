@@ -252,6 +252,36 @@ TEST_P(DataTest, KeyWithoutTheRightIsRefused) {
   }
 }
 
+// Goal: a READ that does not wait is ordered behind what was posted, and leaves no trace in the queues.
+TEST_P(DataTest, ReadAtOnceSeesTheWriteBeforeIt) {
+  SetLocal(client_, 0, 77);
+  Post(connection_.client.get(), {Request(Opcode::kWrite, client_, 0, key_)});
+  const WorkRequest read = Request(Opcode::kRead, client_, 1, key_);
+  CompletionStatus status = CompletionStatus::kFlushed;
+  if (!connection_.client->ReadAtOnce(read, &status)) {
+    // Not this provider, or not now: nothing was done.
+    EXPECT_EQ(status, CompletionStatus::kFlushed);
+    EXPECT_EQ(GetLocal(client_, 1), 0u);
+    return;
+  }
+  EXPECT_EQ(status, CompletionStatus::kOk);
+  EXPECT_EQ(GetLocal(client_, 1), 77u);
+  EXPECT_EQ(Await(client_.queue.get()).opcode, Opcode::kWrite);
+  ExpectQuiet(client_.queue.get());
+}
+
+// Goal: its errors break the queue pair on both sides, as those of a posted READ do.
+TEST_P(DataTest, ReadAtOnceThatFailsBreaksTheQueuePair) {
+  const WorkRequest bad = Request(Opcode::kRead, client_, 1, key_, 3);
+  CompletionStatus status = CompletionStatus::kOk;
+  if (!connection_.client->ReadAtOnce(bad, &status)) return;
+  EXPECT_EQ(status, CompletionStatus::kBounds);
+  ExpectDisconnected(client_, connection_.client.get());
+  ExpectDisconnected(server_, connection_.server.get());
+  EXPECT_FALSE(connection_.client->ReadAtOnce(Request(Opcode::kRead, client_, 1, key_), &status));
+  ExpectQuiet(client_.queue.get());
+}
+
 TEST_P(DataTest, WhatFollowsAnErrorIsFlushed) {
   SetLocal(client_, 0, 1);
   WorkRequest good = Request(Opcode::kWrite, client_, 0, key_);

@@ -53,6 +53,7 @@ class ShmQueuePair final : public QueuePair {
   ~ShmQueuePair() override;
 
   absl::Status Post(absl::Span<const WorkRequest> batch) override;
+  bool ReadAtOnce(const WorkRequest& request, CompletionStatus* status) override;
   // Besides what the contract says, the kernel must be able to enforce it, and it knows only
   // readable and writable regions. InvalidArgument: a grant only to read a region whose peer_rights
   // let peers write; a writable region on huge pages for another user's process (shm_memory.h).
@@ -133,6 +134,8 @@ class ShmQueuePair final : public QueuePair {
   void Report(const WorkRequest& request, CompletionStatus status);
   // Reports one that failed, and breaks the queue pair.
   void Fail(const WorkRequest& request, CompletionStatus status);
+  // Breaks the connection because the request failed.
+  void BreakBy(const WorkRequest& request, CompletionStatus status);
   bool HasRoomForImmediate();
   void SendImmediate(const WorkRequest& request);
   void ReportReceived();

@@ -61,7 +61,25 @@ absl::Status ShmQueuePair::Post(absl::Span<const WorkRequest> batch) {
   return absl::OkStatus();
 }
 
-// Always inlined: g++ 12 takes a function that only prefetches for one without effect, and drops its calls.
+// Flattened, like the readers that call it: fewer instructions between the cache misses of two READs.
+__attribute__((flatten)) bool ShmQueuePair::ReadAtOnce(const WorkRequest& request,
+                                                       CompletionStatus* status) {
+  CHECK(request.opcode == Opcode::kRead);
+  // A broken queue pair flushes what is posted; what is stalled comes first.
+  if (state_ != QueuePairState::kReady || !stalled_.empty()) [[unlikely]]
+    return false;
+  Prefetch(request);
+  CheckLocal(request);
+  *status = ExecuteRead(request);
+  if (*status != CompletionStatus::kOk) [[unlikely]] {
+    BreakBy(request, *status);
+    ReportIfBroken();
+  }
+  return true;
+}
+
+// Always inlined: g++ 12 takes a function that only prefetches for one without effect, and drops its
+// calls.
 [[gnu::always_inline]] inline void ShmQueuePair::Prefetch(const WorkRequest& request) const {
   if (request.opcode != Opcode::kRead) return;
   const uint64_t index = IndexOfKey(request.remote_key);
@@ -259,7 +277,12 @@ inline void ShmQueuePair::Report(const WorkRequest& request, CompletionStatus st
 
 void ShmQueuePair::Fail(const WorkRequest& request, CompletionStatus status) {
   Report(request, status);
-  if (status == CompletionStatus::kOk || status == CompletionStatus::kFlushed) return;
+  if (status != CompletionStatus::kOk && status != CompletionStatus::kFlushed) {
+    BreakBy(request, status);
+  }
+}
+
+void ShmQueuePair::BreakBy(const WorkRequest& request, CompletionStatus status) {
   Break(absl::UnavailableError(absl::StrCat("request ", request.id,
                                             " failed: ", CompletionStatusName(status),
                                             " at offset ", request.remote_offset_bytes)));
