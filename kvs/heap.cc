@@ -6,11 +6,11 @@
 #include <utility>
 
 #include "glog/logging.h"
+#include "kvs/bucket.h"
 
 namespace acre::kvs {
 namespace {
 
-constexpr size_t kOverflowBucketBytes = 256;
 constexpr size_t kFineClasses = 8;  // 64, 128, ... 512 B; above, eight per doubling.
 constexpr size_t kObjectClasses = kFineClasses + 8 * 6;
 constexpr size_t kOverflowClass = kObjectClasses;  // Apart from 256 B objects: type-stable.
@@ -20,7 +20,7 @@ constexpr size_t kCellsPerSpanMin = 8;
 constexpr size_t kReusesPerAllocation = 4;
 
 size_t CellBytes(size_t size_class) {
-  if (size_class == kOverflowClass) return kOverflowBucketBytes;
+  if (size_class == kOverflowClass) return kBucketBytes;
   if (size_class < kFineClasses) return (size_class + 1) * kCellAlignment;
   const size_t doubling = (size_class - kFineClasses) / 8;
   const size_t step = (size_class - kFineClasses) % 8 + 1;

@@ -3,32 +3,14 @@
 #include <cstring>
 
 #include "glog/logging.h"
+#include "transport/wire_bytes.h"
 
 namespace acre::kvs {
 namespace {
 
-template <class T>
-void Append(std::string* out, const T& wire) {
-  static_assert(std::is_trivially_copyable_v<T>);
-  out->append(reinterpret_cast<const char*>(&wire), sizeof(wire));
-}
-
-// Takes a T off the front of *bytes; false if they are too few.
-template <class T>
-bool Take(absl::string_view* bytes, T* wire) {
-  static_assert(std::is_trivially_copyable_v<T>);
-  if (bytes->size() < sizeof(T)) return false;
-  std::memcpy(wire, bytes->data(), sizeof(T));  // private memory
-  bytes->remove_prefix(sizeof(T));
-  return true;
-}
-
-bool TakeBytes(absl::string_view* bytes, size_t count, absl::string_view* taken) {
-  if (bytes->size() < count) return false;
-  *taken = bytes->substr(0, count);
-  bytes->remove_prefix(count);
-  return true;
-}
+using transport::AppendWire;
+using transport::TakeBytes;
+using transport::TakeWire;
 
 }  // namespace
 
@@ -36,13 +18,14 @@ void EncodePutHead(absl::string_view key, absl::string_view value, std::string* 
   CHECK_LE(key.size(), kKeyBytesMax);
   CHECK_LE(value.size(), kValueBytesMax);
   head->clear();
-  Append(head, PutHeader{static_cast<uint32_t>(key.size()), static_cast<uint32_t>(value.size())});
+  AppendWire(head,
+             PutHeader{static_cast<uint32_t>(key.size()), static_cast<uint32_t>(value.size())});
   head->append(key.data(), key.size());
 }
 
 absl::StatusOr<PutRequest> ParsePut(absl::string_view request) {
   PutHeader header;
-  if (!Take(&request, &header)) return absl::InvalidArgumentError("Put: no header");
+  if (!TakeWire(&request, &header)) return absl::InvalidArgumentError("Put: no header");
   if (uint64_t{header.key_bytes} + header.value_bytes != request.size()) {
     return absl::InvalidArgumentError("Put: lengths do not fit the request");
   }
@@ -53,17 +36,17 @@ void EncodeMultiGet(absl::Span<const absl::string_view> keys, std::string* reque
   CHECK(!keys.empty());
   CHECK_LE(keys.size(), kMultiGetKeysMax);
   request->clear();
-  Append(request, MultiGetHeader{static_cast<uint32_t>(keys.size()), 0});
+  AppendWire(request, MultiGetHeader{static_cast<uint32_t>(keys.size()), 0});
   for (absl::string_view key : keys) {
     CHECK_LE(key.size(), kKeyBytesMax);
-    Append(request, static_cast<uint16_t>(key.size()));
+    AppendWire(request, static_cast<uint16_t>(key.size()));
     request->append(key.data(), key.size());
   }
 }
 
 absl::StatusOr<std::vector<absl::string_view>> ParseMultiGet(absl::string_view request) {
   MultiGetHeader header;
-  if (!Take(&request, &header)) return absl::InvalidArgumentError("MultiGet: no header");
+  if (!TakeWire(&request, &header)) return absl::InvalidArgumentError("MultiGet: no header");
   if (header.reserved0 != 0) return absl::InvalidArgumentError("MultiGet: reserved is not zero");
   if (header.count == 0 || header.count > kMultiGetKeysMax) {
     return absl::InvalidArgumentError("MultiGet: 1 to 256 keys in a request");
@@ -71,7 +54,7 @@ absl::StatusOr<std::vector<absl::string_view>> ParseMultiGet(absl::string_view r
   std::vector<absl::string_view> keys(header.count);
   for (absl::string_view& key : keys) {
     uint16_t key_bytes;
-    if (!Take(&request, &key_bytes) || !TakeBytes(&request, key_bytes, &key)) {
+    if (!TakeWire(&request, &key_bytes) || !TakeBytes(&request, key_bytes, &key)) {
       return absl::InvalidArgumentError("MultiGet: the request ends in a key");
     }
   }
@@ -81,7 +64,7 @@ absl::StatusOr<std::vector<absl::string_view>> ParseMultiGet(absl::string_view r
 
 MultiGetResponse::MultiGetResponse(std::string* response) : response_(response) {
   response_->clear();
-  Append(response_, MultiGetHeader{0, 0});
+  AppendWire(response_, MultiGetHeader{0, 0});
 }
 
 bool MultiGetResponse::Add(absl::StatusCode code, absl::string_view value) {
@@ -89,8 +72,8 @@ bool MultiGetResponse::Add(absl::StatusCode code, absl::string_view value) {
   if (response_->size() + sizeof(MultiGetAnswer) + value.size() > transport::kRpcBytesMax) {
     return false;
   }
-  Append(response_,
-         MultiGetAnswer{static_cast<uint32_t>(code), static_cast<uint32_t>(value.size())});
+  AppendWire(response_,
+             MultiGetAnswer{static_cast<uint32_t>(code), static_cast<uint32_t>(value.size())});
   response_->append(value.data(), value.size());
   ++count_;
   char* const count = response_->data() + offsetof(MultiGetHeader, count);
@@ -101,14 +84,15 @@ bool MultiGetResponse::Add(absl::StatusCode code, absl::string_view value) {
 absl::StatusOr<std::vector<ParsedAnswer>> ParseMultiGetResponse(absl::string_view response,
                                                                 size_t asked) {
   MultiGetHeader header;
-  if (!Take(&response, &header)) return absl::InvalidArgumentError("MultiGet: no answer header");
+  if (!TakeWire(&response, &header))
+    return absl::InvalidArgumentError("MultiGet: no answer header");
   if (header.reserved0 != 0 || header.count == 0 || header.count > asked) {
     return absl::InvalidArgumentError("MultiGet: a wrong number of answers");
   }
   std::vector<ParsedAnswer> answers(header.count);
   for (ParsedAnswer& answer : answers) {
     MultiGetAnswer wire;
-    if (!Take(&response, &wire) || !TakeBytes(&response, wire.value_bytes, &answer.value)) {
+    if (!TakeWire(&response, &wire) || !TakeBytes(&response, wire.value_bytes, &answer.value)) {
       return absl::InvalidArgumentError("MultiGet: the response ends in an answer");
     }
     if (wire.code > static_cast<uint32_t>(absl::StatusCode::kUnauthenticated)) {

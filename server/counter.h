@@ -9,9 +9,13 @@
 
 namespace acre::server {
 
-// Relaxed: counters order nothing. Only the thread that stores the counter calls it.
+// Relaxed: counters order nothing. Only the thread that stores the counter calls these.
 inline void AddToCounter(SharedWord* counter, uint64_t amount = 1) {
   counter->Store(counter->Load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+}
+
+inline void SubtractFromCounter(SharedWord* counter, uint64_t amount = 1) {
+  counter->Store(counter->Load(std::memory_order_relaxed) - amount, std::memory_order_relaxed);
 }
 
 }  // namespace acre::server

@@ -13,6 +13,7 @@
 #include "server/machine.h"
 #include "server/memory.h"
 #include "server/size.h"
+#include "transport/address.h"
 #include "transport/bootstrap_wire.h"
 #include "transport/region_header.h"
 #include "transport/region_lease.h"
@@ -22,10 +23,7 @@ namespace acre::server {
 namespace {
 
 constexpr uint64_t kNsPerMs = 1'000'000;
-// A server's number is the high bits of the ids that it gives. There is one server, number 1.
-constexpr uint32_t kServerNumber = 1;
-constexpr uint32_t kServerNumberShift = 24;
-constexpr uint32_t kRegionIdsMax = (1u << kServerNumberShift) - 1;
+constexpr uint32_t kServerNumber = 1;  // There is one server.
 constexpr uint64_t kLookForStopNs = 50 * kNsPerMs;
 constexpr uint64_t kRegionGrainBytes = uint64_t{2} << 20;
 
@@ -212,7 +210,7 @@ uint32_t Server::NextRegionId() {
   // Relaxed: only unique. Stays at its end, so that it never starts anew.
   uint32_t given = region_ids_given_.load(std::memory_order_relaxed);
   do {
-    if (given == kRegionIdsMax) return 0;
+    if (given == kIdsOfServerMax) return 0;
   } while (!region_ids_given_.compare_exchange_weak(given, given + 1, std::memory_order_relaxed));
   return kServerNumber << kServerNumberShift | (given + 1);
 }

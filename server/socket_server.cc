@@ -93,8 +93,7 @@ void SocketServer::AddConnection(int fd, std::string already_read) {
 void SocketServer::Close(Connection* connection) {
   scheduler_->UnwatchFd(connection->fd);
   close(connection->fd);
-  counters_.connections_open.Store(counters_.connections_open.Load(std::memory_order_relaxed) - 1,
-                                   std::memory_order_relaxed);
+  SubtractFromCounter(&counters_.connections_open);
   connections_.erase(connection);
 }
 

@@ -33,6 +33,11 @@ class GlobalAddress {
 };
 static_assert(sizeof(GlobalAddress) == 8);
 
+// Ids that a server gives, of regions and of processes: its number, from 1 on, in the high bits, and
+// below a count, from 1 on.
+constexpr uint32_t kServerNumberShift = 24;
+constexpr uint32_t kIdsOfServerMax = (1u << kServerNumberShift) - 1;
+
 }  // namespace acre
 
 #endif  // ACRE_TRANSPORT_ADDRESS_H_

@@ -11,6 +11,7 @@
 #include "glog/logging.h"
 #include "runtime/deadline.h"
 #include "runtime/wait_queue.h"
+#include "transport/address.h"
 #include "transport/socket.h"
 
 namespace acre::transport {
@@ -18,8 +19,6 @@ namespace {
 
 constexpr int kAcceptsPerPass = 64;
 constexpr uint64_t kNoDescriptorsPauseNs = 100'000'000;
-constexpr uint32_t kServerNumberShift = 24;
-constexpr uint32_t kCounterMax = (1u << kServerNumberShift) - 1;
 
 Task<void> WaitFor(Event* event) { co_await event->Wait(); }
 
@@ -237,7 +236,7 @@ absl::StatusOr<uint32_t> BootstrapServer::ProcessIdFor(const Hello& hello) {
   const bool ours = hello.process_id >> kServerNumberShift == options_.server_number;
   const bool stale = ours && hello.process_id_generation != options_.generation;
   if (hello.process_id != 0 && !stale) return hello.process_id;
-  if (process_ids_given_ == kCounterMax) {
+  if (process_ids_given_ == kIdsOfServerMax) {
     return absl::ResourceExhaustedError(
         "the server has given away all its process ids: restart it when it suits");
   }

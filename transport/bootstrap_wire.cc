@@ -1,36 +1,20 @@
 #include "transport/bootstrap_wire.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "transport/wire_bytes.h"
 
 namespace acre::transport {
 namespace {
-
-template <class T>
-void Append(std::string* out, const T& wire) {
-  static_assert(std::is_trivially_copyable_v<T>);
-  out->append(reinterpret_cast<const char*>(&wire), sizeof(wire));
-}
-
-// Takes a T off the front of *bytes. Requires: they are there.
-template <class T>
-T Take(absl::string_view* bytes) {
-  static_assert(std::is_trivially_copyable_v<T>);
-  CHECK_GE(bytes->size(), sizeof(T));
-  T wire;
-  std::memcpy(&wire, bytes->data(), sizeof(wire));  // private memory
-  bytes->remove_prefix(sizeof(wire));
-  return wire;
-}
 
 std::string Message(BootstrapMessage message, absl::string_view body) {
   CHECK_LE(body.size(), kBootstrapBodyBytesMax);
   std::string bytes;
   bytes.reserve(sizeof(MessageHeader) + body.size());
-  Append(&bytes, MessageHeader{static_cast<uint32_t>(body.size()), static_cast<uint32_t>(message)});
+  AppendWire(&bytes,
+             MessageHeader{static_cast<uint32_t>(body.size()), static_cast<uint32_t>(message)});
   bytes.append(body.data(), body.size());
   return bytes;
 }
@@ -92,13 +76,13 @@ std::string EncodeHello(const Hello& hello) {
   wire.process_id_generation = hello.process_id_generation;
   SetText(wire.fabric, hello.fabric);
   std::string body;
-  Append(&body, wire);
+  AppendWire(&body, wire);
   return Message(BootstrapMessage::kHello, body);
 }
 
 absl::StatusOr<Hello> ParseHello(absl::string_view body) {
-  if (body.size() != sizeof(HelloWire)) return Invalid("Hello has a wrong size");
-  const auto wire = Take<HelloWire>(&body);
+  HelloWire wire;
+  if (!TakeWire(&body, &wire) || !body.empty()) return Invalid("Hello has a wrong size");
   if (wire.reserved0 != 0) return Invalid("a reserved field is not zero");
   if ((wire.process_id == 0) != (wire.process_id_generation == 0)) {
     return Invalid("a process id goes with the generation of its giver");
@@ -118,34 +102,33 @@ std::string EncodeWelcome(const Welcome& welcome) {
   wire.fabrics_count = static_cast<uint32_t>(welcome.fabrics.size());
   wire.token = welcome.token;
   std::string body;
-  Append(&body, wire);
+  AppendWire(&body, wire);
   for (const FabricEndpoint& fabric : welcome.fabrics) {
     FabricWire entry{};
     SetText(entry.name, fabric.name);
     SetText(entry.endpoint, fabric.endpoint);
-    Append(&body, entry);
+    AppendWire(&body, entry);
   }
   return Message(BootstrapMessage::kWelcome, body);
 }
 
 absl::StatusOr<Welcome> ParseWelcome(absl::string_view body) {
-  if (body.size() < sizeof(WelcomeWire)) return Invalid("Welcome is too short");
-  const auto wire = Take<WelcomeWire>(&body);
+  WelcomeWire wire;
+  if (!TakeWire(&body, &wire)) return Invalid("Welcome is too short");
   if (wire.generation == 0) return Invalid("generation is 0");
   if (wire.lease_ns == 0) return Invalid("lease is 0");
   if (wire.process_id == 0) return Invalid("process id is 0");
   if (wire.fabrics_count > kBootstrapFabricsMax) return Invalid("too many fabrics");
-  if (body.size() != wire.fabrics_count * sizeof(FabricWire)) {
-    return Invalid("Welcome has a wrong size");
-  }
   Welcome welcome{wire.generation, wire.lease_ns, wire.process_id, wire.token, {}};
   for (uint32_t i = 0; i < wire.fabrics_count; ++i) {
-    const auto entry = Take<FabricWire>(&body);
+    FabricWire entry;
+    if (!TakeWire(&body, &entry)) return Invalid("Welcome has a wrong size");
     auto name = Text(entry.name);
     auto endpoint = Text(entry.endpoint);
     if (!name.has_value() || !endpoint.has_value()) return Invalid("a fabric is no text");
     welcome.fabrics.push_back({*std::move(name), *std::move(endpoint)});
   }
+  if (!body.empty()) return Invalid("Welcome has a wrong size");
   return welcome;
 }
 
@@ -153,14 +136,15 @@ std::string EncodeRefusal(const absl::Status& why) {
   CHECK(!why.ok());
   const absl::string_view text = why.message().substr(0, kRefusalMessageBytesMax);
   std::string body;
-  Append(&body, RefusalWire{static_cast<uint32_t>(why.code()), static_cast<uint32_t>(text.size())});
+  AppendWire(&body,
+             RefusalWire{static_cast<uint32_t>(why.code()), static_cast<uint32_t>(text.size())});
   body.append(text.data(), text.size());
   return Message(BootstrapMessage::kRefusal, body);
 }
 
 absl::Status ParseRefusal(absl::string_view body) {
-  if (body.size() < sizeof(RefusalWire)) return Invalid("Refusal is too short");
-  const auto wire = Take<RefusalWire>(&body);
+  RefusalWire wire;
+  if (!TakeWire(&body, &wire)) return Invalid("Refusal is too short");
   if (wire.code == 0 || wire.code > static_cast<uint32_t>(absl::StatusCode::kUnauthenticated)) {
     return Invalid("Refusal has an unknown code");
   }
@@ -172,28 +156,29 @@ absl::Status ParseRefusal(absl::string_view body) {
 
 std::string EncodeOffer(const ChannelOffer& offer) {
   std::string body;
-  Append(&body, offer);
+  AppendWire(&body, offer);
   return Message(BootstrapMessage::kOffer, body);
 }
 
 absl::StatusOr<ChannelOffer> ParseOffer(absl::string_view body) {
-  if (body.size() != sizeof(ChannelOffer)) return Invalid("Offer has a wrong size");
-  return Take<ChannelOffer>(&body);  // Its fields are judged by Channel::Attach().
+  ChannelOffer offer;  // Its fields are judged by Channel::Attach().
+  if (!TakeWire(&body, &offer) || !body.empty()) return Invalid("Offer has a wrong size");
+  return offer;
 }
 
 std::string EncodeSetup(const Setup& setup) {
   CHECK_LE(setup.regions.size(), kBootstrapRegionsMax);
   std::string body;
-  Append(&body, SetupWire{setup.offer, static_cast<uint32_t>(setup.regions.size()), 0});
+  AppendWire(&body, SetupWire{setup.offer, static_cast<uint32_t>(setup.regions.size()), 0});
   for (const GrantedRegion& region : setup.regions) {
-    Append(&body, RegionWire{region.region_id, 0, region.key.bits, region.size_bytes});
+    AppendWire(&body, RegionWire{region.region_id, 0, region.key.bits, region.size_bytes});
   }
   return Message(BootstrapMessage::kSetup, body);
 }
 
 absl::StatusOr<Setup> ParseSetup(absl::string_view body) {
-  if (body.size() < sizeof(SetupWire)) return Invalid("Setup is too short");
-  const auto wire = Take<SetupWire>(&body);
+  SetupWire wire;
+  if (!TakeWire(&body, &wire)) return Invalid("Setup is too short");
   if (wire.reserved0 != 0) return Invalid("a reserved field is not zero");
   if (wire.regions_count > kBootstrapRegionsMax) return Invalid("too many regions");
   if (body.size() != wire.regions_count * sizeof(RegionWire)) {
@@ -202,7 +187,8 @@ absl::StatusOr<Setup> ParseSetup(absl::string_view body) {
   Setup setup{wire.offer, {}};
   setup.regions.reserve(wire.regions_count);
   for (uint32_t i = 0; i < wire.regions_count; ++i) {
-    const auto region = Take<RegionWire>(&body);
+    RegionWire region;
+    if (!TakeWire(&body, &region)) return Invalid("Setup has a wrong size");
     if (region.region_id == 0 || region.key == 0 || region.reserved0 != 0) {
       return Invalid("a region makes no sense");
     }
@@ -213,13 +199,15 @@ absl::StatusOr<Setup> ParseSetup(absl::string_view body) {
 
 std::string EncodeToken(const BootstrapToken& token) {
   std::string bytes;
-  Append(&bytes, TokenWire{kTokenMagic, token});
+  AppendWire(&bytes, TokenWire{kTokenMagic, token});
   return bytes;
 }
 
 absl::StatusOr<BootstrapToken> ParseToken(absl::string_view private_data) {
-  if (private_data.size() != sizeof(TokenWire)) return Invalid("token has a wrong size");
-  const auto wire = Take<TokenWire>(&private_data);
+  TokenWire wire;
+  if (!TakeWire(&private_data, &wire) || !private_data.empty()) {
+    return Invalid("token has a wrong size");
+  }
   if (wire.magic != kTokenMagic) return Invalid("this is no token");
   return wire.token;
 }
