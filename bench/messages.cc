@@ -166,8 +166,7 @@ class Side {
   std::unique_ptr<transport::RpcPeer> peer_;
 };
 
-// ---- The server
-// ------------------------------------------------------------------------------------
+// ---- The server.
 
 class Echo : public transport::RpcHandler {
  public:
@@ -206,8 +205,7 @@ int RunServer(int socket) {
   return 0;
 }
 
-// ---- The client
-// ------------------------------------------------------------------------------------
+// ---- The client.
 
 struct Row {
   uint64_t bytes = 0;

@@ -3,8 +3,7 @@
 //
 // Key:   "user" and the number in decimal, padded with zeros to key_bytes.
 // Value: 8 B of sequence (whatever the writer likes, differing from write to write), then words
-// that
-//        follow from number and sequence. Every byte behind the sequence is a checksum of it.
+//        that follow from number and sequence. Every byte behind the sequence is a checksum of it.
 
 #ifndef ACRE_BENCH_RECORD_H_
 #define ACRE_BENCH_RECORD_H_

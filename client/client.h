@@ -8,9 +8,8 @@
 //   NotFound           no such record (Get, Delete).
 //   ResourceExhausted  the server has no memory for the record (Put); the old record stands.
 //   Unavailable        the server is gone or restarting. A Put or Delete may or may not have
-//   happened; a Get
-//                      never returns data of a server that is gone. The client reconnects by
-//                      itself: try again.
+//                      happened; a Get never returns data of a server that is gone. The client
+//                      reconnects by itself: try again.
 //   DeadlineExceeded   no answer within operation_timeout_ms; as Unavailable.
 //
 // Threads: a Client is used by one thread at a time; make one per thread, they are cheap.
@@ -41,8 +40,8 @@ enum class Path {
   kRpc,       // Asked of a server thread, through a ring.
   kTcp,       // Asked of a server thread, through a socket: the baseline.
 };
-absl::StatusOr<Path> ParsePath(
-    absl::string_view name);  // "auto", "mapped", "one_sided", "rpc", "tcp".
+// "auto", "mapped", "one_sided", "rpc", "tcp".
+absl::StatusOr<Path> ParsePath(absl::string_view name);
 const char* PathName(Path path);
 
 struct ClientOptions {

@@ -3,12 +3,10 @@
 // one pass of the scheduler leave with one system call.
 //
 // Ownership:  borrows the scheduler, which outlives it. Calls may be destroyed (a deadline) and
-// leave
-//             nothing behind; calls under way when the client goes end with Unavailable.
+//             leave nothing behind; calls under way when the client goes end with Unavailable.
 // Threads:    confined to the scheduler's.
 // Errors:     those of client/client.h. After Unavailable the connection is broken for good,
-// status()
-//             says why: connect again.
+//             status() says why: connect again.
 
 #ifndef ACRE_CLIENT_SOCKET_CLIENT_H_
 #define ACRE_CLIENT_SOCKET_CLIENT_H_

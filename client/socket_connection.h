@@ -12,9 +12,8 @@
 // Ownership:  owns the socket.
 // Threads:    confined to one.
 // Errors:     Unavailable from Flush(), Receive() or Next() - the server went, or answered what
-// makes
-//             no sense: the connection is broken for good, requests without an answer may or may
-//             not have happened. Sticky: every later call gives it too.
+//             makes no sense: the connection is broken for good, requests without an answer may or
+//             may not have happened. Sticky: every later call gives it too.
 // Limits:     keys and values as in kvs/limits.h, judged by the caller (CHECKed here). Nothing is
 //             allocated but for buffers and the queue of what is outstanding, which grow and are
 //             kept.

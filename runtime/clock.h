@@ -83,9 +83,8 @@ inline uint64_t TickClock::TicksOfClock() const { return clock_->NowNs(); }
 // The machine's own time.
 //
 // Limits: takes 200 us to make, to calibrate the TSC; one a process is enough. Where the machine
-// has no
-//         invariant TSC (CPUID 0x80000007, EDX bit 8), or is too busy to calibrate it, ticks are
-//         nanoseconds.
+//         has no invariant TSC (CPUID 0x80000007, EDX bit 8), or is too busy to calibrate it, ticks
+//         are nanoseconds.
 class RealClock final : public Clock {
  public:
   RealClock();

@@ -10,16 +10,13 @@
 // found.
 //
 // Ownership:  blocks belong to the caller between Allocate and Free; the lists to their thread,
-// freed
-//             when it ends.
+//             freed when it ends.
 // Threads:    all functions may be called from any thread, and never take a lock except on a
-// thread's
-//             first call and in LiveBlocks. A block may be freed on another thread than it came
-//             from.
+//             thread's first call and in LiveBlocks. A block may be freed on another thread than it
+//             came from.
 // Invariants: LiveBlocks() is the number of blocks that were allocated and not freed.
 // Limits:     blocks are 16-byte aligned. g++ 12 ignores a stricter alignment of a coroutine's
-// locals,
-//             so there is no use in supporting one.
+//             locals, so there is no use in supporting one.
 
 #ifndef ACRE_RUNTIME_FRAME_POOL_H_
 #define ACRE_RUNTIME_FRAME_POOL_H_

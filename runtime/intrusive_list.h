@@ -4,7 +4,7 @@
 // Ownership:  borrows the elements.
 // Threads:    confined to one thread, elements and lists alike.
 // Invariants: an element is on at most one list per Tag. A list is empty when it is destroyed
-// (CHECKed).
+//             (CHECKed).
 
 #ifndef ACRE_RUNTIME_INTRUSIVE_LIST_H_
 #define ACRE_RUNTIME_INTRUSIVE_LIST_H_

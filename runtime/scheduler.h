@@ -17,17 +17,14 @@
 // file descriptor or through Wake(). An idle scheduler uses no CPU.
 //
 // Ownership:  owns the tasks given to Spawn. Borrows the clock and the pollers. What the tasks
-// refer to
-//             must outlive them: destroy the scheduler, or Cancel the tasks, first.
+//             refer to must outlive them: destroy the scheduler, or Cancel the tasks, first.
 // Threads:    confined to one thread (CHECKed): the first that calls a function of it, until
 //             DetachFromThread. Exceptions: Post, Wake and Stop may be called from any thread
 //             during the scheduler's life.
 // Invariants: a task, once suspended, is resumed only from the loop, never from inside a Notify, a
-// Poll
-//             or another task. Ready tasks run in the order in which they became ready.
+//             Poll or another task. Ready tasks run in the order in which they became ready.
 // Limits:     no allocation per wait; Spawn takes one block from the FramePool. A deadline is met
-// when
-//             the loop comes by: not before it, and as late as the longest step of any task or
+//             when the loop comes by: not before it, and as late as the longest step of any task or
 //             poller, plus the kernel's timer slack (50 us) out of a sleep.
 //
 // Awaitables to build on: runtime/wait_queue.h (WaitQueue, Event), runtime/deadline.h

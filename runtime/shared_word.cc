@@ -14,17 +14,17 @@ constexpr size_t kLineWords = kLineBytes / kWordBytes;
 // "Vector loads of shared memory". Why a line may be loaded with vector instructions, although the
 // language knows of no such atomic load:
 // - The CPU: x86 keeps loads of ordinary memory in order, and does not tear a naturally aligned
-// 8-byte
-//   word, also not one inside of a wider aligned load. The words of one vector load are taken
-//   together, or in two halves in either order where a machine has narrower data paths (64-byte
-//   loads on Zen 4, 32-byte loads on Zen 1 and Gracemont; no machine makes more than two pieces of
-//   a load). Two halves are as good as one piece for what proves itself by equal first and last
-//   words of a line that a writer changes before and after the rest (kvs/slot.h): each half
-//   is of one moment at which its version word says "nobody writes", and versions do not repeat.
+//   8-byte word, also not one inside of a wider aligned load. The words of one vector load are
+//   taken together, or in two halves in either order where a machine has narrower data paths
+//   (64-byte loads on Zen 4, 32-byte loads on Zen 1 and Gracemont; no machine makes more than two
+//   pieces of a load). Two halves are as good as one piece for what proves itself by equal first
+//   and last words of a line that a writer changes before and after the rest (kvs/slot.h): each
+//   half is of one moment at which its version word says "nobody writes", and versions do not
+//   repeat.
 // - The compiler: the load is an `asm volatile` with the exact bytes as memory operand, so it is
-// made
-//   once, whole, never elided, and `asm volatile` statements keep their order. The "memory" clobber
-//   keeps every other access on its side, which with the CPU's order makes each load an acquire.
+//   made once, whole, never elided, and `asm volatile` statements keep their order. The "memory"
+//   clobber keeps every other access on its side, which with the CPU's order makes each load an
+//   acquire.
 // - The sanitizers see nothing inside of asm: under asan and tsan the copy goes word by word.
 
 // The copies of whole lines, by width. `from` is line-aligned.

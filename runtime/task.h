@@ -14,27 +14,22 @@
 //
 // Ownership:  a Task owns its frame until it is awaited, then the awaiting coroutine does.
 // Threads:    a Task may be handed to another thread before it is awaited. After that it lives and
-// dies
-//             on the thread of the Scheduler that runs it.
+//             dies on the thread of the Scheduler that runs it.
 // Invariants: awaited at most once. A frame is freed as soon as the full expression of its
-// `co_await`
-//             ends. Exceptions end the process.
+//             `co_await` ends. Exceptions end the process.
 // Limits:     an await costs 10 to 20 ns and no allocation but the frame (runtime/frame_pool.h). A
-// chain
-//             of Tasks awaiting each other may be any length and uses no stack as it runs and
+//             chain of Tasks awaiting each other may be any length and uses no stack as it runs and
 //             returns; cancelling a suspended chain uses some 200 bytes of stack a level.
 //
 // Traps of g++ 12, all of them met in practice (style.md, rule 8):
 // - No `co_await` in a conditional expression, and none among the arguments of a call that also
-// makes
-//   temporaries: name the result first. Some such temporaries are copied bytewise or destroyed
-//   twice.
+//   makes temporaries: name the result first. Some such temporaries are copied bytewise or
+//   destroyed twice.
 // - A lambda that is a coroutine keeps its captures in the lambda object, not in the frame: the
-// object
-//   must outlive the Task. Pass what it needs as parameters.
+//   object must outlive the Task. Pass what it needs as parameters.
 // - Parameters by reference, string_view and Span dangle once the caller's full expression ends,
-// unless
-//   the Task is awaited in that very expression. Pass by value, or say that it outlives the call.
+//   unless the Task is awaited in that very expression. Pass by value, or say that it outlives the
+//   call.
 // - The frame is 16-byte aligned, `alignas` of a local beyond that is ignored.
 // - Symmetric transfer (`await_suspend` that returns a handle) is a tail call only at -O2 without
 //   sanitizers; elsewhere a loop over Tasks that complete at once would eat the stack. So

@@ -3,9 +3,8 @@
 // Ownership:  borrow the scheduler.
 // Threads:    confined to the scheduler's thread. From another thread: Scheduler::Post.
 // Invariants: waiters are woken first come, first served. A wait that is cancelled leaves the
-// queue; if
-//             NotifyOne had chosen it already, the next waiter is woken instead: no wake-up is
-//             lost.
+//             queue; if NotifyOne had chosen it already, the next waiter is woken instead: no
+//             wake-up is lost.
 // Limits:     no allocation. Nobody waits in a queue that is destroyed (CHECKed).
 
 #ifndef ACRE_RUNTIME_WAIT_QUEUE_H_

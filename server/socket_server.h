@@ -15,8 +15,7 @@
 //             Destroying it cancels what is under way and closes all connections.
 // Threads:    confined to the scheduler's. The counters may be read from any.
 // Limits:     a connection that is idle holds no buffers; one that is not, holds up to one frame
-// in,
-//             and kOutputBytesMax and one frame out. As many connections as descriptors.
+//             in, and kOutputBytesMax and one frame out. As many connections as descriptors.
 
 #ifndef ACRE_SERVER_SOCKET_SERVER_H_
 #define ACRE_SERVER_SOCKET_SERVER_H_

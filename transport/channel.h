@@ -18,14 +18,11 @@
 // Threads:    confined to the thread of the queue pair's completion queue.
 // Ownership:  borrows the queue pair, which outlives it; owns its region.
 // Order:      messages arrive once, in order, or the channel breaks; a message whose Send()
-// returned OK
-//             may be lost only together with the channel.
+//             returned OK may be lost only together with the channel.
 // Errors:     once broken, it stays broken: status() says why, Send() fails, Poll() delivers
-// nothing. The
-//             owner then closes the queue pair.
+//             nothing. The owner then closes the queue pair.
 // Limits:     no allocation after Attach(), but one for the first payload that must be READ, and
-// for
-//             the messages of errors. No call blocks.
+//             for the messages of errors. No call blocks.
 
 #ifndef ACRE_TRANSPORT_CHANNEL_H_
 #define ACRE_TRANSPORT_CHANNEL_H_
@@ -58,8 +55,8 @@ struct ChannelOffer {
   uint64_t ring_bytes = 0;
   uint64_t payload_offset_bytes = 0;
   uint64_t payload_bytes = 0;
-  uint64_t busy_polling =
-      0;  // 1: I never sleep, plain WRITEs suffice. 0: wake me (WRITE_WITH_IMM).
+  // 1: I never sleep, plain WRITEs suffice. 0: wake me (WRITE_WITH_IMM).
+  uint64_t busy_polling = 0;
 };
 static_assert(sizeof(ChannelOffer) == 64);
 
@@ -100,9 +97,10 @@ class Channel final : public CompletionSink {
   [[nodiscard]] absl::Status Attach(const ChannelOffer& peer);
 
   // Appends one message made of the given parts, at most kPayloadBytesMax in all (CHECKed). It
-  // leaves with the next Flush(). `type` is not 0. Errors: ResourceExhausted - no room in the ring
-  // or the payload area: try again after Poll(), nothing was sent, order is the caller's to keep.
-  // Unavailable - broken.
+  // leaves with the next Flush(). `type` is not 0.
+  // Errors: ResourceExhausted - no room in the ring or the payload area: try again after Poll(),
+  //         nothing was sent, order is the caller's to keep.
+  //         Unavailable - broken.
   [[nodiscard]] absl::Status Send(uint8_t type, uint64_t view,
                                   absl::Span<const absl::string_view> parts);
   // Posts what Send() gathered, adjacent frames as one WRITE. What finds no place in the send queue
@@ -205,8 +203,8 @@ class Channel final : public CompletionSink {
   absl::optional<PayloadArea> payload_area_;
   absl::optional<RingReceiver> receiver_;
   Fetch fetch_;
-  uint64_t payload_position_ =
-      0;  // What we have consumed of the peer's payload area, as it counts.
+  // What we have consumed of the peer's payload area, as it counts.
+  uint64_t payload_position_ = 0;
   uint64_t reported_head_ = 0;
   uint64_t reported_payload_position_ = 0;
 

@@ -32,8 +32,7 @@ uint64_t ChainChecksum(uint64_t previous, const uint64_t* chunk, size_t bytes) {
 
 }  // namespace
 
-// ---- Requests
-// --------------------------------------------------------------------------------------
+// ---- Requests.
 
 WorkRequest Channel::RequestFor(Opcode opcode, SharedWord* local, uint64_t length_bytes,
                                 uint64_t remote_offset_bytes) const {
@@ -99,8 +98,7 @@ void Channel::OnCompletion(const Completion& completion) {
   }
 }
 
-// ---- Sending
-// ---------------------------------------------------------------------------------------
+// ---- Sending.
 
 absl::Status Channel::Send(uint8_t type, uint64_t view, absl::Span<const absl::string_view> parts) {
   CHECK_NE(type, 0);
@@ -236,8 +234,7 @@ void Channel::PostPeerWords() {
   }
 }
 
-// ---- Receiving
-// -------------------------------------------------------------------------------------
+// ---- Receiving.
 
 size_t Channel::Poll(Receiver* receiver, size_t messages_max) {
   if (!usable()) return 0;

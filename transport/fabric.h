@@ -3,42 +3,37 @@
 // A process opens a Fabric (a provider on a device), makes memory regions, connects queue pairs to
 // peers and posts work requests that read, write and change the peer's memory without the peer's
 // CPU. What a completion promises, and what it does not, stands here once for all providers (shm,
-// tcp, verbs, sim);
-// //transport:conformance_test holds each of them to it. Nothing else may be assumed: a protocol
-// that needs more than this text is wrong on some network, however well it runs on another.
+// tcp, verbs, sim), and //transport:conformance_test holds each of them to it. Nothing else may be
+// assumed: a protocol that needs more than this text is wrong on some network, however well it runs
+// on another.
 //
 // Order and visibility ("earlier", "later": by place in Post() calls on one queue pair):
 //  F1. Requests on one queue pair start in order at the target; completions are polled in order.
 //  F2. WRITE or atomic, then anything: the later request sees the earlier one's effect.
 //  F3. WRITE or atomic, then READ: the earlier one is visible to every CPU of the target's node
-//  before the
-//      READ samples anything (a full fence: Peterson's algorithm across a fabric rests on it).
+//      before the READ samples anything (a full fence: Peterson's algorithm across a fabric rests
+//      on it).
 //  F4. READ, then WRITE or atomic: NOT ordered, unless the later one has `fence` set.
 //  F5. READ then READ: memory may be sampled in either order, also lines within one READ.
 //  F6. Across queue pairs: nothing, until a completion was polled.
 //  F7. A READ or WRITE is atomic in aligned 8-byte words, no further. Lines of one request may be
-//  sampled,
-//      or land, in any order, and the words of one line in ascending or descending order.
+//      sampled, or land, in any order, and the words of one line in ascending or descending order.
 //  F8. The completion of a WRITE says that the target took it; whoever reads through this fabric
-//  after
-//      that sees it, a CPU of the target may see it a moment later. The completion of a READ or
-//      atomic says that the local buffer holds the result.
+//      after that sees it, a CPU of the target may see it a moment later. The completion of a READ
+//      or atomic says that the local buffer holds the result.
 //  F9. Unsignaled requests complete silently. A later signaled completion on the queue pair
 //      confirms them, and until that is polled they keep their places in the send queue.
 // Atomics:
 //  A1. COMPARE_SWAP and FETCH_ADD take 8 aligned bytes, and are atomic against other fabric atomics
-//  on the
-//      same region, all of which come through one atomic domain (one provider and device).
+//      on the same region, all of which come through one atomic domain (one provider and device).
 //  A2. With Atomicity::kHca they are not atomic against a CPU's read-modify-writes and stores, nor
-//  against
-//      WRITEs; a COMPARE_SWAP that fails may write the old value back and so undo a store or a
-//      WRITE that came between. CPU loads and READs of the word are always fine. Acre assumes kHca
-//      everywhere.
+//      against WRITEs; a COMPARE_SWAP that fails may write the old value back and so undo a store
+//      or a WRITE that came between. CPU loads and READs of the word are always fine. Acre assumes
+//      kHca everywhere.
 //  A3. On a region of another atomic domain they complete with kAtomicDomain.
 // Errors:
 //  E1. A request out of the region's bounds, misaligned, with a key that is unknown, stale or lacks
-//  the
-//      right: an error completion (also when unsignaled), the target's memory untouched.
+//      the right: an error completion (also when unsignaled), the target's memory untouched.
 //  E2. After any error completion the queue pair is broken, on both sides: what was posted behind
 //      completes with kFlushed, what was in flight before may or may not have happened. It never
 //      heals: make a new one.
@@ -46,12 +41,13 @@
 //      broke, its completion queue reports kDisconnected once, behind all that was outstanding, also
 //      with nothing outstanding, and an armed queue wakes.
 //  E4. Peers' bytes are judged, never trusted: no peer can crash this process, only break its
-//  connection.
+//      connection.
 //
-// Threads: a Fabric and its regions may be used by any thread. A CompletionQueue and all queue
-// pairs made with it belong to one thread at a time. Listeners too. Ownership: everything is
-// returned by unique_ptr. Queue pairs go before their completion queue, regions after every queue
-// pair that may still use them, the Fabric last; providers CHECK this where they can.
+// Threads:   a Fabric and its regions may be used by any thread. A CompletionQueue and all queue
+//            pairs made with it belong to one thread at a time. Listeners too.
+// Ownership: everything is returned by unique_ptr. Queue pairs go before their completion queue,
+//            regions after every queue pair that may still use them, the Fabric last; providers
+//            CHECK this where they can.
 
 #ifndef ACRE_TRANSPORT_FABRIC_H_
 #define ACRE_TRANSPORT_FABRIC_H_
@@ -94,17 +90,16 @@ struct DeviceAttributes {
   std::string device;    // The provider's name of the device, for people.
   Atomicity atomicity = Atomicity::kHca;
   uint32_t send_queue_depth_max = 0;  // Requests outstanding on one queue pair.
-  uint32_t receive_queue_depth =
-      0;                          // WRITE_WITH_IMMs that can wait to be polled; further ones stall.
-  uint32_t inline_bytes_max = 0;  // Longest WRITE with `inline_data`. 0: none.
-  bool can_map = false;           // QueuePair::Map works.
+  uint32_t receive_queue_depth = 0;   // WRITE_WITH_IMMs that can wait; further ones stall.
+  uint32_t inline_bytes_max = 0;      // Longest WRITE with `inline_data`. 0: none.
+  bool can_map = false;               // QueuePair::Map works.
 };
 
 struct RegionOptions {
   uint32_t region_id = 0;  // Never 0, unique in the process for the Fabric's lifetime.
   size_t size_bytes = 0;   // Rounded up to whole pages. At most 4 GiB with the header.
-  uint32_t peer_rights =
-      0;  // The most that Grant may ever hand out (the kernel enforces it on shm).
+  // The most that Grant may ever hand out (the kernel enforces it on shm).
+  uint32_t peer_rights = 0;
   HugePages huge_pages = HugePages::kOff;
   // The header's lease: 0 means that the region has none (it is readable as long as it is open).
   uint64_t lease_ns = 0;
@@ -290,7 +285,7 @@ class Fabric {
   virtual const DeviceAttributes& device() const = 0;
 
   // Errors: ResourceExhausted - no memory; the message says how much was asked for and how to get
-  // it.
+  //         it.
   //         InvalidArgument - a bad option, or huge pages of a stated size that are not there.
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<MemoryRegion>> CreateRegion(
       const RegionOptions& options) = 0;

@@ -6,14 +6,16 @@
 // is confirmed.
 //
 // Positions count words since the ring was made and only rise; a position's place is its remainder
-// by the ring's length. Invariants:
+// by the ring's length.
+// Invariants:
 //   head_ <= posted_, confirmed_ <= posted_ <= tail_, tail_ - min(head_, confirmed_) <= ring words.
 //   head_:      up to here the peer has consumed and zeroed its ring (by its own word, judged).
 //   confirmed_: up to here the WRITEs have completed, so their staging words may be overwritten.
 // A stale head_ or confirmed_ only underestimates the room.
 //
-// Threads:    confined to the channel's. Ownership: borrows the staging ring.
-// Limits:     nothing allocates or blocks.
+// Threads:   confined to the channel's.
+// Ownership: borrows the staging ring.
+// Limits:    nothing allocates or blocks.
 
 #ifndef ACRE_TRANSPORT_RING_SENDER_H_
 #define ACRE_TRANSPORT_RING_SENDER_H_
@@ -65,8 +67,8 @@ class RingSender {
  private:
   struct Need {
     uint32_t frame_words;
-    uint32_t
-        skipped_words;  // From tail_ to the ring's end, marker included; 0 if the frame fits there.
+    // From tail_ to the ring's end, marker included; 0 if the frame fits there.
+    uint32_t skipped_words;
   };
   Need NeedOf(uint32_t payload_bytes) const;
   uint64_t free_words() const;

@@ -304,8 +304,7 @@ TEST(RingTest, SenderJudgesCredits) {
   EXPECT_EQ(ring.sender.OnCredit(5), absl::nullopt);
 }
 
-// ---- Hostile frames
-// --------------------------------------------------------------------------------
+// ---- Hostile frames.
 
 struct BadFrame {
   const char* field;
@@ -413,8 +412,7 @@ TEST(RingTest, RandomCorruptionNeverHurtsTheReceiver) {
   EXPECT_GT(invalid, 300);
 }
 
-// ---- Payload area
-// ----------------------------------------------------------------------------------
+// ---- Payload area.
 
 TEST(PayloadAreaTest, PiecesAreContiguousAndReusedInOrder) {
   PayloadArea area(1024);

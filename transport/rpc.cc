@@ -188,8 +188,7 @@ RpcPeer::Impl::~Impl() {
   for (const std::unique_ptr<Served>& served : all_served_) served->task.Cancel();
 }
 
-// ---- Calls
-// -----------------------------------------------------------------------------------------
+// ---- Calls.
 
 void RpcPeer::Impl::Start(CallAwaiter* call) {
   if (!failed_.ok()) return Finish(call, failed_);
@@ -275,8 +274,7 @@ absl::Status RpcPeer::Impl::OnResponse(const RpcHead& head, absl::string_view bo
   return absl::OkStatus();
 }
 
-// ---- Requests
-// --------------------------------------------------------------------------------------
+// ---- Requests.
 
 absl::Status RpcPeer::Impl::OnMessage(uint8_t type, uint64_t view, absl::string_view payload) {
   if (payload.size() < sizeof(RpcHead)) return absl::DataLossError("length: less than a head");
@@ -350,8 +348,7 @@ void RpcPeer::Impl::Recycle(Served* served) {
   idle_served_.push_back(served);
 }
 
-// ---- Both
-// ------------------------------------------------------------------------------------------
+// ---- Both.
 
 void RpcPeer::Impl::SendOrWait(Outgoing* message) {
   if (!waiting_.empty() || !TrySend(message)) waiting_.PushBack(message);
@@ -426,8 +423,7 @@ void RpcPeer::Impl::Fail(absl::Status why) {
   }
 }
 
-// ---- RpcPeer
-// ---------------------------------------------------------------------------------------
+// ---- RpcPeer.
 
 RpcPeer::RpcPeer(Scheduler* scheduler, Channel* channel, RpcHandler* handler)
     : impl_(std::make_unique<Impl>(scheduler, channel, handler)) {}

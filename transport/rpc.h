@@ -4,14 +4,15 @@
 // status code 8 | zero 24} in a response, then the request, the response, or the text of the
 // status.
 //
-// Threads: confined to the channel's thread. Both sides may call and serve.
-// Deadlines and cancellation: destroying the Task of a Call() (WithDeadline does) forgets the call;
-// a late response is dropped. The server is not told: a call that ended without an answer may have
-// happened.
-// Hostile peers: whatever a peer sends, it can break its channel, no more. Requests of one peer
-// that hold more than kHeldBytesMax bytes here are answered with ResourceExhausted, unseen by the
-// handler. Limits: in the steady state, calls and requests up to kKeptBytesMax allocate nothing
-// (coroutine frames are pooled by the runtime). No call blocks.
+// Threads:       confined to the channel's thread. Both sides may call and serve.
+// Cancellation:  destroying the Task of a Call() (WithDeadline does) forgets the call; a late
+//                response is dropped. The server is not told: a call that ended without an answer
+//                may have happened.
+// Hostile peers: whatever a peer sends, it can break its channel, no more. Requests of one peer that
+//                hold more than kHeldBytesMax bytes here are answered with ResourceExhausted, unseen
+//                by the handler.
+// Limits:        in the steady state, calls and requests up to kKeptBytesMax allocate nothing
+//                (coroutine frames are pooled by the runtime). No call blocks.
 
 #ifndef ACRE_TRANSPORT_RPC_H_
 #define ACRE_TRANSPORT_RPC_H_

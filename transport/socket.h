@@ -52,7 +52,8 @@ class SocketAddress {
 absl::optional<SocketAddress> ParseAddress(const HostPort& host_port);
 
 // At least one address, in the order in which to try them. Asks the resolver: a name may block for
-// seconds, a number never; tasks use transport/resolver.h. Errors: Unavailable - no such host, or nobody knows just now.
+// seconds, a number never; tasks use transport/resolver.h.
+// Errors: Unavailable - no such host, or nobody knows just now.
 absl::StatusOr<std::vector<SocketAddress>> Resolve(const HostPort& host_port);
 
 // A socket bound to `address` that does not listen yet: clients are refused, nobody else gets the port

@@ -34,19 +34,18 @@ struct SharedMemory {
 enum class PeerAccess : uint8_t { kReadOnly, kReadWrite };
 
 // Makes zero-filled memory of at least `size_bytes`, rounded up to whole pages, and seals it.
-// Huge pages are reserved, not touched: their first use costs the kernel's zeroing, and cannot
-// fail. Errors: ResourceExhausted - no memory; InvalidArgument - huge pages of a stated size that
-// are not there.
+// Huge pages are reserved, not touched: their first use costs the kernel's zeroing, and cannot fail.
+// Errors: ResourceExhausted - no memory; InvalidArgument - huge pages of a stated size that are not
+// there.
 absl::StatusOr<SharedMemory> MakeSharedMemory(const std::string& name, size_t size_bytes,
                                               HugePages huge_pages, PeerAccess peer_access);
 
-// Whether a process of `uid` may do us any harm already, so that memory need not protect us from
-// it.
+// Whether a process of `uid` may do us any harm already, so that memory need not protect us from it.
 bool IsTrustedUid(uint32_t uid);
 
 // Maps memory that a peer of user `peer_uid` passed, if it can do us no harm.
 // Errors: InvalidArgument - not a memfd, not sealed, not of `size_bytes`, not mappable with
-// `access`.
+//         `access`.
 absl::StatusOr<ScopedMapping> MapPeerMemory(int fd, size_t size_bytes, PeerAccess access,
                                             uint32_t peer_uid);
 

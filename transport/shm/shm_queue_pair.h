@@ -11,9 +11,9 @@
 // Ownership:  owns the socket and all mappings of the peer's memory. Borrows the completion queue.
 // Threads:    that of its completion queue.
 // Invariants: outstanding_ <= send_queue_depth_max. Requests stall in order: while one does, all
-// do. Limits:     Post() of a request that needs no stalling allocates nothing and makes no system
-// call, but
-//             the packet that wakes a sleeping peer.
+//             do.
+// Limits:     Post() of a request that needs no stalling allocates nothing and makes no system call,
+//             but the packet that wakes a sleeping peer.
 
 #ifndef ACRE_TRANSPORT_SHM_SHM_QUEUE_PAIR_H_
 #define ACRE_TRANSPORT_SHM_SHM_QUEUE_PAIR_H_

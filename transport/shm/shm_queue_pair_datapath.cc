@@ -2,11 +2,9 @@
 //
 // What orders what (fabric.h's F1 to F9), on x86 and in C++'s terms:
 //  - Requests run in program order on one CPU. Copies store with release and load with acquire, so
-//  stores
-//    stay in order, loads stay in order, and a READ stays before a later WRITE.
+//    stores stay in order, loads stay in order, and a READ stays before a later WRITE.
 //  - A store may still wait in the store buffer while a later load samples memory: F3 wants the
-//  barrier
-//    between them. CompletionQueue notes stores of all its queue pairs, the next READ pays.
+//    barrier between them. CompletionQueue notes stores of all its queue pairs, the next READ pays.
 //  - An atomic is a locked instruction, itself a barrier for what came before it.
 
 #include <algorithm>

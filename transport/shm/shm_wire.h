@@ -41,8 +41,8 @@ struct HelloPacket {
   uint64_t magic;
   uint64_t atomic_domain;  // Of the sender's regions (A3).
   uint32_t atomicity;      // Atomicity of the sender's regions.
-  uint32_t
-      receive_queue_depth;      // Entries of the sender's receive ring: a power of two, at least 2.
+  // Entries of the sender's receive ring: a power of two, at least 2.
+  uint32_t receive_queue_depth;
   uint32_t private_data_bytes;  // <= kPrivateDataBytesMax.
   uint32_t reserved0;           // Zero.
   char private_data[kPrivateDataBytesMax];
@@ -54,8 +54,8 @@ static_assert(std::has_unique_object_representations_v<HelloPacket>, "hidden pad
 struct GrantPacket {
   PacketKind kind;
   uint32_t rights;
-  uint64_t
-      key_bits;  // MakeKey(index, rights), the index being the number of grants before this one.
+  // MakeKey(index, rights), the index being the number of grants before this one.
+  uint64_t key_bits;
   uint64_t region_id;   // As in the region's header.
   uint64_t size_bytes;  // Likewise.
   uint64_t generation;  // Likewise.
