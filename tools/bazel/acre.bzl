@@ -44,6 +44,32 @@ def acre_cc_test(
         **kwargs
     )
 
+_SIMULATING_ONLY = select({
+    "//tools/bazel:simulating": [],
+    "//conditions:default": ["//tools/bazel:needs_config_sim"],
+})
+
+def acre_cc_sim_library(copts = [], tags = [], **kwargs):
+    """A part of the simulator. It exists in config sim only."""
+    native.cc_library(
+        copts = _COPTS + copts,
+        tags = tags + ["sim"],
+        target_compatible_with = _SIMULATING_ONLY,
+        **kwargs
+    )
+
+def acre_cc_sim_test(size = "small", copts = [], deps = [], tags = [], **kwargs):
+    """A test in the simulator, with gtest's main. It exists in config sim only."""
+    native.cc_test(
+        size = size,
+        copts = _COPTS + copts,
+        deps = deps + ["//third_party:gtest_main"],
+        tags = tags + ["sim"],
+        linkstatic = True,
+        target_compatible_with = _SIMULATING_ONLY,
+        **kwargs
+    )
+
 def acre_cc_fuzz_test(name, corpus = [], copts = [], linkopts = [], tags = [], **kwargs):
     """A libFuzzer target, and a test that runs it for a short while from its kept corpus.
 
