@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "kvs/limits.h"
 #include "kvs/segment_view.h"
+#include "runtime/this_thread.h"
 #include "transport/region_header.h"
 #include "transport/region_lease.h"
 
@@ -83,7 +83,7 @@ absl::Status MappedReader::Impl::GetSlowly(Mapping& mapping, LookupResult result
         return absl::UnavailableError(
             "the record stayed locked for too long: a server thread has stalled; try again");
       }
-      std::this_thread::yield();  // The writer may wait for this very core.
+      YieldThread();  // The writer may wait for this very core.
     }
     result = mapping.view.Lookup(key, value, &scratch, stats);
     if (!mapping.lease.IsLive()) return mapping.lease.WhyNot();

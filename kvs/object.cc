@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "glog/logging.h"
@@ -13,7 +14,9 @@ namespace acre::kvs {
 uint64_t WriteObject(SharedWord* to, uint64_t stamp, absl::string_view key,
                      absl::string_view value) {
   // Put together in private memory first: bytes of shared memory are stored as whole words only.
-  thread_local std::vector<uint64_t> scratch;
+  // Taken out while it is used: simulated threads take turns on this thread.
+  thread_local std::vector<uint64_t> kept;
+  std::vector<uint64_t> scratch = std::move(kept);
   const size_t words = ObjectBytes(key.size(), value.size()) / kWordBytes;
   if (scratch.size() < words) scratch.resize(words);
   scratch[words - 1] = 0;
@@ -28,7 +31,7 @@ uint64_t WriteObject(SharedWord* to, uint64_t stamp, absl::string_view key,
   // tells it.
   CopyToShared(to, scratch.data(), words, CopyOrder::kAscending);
   // One large object must not hold a thread's memory for ever.
-  if (scratch.size() > (size_t{64} << 10) / kWordBytes) std::vector<uint64_t>().swap(scratch);
+  if (scratch.size() <= (size_t{64} << 10) / kWordBytes) kept = std::move(scratch);
   return checksum;
 }
 

@@ -1,11 +1,11 @@
 #include "kvs/segment.h"
 
 #include <algorithm>
-#include <thread>
 
 #include "glog/logging.h"
 #include "kvs/hash.h"
 #include "kvs/object.h"
+#include "runtime/this_thread.h"
 
 namespace acre::kvs {
 namespace {
@@ -142,7 +142,7 @@ Segment::Place Segment::Find(uint64_t home, uint64_t hash, absl::string_view key
     LoadSlot(*slot, &copy);
     for (int spins = 0; !copy.IsConsistent(); ++spins) {
       if (spins >= 64)
-        std::this_thread::yield();  // Its writer does not suspend, but may be preempted.
+        YieldThread();  // Its writer does not suspend, but may be preempted.
       LoadSlot(*slot, &copy);
     }
     if (Holds(copy, hash, key)) return {slot, position, nullptr, nullptr};

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <thread>
 #include <utility>
 
 #include "glog/logging.h"
@@ -13,6 +12,7 @@
 #include "kvs/segment.h"
 #include "kvs/segment_view.h"
 #include "lock/local_lock.h"
+#include "runtime/this_thread.h"
 
 namespace acre::kvs {
 
@@ -172,7 +172,7 @@ absl::Status TableWriter::Get(absl::string_view key, std::string* value) {
   LookupResult result = view.Lookup(lookup, value, &scratch_, &stats_);
   // Writers hold no slot odd across a suspension, so the one that is at work is another thread.
   for (int retries = 0; result == LookupResult::kRetry; ++retries) {
-    if (retries >= 64) std::this_thread::yield();
+    if (retries >= 64) YieldThread();
     result = view.Lookup(lookup, value, &scratch_, &stats_);
   }
   CHECK(result != LookupResult::kDamaged) << "our own table is damaged";

@@ -1,8 +1,8 @@
 #include "lock/local_lock.h"
 
-#include <thread>
 
 #include "glog/logging.h"
+#include "runtime/this_thread.h"
 
 namespace acre {
 namespace {
@@ -20,7 +20,7 @@ void Release(LocalLockNode* node) {
     // Somebody is between its swap and its link: two instructions, unless it was preempted in
     // between.
     for (int spins = 0; (next = node->next.Load(std::memory_order_acquire)) == 0; ++spins) {
-      if (spins >= 64) std::this_thread::yield();
+      if (spins >= 64) YieldThread();
     }
   }
   NodeOf(next)->granted.Store(1, std::memory_order_release);

@@ -22,6 +22,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
+
+#include "runtime/sleeper.h"
 
 namespace acre {
 
@@ -73,6 +76,10 @@ class Clock {
   // The tick at which NowNs() reads `ns`, past or future. Reads both scales (about 60 ns): call it
   // when a deadline is set, not when it is checked.
   virtual uint64_t TicksAt(uint64_t ns) { return ns; }
+
+  // How one Scheduler's thread waits while this clock's time passes. By default epoll, whose
+  // timeouts are real time's.
+  virtual std::unique_ptr<Sleeper> NewSleeper() { return NewEpollSleeper(); }
 
  protected:
   static TickClock TscTickClock() { return TickClock(nullptr); }

@@ -9,11 +9,22 @@
 #include "glog/logging.h"
 #include "runtime/mutex.h"
 #include "runtime/sanitizers.h"
+#ifdef ACRE_SIM
+#include "runtime/simulated_memory.h"
+#endif
 
 namespace acre {
 namespace {
 
 constexpr bool kPooled = !kUnderAsan && !kUnderTsan;
+
+// Locks the registry, which is the whole program's. A simulated process must not wait there for
+// another, nor die with the lock: to simulated threads all of this is one step.
+#ifdef ACRE_SIM
+using RegistryStep = OutsideOfSimulatedThread;
+#else
+struct RegistryStep {};
+#endif
 
 constexpr size_t kClassesCount = FramePool::kPooledBytesMax / FramePool::kClassBytes;
 // At most this many free blocks a class: 64 KiB of the smallest class, 4 MiB of the largest.
@@ -53,6 +64,7 @@ class Reaper {
  public:
   Reaper() {
     Registry& registry = GetRegistry();
+    [[maybe_unused]] const RegistryStep step;
     const MutexLock lock(&registry.mutex);
     registry.pools.push_back(&this_thread_pool);
   }
@@ -65,6 +77,7 @@ class Reaper {
     }
     pool.dead = true;
     Registry& registry = GetRegistry();
+    [[maybe_unused]] const RegistryStep step;
     const MutexLock lock(&registry.mutex);
     std::erase(registry.pools, &pool);
     registry.live_of_ended += pool.live.load(std::memory_order_relaxed);
@@ -81,6 +94,7 @@ void Register(ThreadPool& pool) {
 void AddLive(ThreadPool& pool, int64_t count) {
   if (pool.dead) {  // Once in a while, at a thread's very end.
     Registry& registry = GetRegistry();
+    [[maybe_unused]] const RegistryStep step;
     const MutexLock lock(&registry.mutex);
     registry.live_of_ended += count;
     return;
@@ -127,6 +141,7 @@ void FramePool::Free(void* block, size_t bytes) {
 
 int64_t FramePool::LiveBlocks() {
   Registry& registry = GetRegistry();
+  [[maybe_unused]] const RegistryStep step;
   const MutexLock lock(&registry.mutex);
   int64_t live = registry.live_of_ended;
   for (const ThreadPool* pool : registry.pools) live += pool->live.load(std::memory_order_relaxed);

@@ -4,6 +4,11 @@
 #include <mutex>
 
 #include "absl/base/thread_annotations.h"
+#ifdef ACRE_SIM
+#include "glog/logging.h"
+#include "runtime/shared_word.h"
+#include "runtime/this_thread.h"
+#endif
 
 namespace acre {
 
@@ -18,11 +23,36 @@ class ABSL_LOCKABLE Mutex {
   Mutex(const Mutex&) = delete;
   Mutex& operator=(const Mutex&) = delete;
 
+#ifndef ACRE_SIM
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { mutex_.lock(); }
   void Unlock() ABSL_UNLOCK_FUNCTION() { mutex_.unlock(); }
 
  private:
   std::mutex mutex_;
+#else
+  // Simulated threads share one OS thread, which must not block. As in a std::mutex, both calls
+  // are locked instructions: they empty the store buffer.
+  void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() {
+    const bool simulated = simulated_cpu != nullptr;
+    for (;;) {
+      uint64_t holder = kFree;
+      const uint64_t taken = simulated ? kHeldBySimulated : kHeldByOther;
+      if (word_.CompareExchange(&holder, taken, std::memory_order_seq_cst)) return;
+      CHECK(simulated || holder != kHeldBySimulated)
+          << "waits outside of the simulated threads for one that cannot go on meanwhile";
+      YieldThread();
+    }
+  }
+  void Unlock() ABSL_UNLOCK_FUNCTION() {
+    (void)word_.Exchange(kFree, std::memory_order_seq_cst);
+  }
+
+ private:
+  enum Holder : uint64_t { kFree, kHeldBySimulated, kHeldByOther };
+
+  // Only the functions above touch it, by read-modify-writes: each sees the latest.
+  SharedWord word_;
+#endif
 };
 
 // MutexLock holds a Mutex for its own lifetime. The mutex must outlive it. Not across a co_await:

@@ -2,13 +2,12 @@
 
 #include "runtime/scheduler.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <new>
 
 #include "glog/logging.h"
 #include "runtime/frame_pool.h"
+#include "runtime/this_thread.h"
 
 namespace acre {
 namespace {
@@ -17,9 +16,6 @@ constexpr uint64_t kFdIntervalIdleNs = 5'000;
 constexpr uint64_t kFdIntervalBusyNs = 50'000;
 // A thread that makes only calls which never suspend still makes a pass once in so many calls.
 constexpr uint32_t kRunsWithoutPassMax = 64;
-
-// Its address tells threads apart.
-thread_local char this_thread_mark;
 
 uint64_t TicksOf(Clock* clock, uint64_t ns) {
   CHECK(clock != nullptr) << "a Scheduler needs a clock";
@@ -55,15 +51,13 @@ Scheduler::~Scheduler() {
   CHECK(!in_loop_ && running_root_ == nullptr) << "a Scheduler is destroyed from inside its loop";
   while (!roots_.empty()) FinishRoot(roots_.back());
   CHECK(timers_.empty()) << "a timer waits on a Scheduler that is destroyed";
-  if (wake_fd_ >= 0) close(wake_fd_);
-  if (epoll_fd_ >= 0) close(epoll_fd_);
 }
 
 void Scheduler::CheckThread() {
   const void* const owner = owner_.load(std::memory_order_relaxed);
-  if (owner == &this_thread_mark) return;
+  if (owner == ThisThread()) return;
   CHECK(owner == nullptr) << "scheduler " << options_.name << " belongs to another thread";
-  owner_.store(&this_thread_mark, std::memory_order_relaxed);
+  owner_.store(ThisThread(), std::memory_order_relaxed);
 }
 
 void Scheduler::DetachFromThread() { owner_.store(nullptr, std::memory_order_relaxed); }
@@ -193,18 +187,18 @@ void Scheduler::Step() {
     idle_ = false;
     return;
   }
-  __builtin_ia32_pause();
+  PauseThread();
 }
 
 void Scheduler::Run() {
   CheckThread();
   // Acquire: what the stopping thread did before Stop() is visible to whoever follows Run().
-  while (!stop_.load(std::memory_order_acquire)) Step();
-  stop_.store(false, std::memory_order_relaxed);
+  while (stop_.Load(std::memory_order_acquire) == 0) Step();
+  stop_.Store(0, std::memory_order_relaxed);
 }
 
 void Scheduler::Stop() {
-  stop_.store(true, std::memory_order_release);
+  stop_.Store(1, std::memory_order_release);
   Wake();
 }
 
@@ -212,7 +206,7 @@ void Scheduler::Post(std::function<void()> function) {
   {
     const MutexLock lock(&posted_mutex_);
     posted_.push_back(std::move(function));
-    posted_any_.store(true, std::memory_order_relaxed);
+    posted_any_.Store(1, std::memory_order_relaxed);
   }
   Wake();
 }
@@ -222,14 +216,14 @@ bool Scheduler::RunPosted() {
   // scheduler_wait.cc). A Wake() counts as work: nobody sleeps before having looked again, also at
   // stop_.
   bool worked = false;
-  if (state_.load(std::memory_order_relaxed) == kWoken) {
-    state_.exchange(kRunning, std::memory_order_seq_cst);
+  if (state_.Load(std::memory_order_relaxed) == kWoken) {
+    (void)state_.Exchange(kRunning, std::memory_order_seq_cst);
     worked = true;
   }
-  if (!posted_any_.load(std::memory_order_relaxed)) return worked;
+  if (posted_any_.Load(std::memory_order_relaxed) == 0) return worked;
   {
     const MutexLock lock(&posted_mutex_);
-    posted_any_.store(false, std::memory_order_relaxed);
+    posted_any_.Store(0, std::memory_order_relaxed);
     posted_running_.swap(posted_);
   }
   for (std::function<void()>& function : posted_running_) function();

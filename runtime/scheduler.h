@@ -11,8 +11,8 @@
 // So a coroutine that yields forever starves nobody. The order is the same in every run: the
 // simulator's runs repeat.
 //
-// Waiting (PollMode::kAdaptive): after `spin_ns` without work the thread goes to sleep in one
-// epoll_wait for all its sources. Before that it arms every poller and polls each once more;
+// Waiting (PollMode::kAdaptive): after `spin_ns` without work the thread goes to sleep in its
+// clock's Sleeper (one epoll_wait for all its sources). Before that it arms every poller and polls each once more;
 // whoever brings something after that sees the poller armed and wakes the thread, through a watched
 // file descriptor or through Wake(). An idle scheduler uses no CPU.
 //
@@ -51,9 +51,9 @@
 #include "runtime/intrusive_list.h"
 #include "runtime/mutex.h"
 #include "runtime/random.h"
+#include "runtime/shared_word.h"
+#include "runtime/sleeper.h"
 #include "runtime/task.h"
-
-struct epoll_event;
 
 namespace acre {
 
@@ -152,7 +152,7 @@ class Scheduler {
     uint64_t seed = 0;
     PollMode poll_mode = PollMode::kAdaptive;
     uint64_t spin_ns = 20'000;  // How long adaptive polling goes on without work before it sleeps.
-    bool never_sleep = false;   // For the simulator and for ManualClock: no system call, ever.
+    bool never_sleep = false;   // For ManualClock: no system call, ever.
     std::string name = {};      // For messages.
   };
 
@@ -201,7 +201,7 @@ class Scheduler {
   void Run();
   // One pass; never sleeps. True when there was work.
   bool RunOnce();
-  // When the next timer is due, if there is one: whither a simulator turns its clock.
+  // When the next timer is due, if there is one: whither a test turns its clock.
   absl::optional<uint64_t> NextTimerNs() const;
   // How often the thread went to sleep.
   uint64_t sleeps_count() const { return sleeps_count_; }
@@ -238,7 +238,7 @@ class Scheduler {
   friend class TimerWaiter;
 
   // The thread as Wake() sees it.
-  enum State : uint32_t { kRunning, kSleeping, kWoken };
+  enum State : uint64_t { kRunning, kSleeping, kWoken };
 
   struct Timer {
     uint64_t deadline_ns;
@@ -268,10 +268,9 @@ class Scheduler {
   void FinishRoot(TaskRoot* root);
   void CancelRoot(TaskRoot* root);
 
-  void OpenFds();
+  void OpenSleeper();
   void Sleep();
-  // Fills `events` from the kernel; how many.
-  size_t WaitForEvents(absl::Span<epoll_event> events, bool may_block);
+  uint64_t SleepNs();
   bool DispatchEvents(absl::Span<const epoll_event> events);
   bool LookAtFds(bool idle);
 
@@ -319,20 +318,20 @@ class Scheduler {
   bool idle_ = false;
   uint64_t sleeps_count_ = 0;
 
-  int epoll_fd_ = -1;
-  int wake_fd_ = -1;  // An eventfd. Wakers read it only after they saw kSleeping in state_.
-  bool has_epoll_pwait2_ = true;
+  // Null till it is needed. Wakers read it only after they saw kSleeping in state_.
+  std::unique_ptr<Sleeper> sleeper_;
   std::unordered_map<int, std::unique_ptr<Watch>> watches_;
   std::vector<std::unique_ptr<Watch>> retired_watches_;  // Till no reported event points to them.
   uint64_t look_at_fds_ticks_ = 0;
 
   // The protocol: top of scheduler_wait.cc. Written by the scheduler's thread and by wakers.
-  std::atomic<uint32_t> state_{kRunning};
-  // Set by Stop on any thread, read and reset by Run. Wake() follows, so a pass sees it.
-  std::atomic<bool> stop_{false};
-  // There may be posted functions. Set under the mutex before Wake(), read in each pass: who reads
-  // false although a function was just posted will be woken by that Wake() for another pass.
-  std::atomic<bool> posted_any_{false};
+  SharedWord state_;
+  static_assert(kRunning == 0);
+  // 1: stop. Set by Stop on any thread, read and reset by Run. Wake() follows, so a pass sees it.
+  SharedWord stop_;
+  // Not 0: there may be posted functions. Set under the mutex before Wake(), read in each pass: who reads
+  // 0 although a function was just posted will be woken by that Wake() for another pass.
+  SharedWord posted_any_;
   Mutex posted_mutex_;
   std::vector<std::function<void()>> posted_ ABSL_GUARDED_BY(posted_mutex_);
   std::vector<std::function<void()>> posted_running_;

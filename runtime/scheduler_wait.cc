@@ -5,15 +5,15 @@
 //   scheduler                                     waker (any thread)
 //     arms its pollers                              makes work: posts, sets a flag, ...
 //     S1: state_: kRunning -> kSleeping, else no    W1: old = state_.exchange(kWoken)
-//         sleep                                     if old was kSleeping: write the eventfd
+//         sleep                                     if old was kSleeping: wake the Sleeper
 //     S2: looks for work: polls, ready tasks
-//     nothing: epoll_wait
+//     nothing: Sleeper::Wait
 //     S3: state_.exchange(kRunning)
 //     a pass: takes work; if state_ is kWoken: exchange(kRunning), and takes work after that
 //
 // All are seq_cst read-modify-writes of one word, so they have one order. W1 after S1, before S3:
-// the waker finds kSleeping and the eventfd ends the epoll_wait, also one that has not begun (the
-// eventfd stays readable till it is read). Of several such wakers the first writes, the others find
+// the waker finds kSleeping and its Wake ends the Wait, also one that has not begun (an eventfd stays
+// readable till it is read). Of several such wakers the first writes, the others find
 // kWoken. W1 before S1: state_ is kWoken at S1 unless a pass took it back in between; at kWoken S1
 // fails, and a pass that took it back by an exchange read what W1 wrote (or a later exchange, which
 // carries the same release sequence), so it sees the waker's work. W1 after S3: the next pass, or
@@ -23,16 +23,11 @@
 // A poller whose work comes with no Wake() but through an fd (a peer process): level-triggered
 // epoll reports it to the epoll_wait, and Arm() says what the fence between Arm and Poll is for.
 
-#include <errno.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "runtime/scheduler.h"
 
@@ -41,7 +36,6 @@ namespace {
 
 constexpr int kEventsMax = 64;
 constexpr uint64_t kNsPerS = 1'000'000'000;
-constexpr uint64_t kNsPerMs = 1'000'000;
 constexpr uint64_t kSleepNsMax = 3600 * kNsPerS;  // Waking up once an hour harms nobody.
 
 }  // namespace
@@ -125,31 +119,20 @@ bool Scheduler::FireTimers() {
 
 // ---- File descriptors.
 
-void Scheduler::OpenFds() {
-  if (epoll_fd_ >= 0) return;
+void Scheduler::OpenSleeper() {
+  if (sleeper_ != nullptr) return;
   CHECK(!options_.never_sleep) << "a scheduler that never sleeps makes no system calls";
-  epoll_fd_ = epoll_create1(EPOLL_CLOEXEC);
-  PCHECK(epoll_fd_ >= 0) << "epoll_create1";
-  wake_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  PCHECK(wake_fd_ >= 0) << "eventfd";
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.ptr = nullptr;  // What marks the wake-up.
-  PCHECK(epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, wake_fd_, &event) == 0);
+  sleeper_ = options_.clock->NewSleeper();
 }
 
 absl::Status Scheduler::WatchFd(int fd, uint32_t epoll_events,
                                 std::function<void(uint32_t)> on_ready) {
   CheckThread();
-  OpenFds();
+  OpenSleeper();
   auto watch = std::make_unique<Watch>();
   watch->on_ready = std::move(on_ready);
-  epoll_event event{};
-  event.events = epoll_events;
-  event.data.ptr = watch.get();
-  if (epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) != 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("cannot watch file descriptor ", fd));
-  }
+  absl::Status status = sleeper_->Watch(fd, epoll_events, watch.get());
+  if (!status.ok()) return status;
   watches_[fd] = std::move(watch);
   look_at_fds_ticks_ = 0;
   return absl::OkStatus();
@@ -159,17 +142,14 @@ void Scheduler::ModifyFd(int fd, uint32_t epoll_events) {
   CheckThread();
   const auto it = watches_.find(fd);
   CHECK(it != watches_.end()) << "file descriptor " << fd << " is not watched";
-  epoll_event event{};
-  event.events = epoll_events;
-  event.data.ptr = it->second.get();
-  PCHECK(epoll_ctl(epoll_fd_, EPOLL_CTL_MOD, fd, &event) == 0) << "closed before UnwatchFd?";
+  sleeper_->Modify(fd, epoll_events, it->second.get());
 }
 
 void Scheduler::UnwatchFd(int fd) {
   CheckThread();
   const auto it = watches_.find(fd);
   if (it == watches_.end()) return;
-  PCHECK(epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, fd, nullptr) == 0) << "closed before UnwatchFd?";
+  sleeper_->Unwatch(fd);
   it->second->active = false;
   retired_watches_.push_back(std::move(it->second));
   watches_.erase(it);
@@ -177,7 +157,7 @@ void Scheduler::UnwatchFd(int fd) {
 
 bool Scheduler::LookAtFds(bool idle) {
   epoll_event events[kEventsMax];
-  const size_t count = WaitForEvents(absl::MakeSpan(events), /*may_block=*/false);
+  const size_t count = sleeper_->Wait(absl::MakeSpan(events), /*timeout_ns=*/0);
   const bool worked = DispatchEvents(absl::MakeConstSpan(events, count));
   // Sockets that are in use are looked at in every pass.
   look_at_fds_ticks_ =
@@ -185,42 +165,10 @@ bool Scheduler::LookAtFds(bool idle) {
   return worked;
 }
 
-size_t Scheduler::WaitForEvents(absl::Span<epoll_event> events, bool may_block) {
-  const int events_max = static_cast<int>(events.size());
-  uint64_t timeout_ns = 0;
-  if (may_block) {
-    timeout_ns = kSleepNsMax;
-    if (!timers_.empty()) {
-      const uint64_t now_ns = NowNs();
-      const uint64_t due_ns = timers_.front().deadline_ns;
-      timeout_ns = due_ns <= now_ns ? 0 : std::min(due_ns - now_ns, kSleepNsMax);
-    }
-  }
-  int count = -1;
-  if (has_epoll_pwait2_ && timeout_ns > 0) {
-    timespec timeout;
-    timeout.tv_sec = static_cast<time_t>(timeout_ns / kNsPerS);
-    timeout.tv_nsec = static_cast<decltype(timeout.tv_nsec)>(timeout_ns % kNsPerS);
-    count = epoll_pwait2(epoll_fd_, events.data(), events_max, &timeout, nullptr);
-    if (count < 0 && errno == ENOSYS) has_epoll_pwait2_ = false;  // Before Linux 5.11.
-  }
-  if (!has_epoll_pwait2_ || timeout_ns == 0) {
-    const auto timeout_ms = static_cast<int>((timeout_ns + kNsPerMs - 1) / kNsPerMs);
-    count = epoll_wait(epoll_fd_, events.data(), events_max, timeout_ms);
-  }
-  if (count >= 0) return static_cast<size_t>(count);
-  PCHECK(errno == EINTR) << "epoll_wait";
-  return 0;
-}
-
 bool Scheduler::DispatchEvents(absl::Span<const epoll_event> events) {
   bool worked = false;
   for (const epoll_event& event : events) {
-    if (event.data.ptr == nullptr) {
-      uint64_t count;
-      (void)!read(wake_fd_, &count, sizeof(count));  // Cannot fail but for "nothing there".
-      continue;
-    }
+    if (event.data.ptr == nullptr) continue;  // A Wake(): RunPosted takes it.
     auto* const watch = static_cast<Watch*>(event.data.ptr);
     if (!watch->active) continue;  // Unwatched by an earlier event of this batch.
     watch->on_ready(event.events);
@@ -233,13 +181,18 @@ bool Scheduler::DispatchEvents(absl::Span<const epoll_event> events) {
 // ---- Sleep. See the top of this file.
 
 void Scheduler::Wake() {
-  if (state_.exchange(kWoken, std::memory_order_seq_cst) != kSleeping) return;
-  const uint64_t one = 1;
-  (void)!write(wake_fd_, &one, sizeof(one));  // Fails only when it is at its maximum: readable.
+  if (state_.Exchange(kWoken, std::memory_order_seq_cst) == kSleeping) sleeper_->Wake();
+}
+
+uint64_t Scheduler::SleepNs() {
+  if (timers_.empty()) return kSleepNsMax;
+  const uint64_t now_ns = NowNs();
+  const uint64_t due_ns = timers_.front().deadline_ns;
+  return due_ns <= now_ns ? 0 : std::min(due_ns - now_ns, kSleepNsMax);
 }
 
 void Scheduler::Sleep() {
-  OpenFds();
+  OpenSleeper();
   epoll_event events[kEventsMax];
   size_t events_count = 0;
   in_loop_ = true;
@@ -248,16 +201,16 @@ void Scheduler::Sleep() {
   for (size_t i = 0; i < armed_count; ++i) {
     if (pollers_[i] != nullptr) pollers_[i]->Arm();
   }
-  uint32_t expected = kRunning;
-  if (state_.compare_exchange_strong(expected, kSleeping, std::memory_order_seq_cst)) {
+  uint64_t expected = kRunning;
+  if (state_.CompareExchange(&expected, kSleeping, std::memory_order_seq_cst)) {
     const bool worked = PollPollers();
     // A poller that was added just now is not armed.
     const bool may_block = !worked && !pollers_changed_ && ready_.empty();
     if (may_block) {
       ++sleeps_count_;
-      events_count = WaitForEvents(absl::MakeSpan(events), /*may_block=*/true);
+      events_count = sleeper_->Wait(absl::MakeSpan(events), SleepNs());
     }
-    state_.exchange(kRunning, std::memory_order_seq_cst);
+    (void)state_.Exchange(kRunning, std::memory_order_seq_cst);
   }
   for (size_t i = 0; i < armed_count; ++i) {
     if (pollers_[i] != nullptr) pollers_[i]->Disarm();

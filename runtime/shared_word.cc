@@ -11,6 +11,12 @@ namespace {
 
 constexpr size_t kLineWords = kLineBytes / kWordBytes;
 
+#ifdef ACRE_SIM
+constexpr bool kWordByWord = true;
+#else
+constexpr bool kWordByWord = kUnderAsan || kUnderTsan;
+#endif
+
 // "Vector loads of shared memory". Why a line may be loaded with vector instructions, although the
 // language knows of no such atomic load:
 // - The CPU: x86 keeps loads of ordinary memory in order, and does not tear a naturally aligned
@@ -25,7 +31,8 @@ constexpr size_t kLineWords = kLineBytes / kWordBytes;
 //   made once, whole, never elided, and `asm volatile` statements keep their order. The "memory"
 //   clobber keeps every other access on its side, which with the CPU's order makes each load an
 //   acquire.
-// - The sanitizers see nothing inside of asm: under asan and tsan the copy goes word by word.
+// - The sanitizers see nothing inside of asm: under asan and tsan the copy goes word by word. So it
+//   does in config sim, where each load is a scheduling point.
 
 // The copies of whole lines, by width. `from` is line-aligned.
 using CopyLines = void (*)(uint64_t* to, const SharedWord* from, size_t lines);
@@ -118,7 +125,7 @@ constinit std::atomic<Copy> copy_ascending{&ResolveAndCopy};
 
 void ResolveAndCopy(uint64_t* to, const SharedWord* from, size_t words) {
   __builtin_cpu_init();
-  const Copy copy = kUnderAsan || kUnderTsan ? &CopyWords : SharedCopyWidths().back().copy;
+  const Copy copy = kWordByWord ? &CopyWords : SharedCopyWidths().back().copy;
   copy_ascending.store(copy, std::memory_order_relaxed);
   copy(to, from, words);
 }
@@ -154,6 +161,9 @@ void ZeroShared(SharedWord* to, size_t words) {
 }
 
 void StoreLoadBarrier() {
+#ifdef ACRE_SIM
+  if (simulated_cpu != nullptr) return simulated_cpu->StoreLoadBarrier();
+#endif
   // A locked instruction empties the store buffer before any later load, whatever word it is on.
   // The compiler moves nothing across it: it releases (nothing sinks below) and acquires (nothing
   // rises above).

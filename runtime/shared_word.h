@@ -22,6 +22,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#ifdef ACRE_SIM
+#include "runtime/simulated_memory.h"
+#endif
+
 namespace acre {
 
 constexpr size_t kWordBytes = 8;
@@ -37,20 +41,41 @@ class SharedWord {
   SharedWord(const SharedWord&) = delete;
   SharedWord& operator=(const SharedWord&) = delete;
 
-  [[nodiscard]] uint64_t Load(std::memory_order order) const { return value_.load(order); }
-  void Store(uint64_t value, std::memory_order order) { value_.store(value, order); }
+  [[nodiscard]] uint64_t Load(std::memory_order order) const {
+#ifdef ACRE_SIM
+    if (simulated_cpu != nullptr) return simulated_cpu->Load(&value_, order);
+#endif
+    return value_.load(order);
+  }
+  void Store(uint64_t value, std::memory_order order) {
+#ifdef ACRE_SIM
+    if (simulated_cpu != nullptr) return simulated_cpu->Store(&value_, value, order);
+#endif
+    value_.store(value, order);
+  }
 
   // CPU read-modify-writes. Not for a word that fabric atomics target: with Atomicity::kHca either
   // side may lose its update (transport/fabric.h, A2).
   [[nodiscard]] uint64_t Exchange(uint64_t value, std::memory_order order) {
+#ifdef ACRE_SIM
+    if (simulated_cpu != nullptr) return simulated_cpu->Exchange(&value_, value);
+#endif
     return value_.exchange(value, order);
   }
   [[nodiscard]] uint64_t FetchAdd(uint64_t value, std::memory_order order) {
+#ifdef ACRE_SIM
+    if (simulated_cpu != nullptr) return simulated_cpu->FetchAdd(&value_, value);
+#endif
     return value_.fetch_add(value, order);
   }
   // Stores `desired` if the word equals *expected, else reads the word into *expected. Strong.
   [[nodiscard]] bool CompareExchange(uint64_t* expected, uint64_t desired,
                                      std::memory_order order) {
+#ifdef ACRE_SIM
+    if (simulated_cpu != nullptr) {
+      return simulated_cpu->CompareExchange(&value_, expected, desired);
+    }
+#endif
     return value_.compare_exchange_strong(*expected, desired, order, FailureOrder(order));
   }
 
@@ -87,7 +112,13 @@ class WordPair {
 // tears, their order among each other is not defined: for what a word before and one after prove.
 inline WordPair LoadPair(const SharedWord* words) {
   WordPair pair;
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#if defined(ACRE_SIM)
+  const bool descending = simulated_cpu != nullptr && simulated_cpu->RandomBit();
+  const uint64_t one = words[descending ? 1 : 0].Load(std::memory_order_acquire);
+  const uint64_t other = words[descending ? 0 : 1].Load(std::memory_order_acquire);
+  pair.bits_ = _mm_set_epi64x(static_cast<int64_t>(descending ? one : other),
+                              static_cast<int64_t>(descending ? other : one));
+#elif defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
   pair.bits_ = _mm_set_epi64x(static_cast<int64_t>(words[1].Load(std::memory_order_acquire)),
                               static_cast<int64_t>(words[0].Load(std::memory_order_acquire)));
 #else

@@ -8,13 +8,18 @@
 #ifndef ACRE_RUNTIME_SIMULATED_MEMORY_H_
 #define ACRE_RUNTIME_SIMULATED_MEMORY_H_
 
+#ifndef ACRE_SIM
+#error "config sim only: in other builds nothing of the simulator is left"
+#endif
+
 #include <atomic>
 #include <cstdint>
+#include <utility>
 
 namespace acre {
 
-// What a CPU does for one simulated thread. Each call is a scheduling point: others may run before
-// the access takes place.
+// What a CPU does for one simulated thread. Each call but RandomBit is a scheduling point: others
+// may run before the access takes place.
 class SimulatedCpu {
  public:
   virtual ~SimulatedCpu() = default;
@@ -27,10 +32,29 @@ class SimulatedCpu {
   virtual void StoreLoadBarrier() = 0;
   // The thread has nothing to do till another has done something (std::this_thread::yield).
   virtual void Yield() = 0;
+  // The thread spins (the instruction PAUSE).
+  virtual void Pause() = 0;
+  // Decides what the hardware leaves open.
+  virtual bool RandomBit() = 0;
 };
 
-// Null outside of simulated threads. Set by the simulator when it switches fibers.
-extern SimulatedCpu* simulated_cpu;
+// Null outside of simulated threads. Set by the simulator when it switches fibers; other OS threads
+// have none. Also tells simulated threads apart (runtime/this_thread.h).
+inline constinit thread_local SimulatedCpu* simulated_cpu = nullptr;
+
+// While it lives, the simulated thread touches memory at once, past its store buffer, and nobody
+// else runs: for what is no part of the simulated program, as a card's engine or the memory of the
+// whole test program. Nothing in it may wait (CHECKed).
+class OutsideOfSimulatedThread {
+ public:
+  OutsideOfSimulatedThread() : cpu_(std::exchange(simulated_cpu, nullptr)) {}
+  ~OutsideOfSimulatedThread() { simulated_cpu = cpu_; }
+  OutsideOfSimulatedThread(const OutsideOfSimulatedThread&) = delete;
+  OutsideOfSimulatedThread& operator=(const OutsideOfSimulatedThread&) = delete;
+
+ private:
+  SimulatedCpu* const cpu_;
+};
 
 }  // namespace acre
 
