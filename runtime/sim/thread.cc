@@ -1,0 +1,84 @@
+#include "runtime/sim/thread.h"
+
+#include <utility>
+
+#include "runtime/sim/machine.h"
+#include "runtime/sim/process.h"
+#include "runtime/sim/world.h"
+
+namespace acre::sim {
+
+// All words are touched by this one OS thread: the orders that stand here are of no account. What
+// the orders of the simulated program promise is what the store buffer keeps.
+
+Thread::Thread(World* world, Process* process, std::string name, uint32_t id,
+               StoreStyle store_style, std::unique_ptr<Fiber> fiber)
+    : world_(world),
+      process_(process),
+      name_(std::move(name)),
+      id_(id),
+      store_style_(store_style),
+      fiber_(std::move(fiber)) {}
+
+void Thread::Spend(uint64_t ns) {
+  now_ns_ += ns * process_->machine()->slowness_of_256_ / 256;
+  if (now_ns_ >= world_->horizon_ns_) world_->OnHorizon(this);
+}
+
+void Thread::Access() { Spend(world_->costs_.Access()); }
+
+void Thread::Run() { world_->RunThread(this); }
+
+uint64_t Thread::Load(const std::atomic<uint64_t>* word, std::memory_order /*order*/) {
+  Access();
+  uint64_t value;
+  if (!stores_.empty() && stores_.Find(word, &value)) return value;
+  return word->load(std::memory_order_relaxed);
+}
+
+void Thread::Store(std::atomic<uint64_t>* word, uint64_t value, std::memory_order order) {
+  Access();
+  if (order == std::memory_order_seq_cst) {
+    stores_.DrainAll();
+  } else if (store_style_ != StoreStyle::kAtOnce) {
+    stores_.DrainDue(now_ns_);
+    stores_.Push(word, value, now_ns_ + 1 + world_->costs_.StoreDelay(store_style_));
+    world_->OnStore(this);
+    return;
+  }
+  word->store(value, std::memory_order_relaxed);
+}
+
+uint64_t Thread::Exchange(std::atomic<uint64_t>* word, uint64_t value) {
+  Access();
+  stores_.DrainAll();
+  return word->exchange(value, std::memory_order_relaxed);
+}
+
+uint64_t Thread::FetchAdd(std::atomic<uint64_t>* word, uint64_t value) {
+  Access();
+  stores_.DrainAll();
+  return word->fetch_add(value, std::memory_order_relaxed);
+}
+
+bool Thread::CompareExchange(std::atomic<uint64_t>* word, uint64_t* expected, uint64_t desired) {
+  Access();
+  stores_.DrainAll();
+  return word->compare_exchange_strong(*expected, desired, std::memory_order_relaxed);
+}
+
+void Thread::StoreLoadBarrier() {
+  Access();
+  stores_.DrainAll();
+}
+
+void Thread::Yield() {
+  stores_.DrainAll();
+  Spend(world_->costs_.Yield());
+}
+
+void Thread::Pause() { Spend(world_->costs_.Pause()); }
+
+bool Thread::RandomBit() { return world_->costs_.Bits(1) != 0; }
+
+}  // namespace acre::sim
