@@ -47,6 +47,11 @@ void MachineClock::SetDrift(double ppm) {
   drift_ppb_ = static_cast<int64_t>(ppm * 1'000.0);
 }
 
+void MachineClock::Start(uint64_t start_ns) {
+  base_ns_ = start_ns;
+  base_true_ns_ = world_->NowNs();
+}
+
 uint64_t MachineClock::TrueNs(uint64_t ns) const {
   return static_cast<uint64_t>(static_cast<Wide>(ns) * kBillion / (kBillion + drift_ppb_));
 }
@@ -58,6 +63,12 @@ void Machine::SetSlowness(double factor) {
   CHECK_GE(factor, 0.01);
   CHECK_LE(factor, 10'000.0);
   slowness_of_256_ = static_cast<uint64_t>(factor * 256.0);
+}
+
+void Machine::Restart() {
+  CHECK(is_crashed_);
+  is_crashed_ = false;
+  clock_.Start(kBillion + world_->random().Uniform(100 * kBillion));
 }
 
 void Machine::Crash() {

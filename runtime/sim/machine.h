@@ -16,7 +16,8 @@ namespace acre::sim {
 class Process;
 class World;
 
-// CLOCK_MONOTONIC of a machine: starts anywhere, drifts, never goes back. Ticks are nanoseconds.
+// CLOCK_MONOTONIC of a machine: starts anywhere, drifts, never goes back till the machine crashes.
+// Ticks are nanoseconds.
 // Schedulers that take it sleep on the World.
 //
 // A simulated thread that reads it pays for it (also TickClock): loops that wait for a time end.
@@ -30,6 +31,8 @@ class MachineClock final : public Clock {
   uint64_t coarse_lag_ns() override;
   std::unique_ptr<Sleeper> NewSleeper() override;
 
+  // The machine starts: from now on it counts from here.
+  void Start(uint64_t start_ns);
   // From now on it gains so much on true time. Requires: |ppm| < 100,000.
   void SetDrift(double ppm);
   // How much true time passes while this clock counts `ns`, if the drift stays.
@@ -62,9 +65,9 @@ class Machine {
   // which is gone (whoever keeps memory regions learns it by Process::OnDeath, and here).
   void Crash();
   bool is_crashed() const { return is_crashed_; }
-  // It may run new processes again, its memory is empty. The clock goes on as if it had run on: a
-  // restart from zero would be "never goes back" broken for whom kept a time, and nobody may.
-  void Restart() { is_crashed_ = false; }
+  // It may run new processes again; its clock starts anew, as CLOCK_MONOTONIC does. Requires: the
+  // death of the old ones has been reported (Process::OnDeath).
+  void Restart();
 
  private:
   friend class Thread;

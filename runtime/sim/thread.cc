@@ -29,15 +29,21 @@ void Thread::Access() { Spend(world_->costs_.Access()); }
 
 void Thread::Run() { world_->RunThread(this); }
 
+void Thread::Trace(absl::string_view what, const void* word, uint64_t value) {
+  if (world_->traces_accesses_) world_->TraceAccess(what, word, value);
+}
+
 uint64_t Thread::Load(const std::atomic<uint64_t>* word, std::memory_order /*order*/) {
   Access();
   uint64_t value;
-  if (!stores_.empty() && stores_.Find(word, &value)) return value;
-  return word->load(std::memory_order_relaxed);
+  if (stores_.empty() || !stores_.Find(word, &value)) value = word->load(std::memory_order_relaxed);
+  Trace("load", word, value);
+  return value;
 }
 
 void Thread::Store(std::atomic<uint64_t>* word, uint64_t value, std::memory_order order) {
   Access();
+  Trace("store", word, value);
   if (order == std::memory_order_seq_cst) {
     stores_.DrainAll();
   } else if (store_style_ != StoreStyle::kAtOnce) {
@@ -51,12 +57,14 @@ void Thread::Store(std::atomic<uint64_t>* word, uint64_t value, std::memory_orde
 
 uint64_t Thread::Exchange(std::atomic<uint64_t>* word, uint64_t value) {
   Access();
+  Trace("exchange", word, value);
   stores_.DrainAll();
   return word->exchange(value, std::memory_order_relaxed);
 }
 
 uint64_t Thread::FetchAdd(std::atomic<uint64_t>* word, uint64_t value) {
   Access();
+  Trace("add", word, value);
   stores_.DrainAll();
   return word->fetch_add(value, std::memory_order_relaxed);
 }
@@ -64,7 +72,9 @@ uint64_t Thread::FetchAdd(std::atomic<uint64_t>* word, uint64_t value) {
 bool Thread::CompareExchange(std::atomic<uint64_t>* word, uint64_t* expected, uint64_t desired) {
   Access();
   stores_.DrainAll();
-  return word->compare_exchange_strong(*expected, desired, std::memory_order_relaxed);
+  const bool swapped = word->compare_exchange_strong(*expected, desired, std::memory_order_relaxed);
+  Trace(swapped ? "swapped in" : "not swapped: was", word, swapped ? desired : *expected);
+  return swapped;
 }
 
 void Thread::StoreLoadBarrier() {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/strings/string_view.h"
 #include "runtime/sim/cpu_costs.h"
 #include "runtime/sim/event_heap.h"
 #include "runtime/sim/fiber.h"
@@ -54,6 +55,7 @@ class Thread final : public SimulatedCpu, private Event {
   // Its time passes; whoever comes first runs first.
   void Spend(uint64_t ns);
   void Access();
+  void Trace(absl::string_view what, const void* word, uint64_t value);
   void Run() override;
 
   World* const world_;

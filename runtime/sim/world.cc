@@ -37,6 +37,7 @@ World::World(const Options& options)
     : random_(options.seed),
       costs_(random_.Next(), options.stalls),
       store_buffers_(options.store_buffers),
+      traces_accesses_(options.trace_accesses && options.trace_lines_max != 0),
       trace_(options.trace_lines_max) {}
 
 World::~World() {
@@ -254,6 +255,12 @@ void World::Record(absl::string_view what, uint64_t a, uint64_t b, uint64_t c) {
   trace_.Hash(c);
   if (!trace_.keeps_lines()) return;
   trace_.Add(absl::StrCat(LinePrefix(), what, " ", a, " ", b, " ", c));
+}
+
+void World::TraceAccess(absl::string_view what, const void* word, uint64_t value) {
+  const std::string name = memory_names_.NameOf(word);
+  if (name.empty()) return;
+  trace_.Add(absl::StrCat(LinePrefix(), what, " ", name, " ", MemoryNames::ValueText(value)));
 }
 
 void World::Note(absl::string_view text) {

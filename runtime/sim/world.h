@@ -43,6 +43,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -52,6 +53,7 @@
 #include "runtime/sim/event_heap.h"
 #include "runtime/sim/fiber.h"
 #include "runtime/sim/machine.h"
+#include "runtime/sim/memory_names.h"
 #include "runtime/sim/process.h"
 #include "runtime/sim/thread.h"
 #include "runtime/sim/trace.h"
@@ -64,9 +66,10 @@ class World {
  public:
   struct Options {
     uint64_t seed = 0;
-    size_t trace_lines_max = 0;  // The last lines of the trace are kept as text; 0: only the hash.
-    bool store_buffers = true;   // E11.
-    bool stalls = true;          // Threads are interrupted at times, for up to 20 ms.
+    size_t trace_lines_max = 0;   // The last lines of the trace are kept as text; 0: only the hash.
+    bool trace_accesses = false;  // Each access of memory that has a name is a line too.
+    bool store_buffers = true;    // E11.
+    bool stalls = true;           // Threads are interrupted at times, for up to 20 ms.
   };
 
   explicit World(const Options& options);
@@ -129,6 +132,11 @@ class World {
   bool traces_text() const { return trace_.keeps_lines(); }
   // `what` is a short constant; the text comes out as "time process/thread what a b c".
   void Record(absl::string_view what, uint64_t a = 0, uint64_t b = 0, uint64_t c = 0);
+  // Names memory in the trace, till ForgetMemory.
+  void NameMemory(const void* begin, size_t bytes, std::string name) {
+    memory_names_.Add(begin, bytes, std::move(name));
+  }
+  void ForgetMemory(const void* begin) { memory_names_.Remove(begin); }
   // A line only, for people. Build it only if traces_text().
   void Note(absl::string_view text);
 
@@ -155,11 +163,14 @@ class World {
   void OnStore(Thread* thread);
   void DrainDueStores(uint64_t now_ns);
   std::string LinePrefix() const;
+  void TraceAccess(absl::string_view what, const void* word, uint64_t value);
 
   Random random_;
   CpuCosts costs_;
   const bool store_buffers_;
+  const bool traces_accesses_;
   Trace trace_;
+  MemoryNames memory_names_;
 
   uint64_t now_ns_ = 0;
   uint64_t until_ns_ = 0;

@@ -185,6 +185,7 @@ TEST(WorldTest, ACrashTakesAllProcessesOfTheMachineAndNoOther) {
   EXPECT_TRUE(one->is_dead() && two->is_dead());
   EXPECT_FALSE(far->is_dead());
   EXPECT_TRUE(machine->is_crashed());
+  EXPECT_DEATH(world.AddProcess(machine, "early"), "has crashed");
   machine->Restart();
   bool ran = false;
   world.AddProcess(machine, "three")->Spawn("main", [&] { ran = true; });
