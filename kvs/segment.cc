@@ -141,8 +141,7 @@ Segment::Place Segment::Find(uint64_t home, uint64_t hash, absl::string_view key
     // Nothing else can change in it: to move it takes this home's lock.
     LoadSlot(*slot, &copy);
     for (int spins = 0; !copy.IsConsistent(); ++spins) {
-      if (spins >= 64)
-        YieldThread();  // Its writer does not suspend, but may be preempted.
+      if (spins >= 64) YieldThread();  // Its writer does not suspend, but may be preempted.
       LoadSlot(*slot, &copy);
     }
     if (Holds(copy, hash, key)) return {slot, position, nullptr, nullptr};

@@ -1,6 +1,5 @@
 #include "lock/local_lock.h"
 
-
 #include "glog/logging.h"
 #include "runtime/this_thread.h"
 

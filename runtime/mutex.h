@@ -15,6 +15,8 @@ namespace acre {
 // Mutex is a std::mutex that clang's -Wthread-safety can follow, so that ABSL_GUARDED_BY(mutex_) on
 // a member is checked. For what is off the data path: protocols have locks of their own.
 //
+// In config sim waiting for it lets other simulated threads run, and each call is a scheduling point.
+//
 // Threads:    any. Not recursive.
 // See "Locks and tsan" in docs/dependencies.md for why it is not an absl::Mutex.
 class ABSL_LOCKABLE Mutex {
@@ -43,9 +45,7 @@ class ABSL_LOCKABLE Mutex {
       YieldThread();
     }
   }
-  void Unlock() ABSL_UNLOCK_FUNCTION() {
-    (void)word_.Exchange(kFree, std::memory_order_seq_cst);
-  }
+  void Unlock() ABSL_UNLOCK_FUNCTION() { (void)word_.Exchange(kFree, std::memory_order_seq_cst); }
 
  private:
   enum Holder : uint64_t { kFree, kHeldBySimulated, kHeldByOther };

@@ -12,9 +12,9 @@
 // simulator's runs repeat.
 //
 // Waiting (PollMode::kAdaptive): after `spin_ns` without work the thread goes to sleep in its
-// clock's Sleeper (one epoll_wait for all its sources). Before that it arms every poller and polls each once more;
-// whoever brings something after that sees the poller armed and wakes the thread, through a watched
-// file descriptor or through Wake(). An idle scheduler uses no CPU.
+// clock's Sleeper (one epoll_wait for all its sources). Before that it arms every poller and polls
+// each once more; whoever brings something after that sees the poller armed and wakes the thread,
+// through a watched file descriptor or through Wake(). An idle scheduler uses no CPU.
 //
 // Ownership:  owns the tasks given to Spawn. Borrows the clock and the pollers. What the tasks
 //             refer to must outlive them: destroy the scheduler, or Cancel the tasks, first.
@@ -329,8 +329,8 @@ class Scheduler {
   static_assert(kRunning == 0);
   // 1: stop. Set by Stop on any thread, read and reset by Run. Wake() follows, so a pass sees it.
   SharedWord stop_;
-  // Not 0: there may be posted functions. Set under the mutex before Wake(), read in each pass: who reads
-  // 0 although a function was just posted will be woken by that Wake() for another pass.
+  // Not 0: there may be posted functions. Set under the mutex before Wake(), read in each pass: who
+  // reads 0 although a function was just posted will be woken by that Wake() for another pass.
   SharedWord posted_any_;
   Mutex posted_mutex_;
   std::vector<std::function<void()>> posted_ ABSL_GUARDED_BY(posted_mutex_);

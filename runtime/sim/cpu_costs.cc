@@ -13,8 +13,8 @@ CpuCosts::CpuCosts(uint64_t seed, bool stalls) : random_(seed) {
   constexpr uint64_t kHits[] = {128, 224, 248};
   hits_of_256_ = kHits[random_.Uniform(3)];
   // Drawn in any case: the rest of the run is the same with stalls and without.
-  const uint64_t preempted_log = 6 + random_.Uniform(8);
-  const uint64_t stalled_log = 15 + random_.Uniform(8);
+  const uint64_t preempted_log = 4 + random_.Uniform(8);
+  const uint64_t stalled_log = 9 + random_.Uniform(8);
   if (!stalls) return;
   preempted_one_in_ = uint64_t{1} << preempted_log;
   stalled_one_in_ = uint64_t{1} << stalled_log;

@@ -64,7 +64,7 @@ class CpuCosts {
   uint64_t bits_ = 0;
   uint32_t bits_left_ = 0;
   uint64_t hits_of_256_;
-  // One slow access in so many; 0: never.
+  // One access in 256 times so many; powers of two. 0: never.
   uint64_t preempted_one_in_ = 0;
   uint64_t stalled_one_in_ = 0;
 };

@@ -17,8 +17,9 @@ constexpr uint64_t kSeeds = 400;
 constexpr uint64_t kNsPerS = 1'000'000'000;
 
 // Runs the two bodies as threads of two processes, to their ends.
-void RunBoth(uint64_t seed, std::function<void()> one, std::function<void()> other) {
-  World world({.seed = seed});
+void RunBoth(uint64_t seed, std::function<void()> one, std::function<void()> other,
+             bool store_buffers = true) {
+  World world({.seed = seed, .store_buffers = store_buffers});
   Machine* const machine = world.AddMachine("machine");
   Thread* const a = world.AddProcess(machine, "a")->Spawn("main", std::move(one));
   Thread* const b = world.AddProcess(machine, "b")->Spawn("main", std::move(other));
@@ -35,7 +36,7 @@ void Meet(SharedWord* mine, const SharedWord* other) {
 enum class Between : uint8_t { kNothing, kBarrier, kExchange, kSeqCstStore };
 
 // "Store mine, then look at yours", on both sides. How many of the seeds have both see nothing.
-uint64_t StoreBufferingCount(Between between) {
+uint64_t StoreBufferingCount(Between between, bool store_buffers = true) {
   uint64_t relaxed = 0;
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
     SharedWord ready[2];
@@ -61,7 +62,7 @@ uint64_t StoreBufferingCount(Between between) {
       seen[me] = words[1 - me].Load(std::memory_order_acquire);
     };
     RunBoth(
-        seed, [&] { body(0); }, [&] { body(1); });
+        seed, [&] { body(0); }, [&] { body(1); }, store_buffers);
     relaxed += seen[0] == 0 && seen[1] == 0;
   }
   return relaxed;
@@ -75,6 +76,10 @@ TEST(MemoryModelTest, NeitherFenceExchangeNorSeqCstStoreLetsThem) {
   EXPECT_EQ(StoreBufferingCount(Between::kBarrier), 0u);
   EXPECT_EQ(StoreBufferingCount(Between::kExchange), 0u);
   EXPECT_EQ(StoreBufferingCount(Between::kSeqCstStore), 0u);
+}
+
+TEST(MemoryModelTest, NorDoesAWorldWithoutStoreBuffers) {
+  EXPECT_EQ(StoreBufferingCount(Between::kNothing, /*store_buffers=*/false), 0u);
 }
 
 TEST(MemoryModelTest, AStoreIsNeverSeenBeforeAnEarlierOne) {
