@@ -81,10 +81,18 @@ class RemoteReader {
 
   Target TargetOf(absl::string_view key, uint64_t deadline_ns) const;
   // What has been done of a Get.
-  enum class Progress : uint8_t { kNothing, kRead, kAnswered };
+  enum class Progress : uint8_t {
+    kNothing,
+    kRead,       // The pair has landed.
+    kReadChain,  // And the first bucket of its chain.
+    kAnswered,
+  };
   // As much of a Get as can be done without waiting. `landing` may be empty.
   Progress GetAtOnce(const Target& target, const Landing& landing, std::string* value,
                      absl::Status* status);
+  // The same for the first bucket of the chain, when the pair has landed and is not the usual case.
+  Progress ChainAtOnce(const Target& target, const Landing& landing, std::string* value,
+                       absl::Status* status);
   // The rest of it.
   Task<absl::Status> GoOn(Target target, Landing landing, Progress progress, std::string* value);
   transport::WorkRequest PairRequest(const Target& target, const Landing& landing) const;
@@ -109,12 +117,14 @@ class RemoteReader {
                           uint32_t length_bytes, const LandingPool* pool, Landing* landing,
                           size_t at_bytes, uint64_t deadline_ns);
   // From a first collect in the landing to the answer: objects, chains, the second collect, and
-  // again from the start while writers are at work.
-  Task<absl::Status> Finish(const Target* target, Landing* landing, std::string* value);
+  // again from the start while writers are at work. `chain_landed`: so has the chain's first bucket.
+  Task<absl::Status> Finish(const Target* target, Landing* landing, bool chain_landed,
+                            std::string* value);
   // One round of that. Aborted: a writer was at work, start again.
-  Task<absl::Status> FinishOnce(const Target* target, Landing* landing, std::string* value);
+  Task<absl::Status> FinishOnce(const Target* target, Landing* landing, bool chain_landed,
+                                std::string* value);
   Task<absl::Status> Chain(const Target* target, Landing* landing, uint64_t address,
-                           std::string* value);
+                           bool first_landed, std::string* value);
   // Looks the key up in buckets that were READ. OK, NotFound, Aborted as above.
   Task<absl::Status> SearchAndAnswer(const Target* target, const BucketCopy* buckets,
                                      size_t buckets_count, std::string* value);
