@@ -230,4 +230,32 @@ Heap::Stats Heap::stats() const {
   return stats_;
 }
 
+Heap::Books Heap::CopyOfBooks() const {
+  MutexLock lock(&mutex_);
+  Books books;
+  for (const auto& [pages, first] : free_runs_) {
+    books.pieces.push_back({offset_bytes_ + uint64_t{first} * kHeapPageBytes,
+                            uint64_t{pages} * kHeapPageBytes, Use::kFreePages});
+  }
+  for (const auto& [first_page, span] : spans_) {
+    const SizeClass& sizes = classes_[span->size_class];
+    const uint64_t offset = offset_bytes_ + uint64_t{first_page} * kHeapPageBytes;
+    const uint64_t bytes = uint64_t{sizes.span_pages} * kHeapPageBytes;
+    const bool is_overflow = span->size_class == kOverflowClass;
+    if (is_overflow) books.overflow_runs.emplace_back(offset, bytes);
+    for (const uint16_t cell : span->free_cells) {
+      books.pieces.push_back({offset + uint64_t{cell} * sizes.cell_bytes, sizes.cell_bytes,
+                              is_overflow ? Use::kFreeOverflowBucket : Use::kFreeCell});
+    }
+    const uint64_t cells_bytes = uint64_t{span->cells} * sizes.cell_bytes;
+    if (cells_bytes != bytes) {
+      books.pieces.push_back({offset + cells_bytes, bytes - cells_bytes, Use::kSlack});
+    }
+  }
+  for (const Resting& resting : resting_) {
+    books.pieces.push_back({resting.offset, RoundedBytes(resting.bytes), Use::kResting});
+  }
+  return books;
+}
+
 }  // namespace acre::kvs

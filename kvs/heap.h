@@ -71,6 +71,28 @@ class Heap {
   // The size that an object of so many bytes really takes.
   static size_t RoundedBytes(size_t bytes);
 
+  // What the books say of a piece of the heap. Everything that no piece covers was handed out: as an
+  // object, or inside of a run of buckets as an overflow bucket.
+  enum class Use : uint8_t {
+    kFreePages,
+    kFreeCell,
+    kFreeOverflowBucket,
+    kResting,  // A freed object that waits for its epoch.
+    kSlack,    // The end of a run of cells, too short for another one.
+  };
+  struct Piece {
+    uint64_t offset = 0;
+    uint64_t bytes = 0;
+    Use use = Use::kFreePages;
+  };
+  struct Books {
+    std::vector<Piece> pieces;                                 // In no order.
+    std::vector<std::pair<uint64_t, uint64_t>> overflow_runs;  // {offset, bytes}
+  };
+  // A copy of the books as of one moment: for checkers, which compare them with the memory while nobody
+  // is at work. Takes time and memory in proportion to the heap's pages and free cells.
+  Books CopyOfBooks() const;
+
  private:
   struct Span {  // A run that is cut into cells.
     uint32_t first_page = 0;

@@ -92,6 +92,7 @@ class CheckedHeap {
     if (used_.empty()) {
       EXPECT_EQ(stats.bytes_free, bytes_) << "memory was lost";
     }
+    CheckBooks();
   }
   Heap::Stats stats() const { return heap_.stats(); }
   size_t resting_count() const { return resting_.size(); }
@@ -103,6 +104,29 @@ class CheckedHeap {
     uint64_t epoch;
   };
 
+  // The books and what was handed out make up the heap.
+  void CheckBooks() const {
+    const Heap::Books books = heap_.CopyOfBooks();
+    std::map<uint64_t, uint64_t> all = used_;
+    size_t resting = 0;
+    for (const Heap::Piece& piece : books.pieces) {
+      if (piece.use == Heap::Use::kResting) {
+        ++resting;
+        EXPECT_EQ(used_.count(piece.offset), 1u);
+        continue;
+      }
+      EXPECT_TRUE(all.emplace(piece.offset, piece.bytes).second) << "free and in use";
+    }
+    EXPECT_EQ(resting, resting_.size());
+    uint64_t end = kHeapOffset;
+    for (const auto& [offset, bytes] : all) {
+      EXPECT_EQ(offset, end);
+      end = offset + bytes;
+    }
+    EXPECT_EQ(end, kHeapOffset + bytes_);
+    const std::map<uint64_t, uint64_t> runs(books.overflow_runs.begin(), books.overflow_runs.end());
+    EXPECT_EQ(runs, formatted_);
+  }
   uint64_t RestingBytes() const {
     uint64_t bytes = 0;
     for (const Resting& resting : resting_) bytes += Heap::RoundedBytes(resting.object.bytes);
