@@ -52,7 +52,8 @@ ShmCompletionQueue::ShmCompletionQueue(ShmContext* context, SharedMemory wake_me
           static_cast<uint64_t>(context->clock->ticks_per_ns() * double{kServicePeriodNs})),
       wake_memory_(std::move(wake_memory)),
       epoll_fd_(std::move(epoll_fd)),
-      self_fd_(std::move(self_fd)) {
+      self_fd_(std::move(self_fd)),
+      wake_receiver_(reinterpret_cast<WakePage*>(wake_memory_.mapping.words())) {
   context_->live_objects.fetch_add(1, std::memory_order_relaxed);
   Reserve(0);
 }
@@ -126,7 +127,7 @@ size_t ShmCompletionQueue::Poll(absl::Span<Completion> completions) {
   if (taken < completions.size()) taken += TakeReceives(completions.subspan(taken));
   is_in_poll_ = false;
   // What found no room in `completions` must not be slept over.
-  if (is_armed_ && pending_count_ > 0) [[unlikely]]
+  if (wake_receiver_.armed() && pending_count_ > 0) [[unlikely]]
     WakeSelf();
   return taken;
 }
@@ -149,7 +150,7 @@ size_t ShmCompletionQueue::TakePending(absl::Span<Completion> completions) {
 size_t ShmCompletionQueue::TakeReceives(absl::Span<Completion> completions) {
   const size_t receivers = queue_pairs_.size();
   // Armed: the last look before sleep misses nobody.
-  const size_t looks = is_armed_ ? receivers : std::min(receivers, kReceiversPerPoll);
+  const size_t looks = wake_receiver_.armed() ? receivers : std::min(receivers, kReceiversPerPoll);
   size_t taken = 0;
   for (size_t i = 0; i < looks && taken < completions.size(); ++i) {
     if (next_receiver_ >= receivers) next_receiver_ = 0;
@@ -164,7 +165,7 @@ void ShmCompletionQueue::RetryStalled() {
 }
 
 void ShmCompletionQueue::Service() {
-  is_service_forced_ = is_armed_;
+  is_service_forced_ = wake_receiver_.armed();
   polls_since_service_ = 0;
   serviced_ticks_ = tick_clock_.Ticks();
   std::array<epoll_event, kEventsPerWait> events;
@@ -184,25 +185,20 @@ void ShmCompletionQueue::Service() {
 }
 
 void ShmCompletionQueue::Arm() {
-  is_armed_ = true;
   is_service_forced_ = true;
-  // Peers load it after the barrier that follows their entry; our next Poll() looks at the entries
-  // after this barrier. So either the peer sees that we are armed, or Poll() sees the entry.
-  wake_page()->armed.Store(++arms_count_, std::memory_order_release);
-  StoreLoadBarrier();
-  has_unordered_stores_ = false;
+  // Our next Poll() is the last look at the entries before sleep.
+  wake_receiver_.Arm(&stores_);
 }
 
 void ShmCompletionQueue::Disarm() {
-  if (!is_armed_) return;
-  is_armed_ = false;
-  // A peer that still sees the old number sends one packet too many. is_service_forced_ stays: the
-  // next Poll() takes what woke us out of the sockets.
-  wake_page()->armed.Store(0, std::memory_order_release);
+  if (!wake_receiver_.armed()) return;
+  // A peer may still send one packet too many. is_service_forced_ stays: the next Poll() takes what
+  // woke us out of the sockets.
+  wake_receiver_.Disarm();
 }
 
 void ShmCompletionQueue::OnWakeTaken() {
-  if (!is_armed_) return;
+  if (!wake_receiver_.armed()) return;
   // Its sender holds us for woken and sends no second one for this arm number; and what it announced
   // may have been taken by a Poll() before Arm(). So whoever goes to sleep now must be armed anew: Poll()
   // looks at the entries after this, anybody else's look at the sockets makes it Poll() once more.

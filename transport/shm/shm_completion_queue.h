@@ -28,6 +28,7 @@
 #include "transport/shm/shm_context.h"
 #include "transport/shm/shm_memory.h"
 #include "transport/shm/shm_wire.h"
+#include "transport/wake_flag.h"
 
 namespace acre::transport {
 
@@ -61,12 +62,9 @@ class ShmCompletionQueue final : public CompletionQueue {
 
   // The store buffer of this thread. Stores to peers' memory are noted; whoever must have them seen
   // first asks for the barrier, which costs nothing when nothing is noted.
-  void NoteStores() { has_unordered_stores_ = true; }
-  void OrderStoresBeforeLoads() {
-    if (!has_unordered_stores_) return;
-    StoreLoadBarrier();
-    has_unordered_stores_ = false;
-  }
+  UnorderedStores* stores() { return &stores_; }
+  void NoteStores() { stores_.Note(); }
+  void OrderStoresBeforeLoads() { stores_.OrderBeforeLoads(); }
 
   // A peer's wake-up was taken out of its socket, where it would have ended a sleep.
   void OnWakeTaken();
@@ -83,7 +81,6 @@ class ShmCompletionQueue final : public CompletionQueue {
   ShmCompletionQueue(ShmContext* context, SharedMemory wake_memory, ScopedFd epoll_fd,
                      ScopedFd self_fd);
 
-  WakePage* wake_page() const { return reinterpret_cast<WakePage*>(wake_memory_.mapping.words()); }
   bool IsServiceDue();
   void Service();
   void WakeSelf();
@@ -110,12 +107,11 @@ class ShmCompletionQueue final : public CompletionQueue {
   size_t pending_first_ = 0;
   size_t pending_count_ = 0;
 
-  bool has_unordered_stores_ = false;
-  bool is_armed_ = false;
+  UnorderedStores stores_;
+  WakeReceiver wake_receiver_;  // Its page is wake_memory_.
   bool is_self_woken_ = false;  // self_fd_ is readable.
   bool is_service_forced_ = false;
   bool is_in_poll_ = false;
-  uint64_t arms_count_ = 0;
   uint64_t serviced_ticks_ = 0;
   uint32_t polls_since_service_ = 0;
 };
@@ -125,7 +121,7 @@ inline void ShmCompletionQueue::Push(const Completion& completion, uint32_t slot
   pending.completion = completion;
   pending.slots = slots;
   ++pending_count_;
-  if (is_armed_ && !is_in_poll_) [[unlikely]]
+  if (wake_receiver_.armed() && !is_in_poll_) [[unlikely]]
     WakeSelf();
 }
 

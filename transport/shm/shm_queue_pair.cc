@@ -269,11 +269,7 @@ void ShmQueuePair::FlushUnsent() {
 }
 
 void ShmQueuePair::WakePeerIfArmed() {
-  // The peer's thread stores it before its last look at what we have just written; our barrier lies
-  // between.
-  const uint64_t armed = peer_wake_page()->armed.Load(std::memory_order_acquire);
-  if (armed == 0 || armed == woken_for_arm_) return;
-  woken_for_arm_ = armed;
+  if (!wake_sender_.MustWake(peer_wake_page(), completion_queue_->stores())) return;
   const WakePacket packet = {.kind = PacketKind::kWake, .reserved0 = 0};
   SendOrQueue({reinterpret_cast<const char*>(&packet), sizeof(packet)}, -1);
 }

@@ -35,6 +35,7 @@
 #include "transport/shm/shm_memory.h"
 #include "transport/shm/shm_socket.h"
 #include "transport/shm/shm_wire.h"
+#include "transport/wake_flag.h"
 
 namespace acre::transport {
 
@@ -116,6 +117,7 @@ class ShmQueuePair final : public QueuePair {
   // with.
   void Break(absl::Status why);
   void ReportIfBroken();
+  // Wakes the peer, if it sleeps, for the stores that the completion queue has noted.
   void WakePeerIfArmed();
 
   // Datapath (shm_queue_pair_datapath.cc).
@@ -145,7 +147,9 @@ class ShmQueuePair final : public QueuePair {
   ReceiveRing* peer_ring() const {
     return reinterpret_cast<ReceiveRing*>(peer_.receive_ring.words());
   }
-  WakePage* peer_wake_page() const { return reinterpret_cast<WakePage*>(peer_.wake_page.words()); }
+  const WakePage& peer_wake_page() const {
+    return *reinterpret_cast<const WakePage*>(peer_.wake_page.words());
+  }
 
   ShmContext* context_;
   ShmCompletionQueue* completion_queue_;
@@ -168,7 +172,7 @@ class ShmQueuePair final : public QueuePair {
   // What we send. The peer has taken `peer_taken_` of `sent_`, as far as we looked.
   uint64_t sent_ = 0;
   uint64_t peer_taken_ = 0;
-  uint64_t woken_for_arm_ = 0;  // The Arm() of the peer that it already got a packet for.
+  WakeSender wake_sender_;
 
   PeerSide peer_;
   PacketSocket socket_;

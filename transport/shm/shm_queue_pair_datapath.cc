@@ -122,8 +122,6 @@ inline void ShmQueuePair::Start(const WorkRequest& request) {
 void ShmQueuePair::EndBatch() {
   if (must_wake_peer_) {
     must_wake_peer_ = false;
-    // Our immediate before our look at the peer's armed word; the peer does it the other way round.
-    completion_queue_->OrderStoresBeforeLoads();
     WakePeerIfArmed();
   }
   ReportIfBroken();
@@ -343,8 +341,8 @@ void ShmQueuePair::ReportReceived() {
   // Release: our loads of the entries are done. The sender looks at it when it finds no room.
   own_ring()->head.Store(reported_, std::memory_order_release);
   if (state_ != QueuePairState::kReady) return;
-  // The sender may sleep on a stalled request: head before its armed word, as with immediates.
-  StoreLoadBarrier();
+  // The sender may sleep on a stalled request: the head is a message to it.
+  completion_queue_->NoteStores();
   WakePeerIfArmed();
 }
 

@@ -7,6 +7,8 @@
 // hang-up is the peer's death. Whatever does not fit these formats breaks the connection, and
 // nothing else.
 //
+// The wake page is that of transport/wake_flag.h, one for each completion queue.
+//
 // The structures are little-endian and have no padding. A number is never reused; a change of a
 // layout changes kShmVersion.
 
@@ -21,6 +23,7 @@
 #include "absl/types/optional.h"
 #include "runtime/shared_word.h"
 #include "transport/fabric.h"
+#include "transport/wake_flag.h"
 
 namespace acre::transport {
 
@@ -98,13 +101,6 @@ struct ReceiveRing {
 };
 static_assert(offsetof(ReceiveRing, head) == kLineBytes);
 static_assert(offsetof(ReceiveRing, entries) == 2 * kLineBytes);
-
-// The wake page: whether the completion queue's owner sleeps. One for each completion queue; its
-// peers can only look.
-struct WakePage {
-  // 0: polls. Else it wants a packet, and this is the number of its Arm(): peers send one for each.
-  SharedWord armed;
-};
 
 }  // namespace acre::transport
 
