@@ -7,6 +7,7 @@
 #define ACRE_TRANSPORT_CONFORMANCE_PROVIDER_UNDER_TEST_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,6 +35,12 @@ class ProviderUnderTest {
   virtual Clock* clock() = 0;
   // Lets the network get on. Every loop that waits calls it.
   virtual void Progress() = 0;
+  // Runs the functions side by side, each on a thread of its own, till all have returned. A simulated
+  // provider's threads are simulated ones: they take turns at accesses of SharedWords and in Progress(),
+  // so what they wait for must be one of these.
+  virtual void RunThreads(const std::vector<std::function<void()>>& functions) = 0;
+  // How many rounds show as much as so many of free-running threads do.
+  virtual uint64_t Rounds(uint64_t free_running) const { return free_running; }
   // Whether fd() of a completion queue or listener is readable, after waiting for it as long as it
   // may take (WaitReadable), or now.
   virtual bool WaitReadable(int fd) = 0;

@@ -1,6 +1,9 @@
 #include <poll.h>
 
+#include <functional>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "glog/logging.h"
 #include "transport/conformance/provider_under_test.h"
@@ -22,6 +25,11 @@ class ShmUnderTest final : public ProviderUnderTest {
   Atomicity atomicity() const override { return atomicity_; }
   Clock* clock() override { return &clock_; }
   void Progress() override {}
+  void RunThreads(const std::vector<std::function<void()>>& functions) override {
+    std::vector<std::thread> threads;
+    for (const std::function<void()>& function : functions) threads.emplace_back(function);
+    for (std::thread& thread : threads) thread.join();
+  }
 
   std::unique_ptr<Fabric> MakeNode(const NodeOptions& options) override {
     ShmFabric::Options shm_options;
