@@ -7,9 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "glog/logging.h"
-#include "kvs/epoch.h"
 #include "kvs/socket_wire.h"
 #include "kvs/wire.h"
+#include "server/keep_alive.h"
 #include "server/machine.h"
 #include "server/memory.h"
 #include "server/size.h"
@@ -193,8 +193,6 @@ absl::Status Server::MakeMemory() {
     if (!region.ok()) return region.status();
     regions_.push_back(*std::move(region));
     regions.push_back(regions_.back().get());
-    auto* const header = reinterpret_cast<transport::RegionHeader*>(regions_.back()->words());
-    epoch_words_.push_back(&header->epoch);
   }
   absl::Status populated = PopulateRegions(
       regions, CoresUsable(), options_.clock, [this](absl::string_view line) { Say(line); },
@@ -245,7 +243,9 @@ absl::Status Server::WaitOutLease() {
 }
 
 absl::Status Server::OpenDoor() {
-  RenewLeases();
+  std::vector<transport::MemoryRegion*> regions;
+  for (const auto& region : regions_) regions.push_back(region.get());
+  RenewLeases(regions, options_.clock->NowNs());
   // All regions are alike: whether their readers rely on the lease shows in the first.
   const auto* const header = reinterpret_cast<const transport::RegionHeader*>(regions_[0]->words());
   const bool has_lease =
@@ -269,26 +269,15 @@ absl::Status Server::OpenDoor() {
       std::vector<transport::BootstrapServer::OfferedFabric>{
           {fabric_->device().provider, listener_.get()}},
       std::move(listening_), door_.get());
-  scheduler_.Spawn(KeepAlive()).Detach();
+  scheduler_
+      .Spawn(KeepAlive(&scheduler_, &table_->epochs(), std::move(regions),
+                       static_cast<uint64_t>(options_.lease_ms) * kNsPerMs))
+      .Detach();
   scheduler_.DetachFromThread();
   service_thread_ = std::thread([this] { scheduler_.Run(); });
   const absl::string_view page_note = regions_[0]->page_note();
   if (!page_note.empty()) Say(absl::StrCat("reads would be faster on larger pages: ", page_note));
   return absl::OkStatus();
-}
-
-Task<void> Server::KeepAlive() {
-  const uint64_t lease_ns = static_cast<uint64_t>(options_.lease_ms) * kNsPerMs;
-  for (;;) {
-    RenewLeases();
-    table_->epochs().Tick(scheduler_.NowNs(), lease_ns, epoch_words_.data(), epoch_words_.size());
-    co_await scheduler_.SleepFor(lease_ns / 5);
-  }
-}
-
-void Server::RenewLeases() {
-  const uint64_t now_ns = options_.clock->NowNs();
-  for (const auto& region : regions_) region->RenewLease(now_ns);
 }
 
 absl::Status Server::Stop() {

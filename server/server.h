@@ -92,8 +92,6 @@ class Server {
   absl::Status StartWorkers();
   absl::Status WaitOutLease();
   absl::Status OpenDoor();
-  Task<void> KeepAlive();
-  void RenewLeases();
   uint32_t NextRegionId();
   void Say(absl::string_view line) const;
 
@@ -107,7 +105,6 @@ class Server {
   std::unique_ptr<StateFile> state_file_;
   std::unique_ptr<transport::Fabric> fabric_;
   std::vector<std::unique_ptr<transport::MemoryRegion>> regions_;
-  std::vector<SharedWord*> epoch_words_;
   std::unique_ptr<kvs::Table> table_;
   std::vector<std::unique_ptr<Worker>> workers_;
   Scheduler scheduler_;  // Of the service thread.

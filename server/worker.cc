@@ -5,80 +5,10 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
-#include "kvs/epoch.h"
 #include "server/counter.h"
 #include "transport/port.h"
-#include "transport/rpc.h"
 
 namespace acre::server {
-namespace {}  // namespace
-
-// A client on the fabric. Destroying it disconnects the client and frees all that it had here.
-class Worker::Connection : public transport::CompletionSink {
- public:
-  Connection(Worker* worker, transport::Link link)
-      : worker_(worker),
-        link_(std::move(link)),
-        rpc_(&worker->scheduler_, link_.channel(), worker->handler_.get()),
-        epoch_word_(link_.channel()->peer_words() + kvs::kEpochPeerWord) {
-    worker_->context_.table->epochs().Add(epoch_word_, worker_->scheduler_.NowNs());
-    worker_->port_->SetSink(link_.queue_pair(), this);
-    AddToCounter(&worker_->counters_.peers_open, 1);
-  }
-  ~Connection() override {
-    worker_->context_.table->epochs().Remove(epoch_word_);
-    worker_->port_->SetSink(link_.queue_pair(), nullptr);
-    AddToCounter(&worker_->counters_.peers_open, ~uint64_t{0});
-  }
-  Connection(const Connection&) = delete;
-  Connection& operator=(const Connection&) = delete;
-
-  void OnCompletion(const transport::Completion& completion) override {
-    link_.channel()->OnCompletion(completion);
-  }
-  bool Poll() { return rpc_.Poll(); }
-  bool IsBroken() const {
-    return !link_.channel()->status().ok() ||
-           link_.queue_pair()->state() == transport::QueuePairState::kBroken;
-  }
-
- private:
-  Worker* const worker_;
-  transport::Link link_;
-  transport::RpcPeer rpc_;  // Before the link: it cancels handlers and borrows the channel.
-  const SharedWord* const epoch_word_;
-};
-
-// Polls the rings of all connections, and buries the broken ones.
-class Worker::ConnectionSet : public Poller {
- public:
-  explicit ConnectionSet(Scheduler* scheduler) : scheduler_(scheduler) {
-    scheduler_->AddPoller(this);
-  }
-  ~ConnectionSet() override { scheduler_->RemovePoller(this); }
-
-  void Add(std::unique_ptr<Connection> connection) {
-    connections_.push_back(std::move(connection));
-  }
-
-  bool Poll() override {
-    bool worked = false;
-    for (auto it = connections_.begin(); it != connections_.end();) {
-      if ((*it)->Poll()) worked = true;
-      if ((*it)->IsBroken()) {
-        it = connections_.erase(it);
-        worked = true;
-      } else {
-        ++it;
-      }
-    }
-    return worked;
-  }
-
- private:
-  Scheduler* const scheduler_;
-  std::list<std::unique_ptr<Connection>> connections_;
-};
 
 absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(WorkerContext context, int index,
                                                       uint64_t seed) {
@@ -167,7 +97,13 @@ Task<void> Worker::Welcome(transport::ArrivingPeer peer) {
     co_return;
   }
   AddToCounter(&counters_.peers_accepted, 1);
-  connections_->Add(std::make_unique<Connection>(this, *std::move(link)));
+  ConnectionContext connection;
+  connection.scheduler = &scheduler_;
+  connection.port = port_.get();
+  connection.epochs = &context_.table->epochs();
+  connection.handler = handler_.get();
+  connection.open_count = &counters_.peers_open;
+  connections_->Add(std::make_unique<Connection>(connection, *std::move(link)));
 }
 
 }  // namespace acre::server

@@ -21,6 +21,7 @@
 #include "runtime/clock.h"
 #include "runtime/scheduler.h"
 #include "runtime/shared_word.h"
+#include "server/connection.h"
 #include "server/kv_handler.h"
 #include "server/socket_server.h"
 #include "transport/bootstrap_peer.h"
@@ -74,9 +75,6 @@ class Worker {
   const SocketServerCounters& socket_counters() const { return socket_server_->counters(); }
 
  private:
-  class Connection;
-  class ConnectionSet;
-
   Worker(WorkerContext context, int index, uint64_t seed);
   Task<void> Welcome(transport::ArrivingPeer peer);
 

@@ -35,6 +35,14 @@ class StoreBuffer {
     return false;
   }
 
+  bool HoldsAnyOf(const void* begin, size_t bytes) const {
+    const auto first = reinterpret_cast<uintptr_t>(begin);
+    for (size_t i = head_; i != tail_; ++i) {
+      if (reinterpret_cast<uintptr_t>(At(i).word) - first < bytes) return true;
+    }
+    return false;
+  }
+
   // The store reaches memory at `due_ns`, or when the one before it does, if that is later. When
   // the buffer is full the oldest goes first.
   void Push(std::atomic<uint64_t>* word, uint64_t value, uint64_t due_ns) {

@@ -219,6 +219,11 @@ uint64_t World::StoresLandNs() const {
   return std::max(current_->now_ns_, current_->stores_.last_due_ns());
 }
 
+void World::LandStoresTo(const void* begin, size_t bytes) {
+  CHECK(current_ != nullptr) << "only a simulated thread stores";
+  if (current_->stores_.HoldsAnyOf(begin, bytes)) current_->stores_.DrainAll();
+}
+
 void World::Wake(Thread* thread, uint64_t delay_ns) {
   if (thread->process_->is_dead_ || thread->has_ended_) return;
   thread->was_woken_ = true;

@@ -119,6 +119,9 @@ class World {
   // By when all stores that the current thread has made so far will be in memory: now, if there are
   // none on their way. What a thread tells a card (a doorbell is a store too) arrives no sooner.
   uint64_t StoresLandNs() const;
+  // No store of the current thread to these bytes is on its way any more. For memory that it goes on to use
+  // without shared words: what it loads there plainly does not come out of its store buffer.
+  void LandStoresTo(const void* begin, size_t bytes);
 
   // --- From everywhere.
 

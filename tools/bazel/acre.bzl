@@ -70,6 +70,16 @@ def acre_cc_sim_test(size = "small", copts = [], deps = [], tags = [], **kwargs)
         **kwargs
     )
 
+def acre_cc_sim_program_test(copts = [], tags = [], **kwargs):
+    """A program of the simulator with a main of its own, which is a test as it is without flags."""
+    native.cc_test(
+        copts = _COPTS + copts,
+        tags = tags + ["sim"],
+        linkstatic = True,
+        target_compatible_with = _SIMULATING_ONLY,
+        **kwargs
+    )
+
 def acre_cc_fuzz_test(name, corpus = [], copts = [], linkopts = [], tags = [], **kwargs):
     """A libFuzzer target, and a test that runs it for a short while from its kept corpus.
 

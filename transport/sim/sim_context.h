@@ -34,6 +34,7 @@ struct SimContext {
   uint64_t atomic_domain = 0;
   uint64_t generation = 0;  // Of the regions: this process's incarnation.
   Clock* clock = nullptr;
+  bool marks_deaths = false;   // RegionOptions::death_mark works.
   uint32_t max_rd_atomic = 0;  // READs and atomics of one queue pair that are under way at once.
   // Regions, queues, listeners and queue pairs that exist. The Fabric CHECKs that it goes last.
   int live_objects = 0;

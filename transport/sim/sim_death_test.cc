@@ -346,5 +346,56 @@ TEST_F(SimDeathTest, MappedMemoryOfADeadProcessIsReadableUntilItsLeaseIsOver) {
   EXPECT_EQ(client_->Await().kind, CompletionKind::kDisconnected);
 }
 
+TEST_F(SimDeathTest, ADeathIsMarkedBeforeAnybodyIsTold) {
+  for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    SimFabric::Options options;
+    options.device = SimDevice::kSharedMemory;
+    Make(seed, SimFaults::None(), /*on_one_machine=*/true, options);
+    RegionOptions region_options;
+    region_options.region_id = 8;
+    region_options.size_bytes = 4096;
+    region_options.peer_rights = kRightRead;
+    region_options.lease_ns = kMs;
+    region_options.death_mark = true;
+    const auto marked = server_->fabric()->CreateRegion(region_options);
+    ASSERT_TRUE(marked.ok()) << marked.status();
+    const auto key = connection_.server->Grant(**marked, kRightRead);
+    ASSERT_TRUE(key.ok()) << key.status();
+    const auto mapped = connection_.client->Map(*key);
+    ASSERT_TRUE(mapped.ok()) << mapped.status();
+    const auto* const header = reinterpret_cast<const RegionHeader*>(mapped->words);
+    const RegionLease lease(header, header->generation.Load(std::memory_order_relaxed),
+                            client_machine_->clock());
+    test_->RunFor(10 * kMs);
+    EXPECT_TRUE(lease.IsLive()) << "it has no lease";
+    bool was_marked = false;
+    server_->process()->OnDeath([&] { was_marked = !lease.IsLive(); });
+    server_->process()->Kill();
+    EXPECT_EQ(client_->Await().kind, CompletionKind::kDisconnected);
+    EXPECT_TRUE(was_marked) << "those who hear of the death find the mark";
+  }
+}
+
+TEST_F(SimDeathTest, AFabricThatMarksNoDeathsKeepsTheLease) {
+  SimFabric::Options options;
+  options.device = SimDevice::kSharedMemory;
+  options.marks_deaths = false;
+  Make(1, SimFaults::None(), /*on_one_machine=*/true, options);
+  RegionOptions region_options;
+  region_options.region_id = 8;
+  region_options.size_bytes = 4096;
+  region_options.lease_ns = 1'000 * kMs;
+  region_options.death_mark = true;
+  const auto region = server_->fabric()->CreateRegion(region_options);
+  ASSERT_TRUE(region.ok()) << region.status();
+  const auto* const header = reinterpret_cast<const RegionHeader*>((*region)->words());
+  EXPECT_EQ(header->owner.Load(std::memory_order_relaxed), 0u);
+  const RegionLease lease(header, header->generation.Load(std::memory_order_relaxed),
+                          client_machine_->clock());
+  EXPECT_TRUE(lease.IsLive());
+  test_->RunFor(1'001 * kMs);
+  EXPECT_FALSE(lease.IsLive());
+}
+
 }  // namespace
 }  // namespace acre::transport

@@ -56,6 +56,7 @@ absl::StatusOr<std::unique_ptr<SimFabric>> SimFabric::Create(SimNetwork* network
     context->generation = options.generation != 0 ? options.generation : network->random().Next();
   }
   context->clock = process->machine()->clock();
+  context->marks_deaths = !is_card && options.marks_deaths;
   context->max_rd_atomic = options.max_rd_atomic;
   return absl::WrapUnique(new SimFabric(context));
 }

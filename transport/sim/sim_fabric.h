@@ -33,6 +33,8 @@ class SimFabric final : public Fabric {
     uint32_t max_rd_atomic = 16;
     // Whether peers on one machine may map what was granted to them. Default: with shared memory.
     absl::optional<bool> can_map = absl::nullopt;
+    // RegionOptions::death_mark works: with shared memory. A kernel without robust futexes: false.
+    bool marks_deaths = true;
   };
 
   // Errors: InvalidArgument - an option out of its range.

@@ -39,6 +39,11 @@ class SimMemory {
   // owner's death.
   bool is_open() const { return is_open_; }
   void Close() { is_open_ = false; }
+  // RegionOptions::death_mark, where the fabric has that: readers are told of the owner's death by its mark,
+  // and there is no lease.
+  bool is_marked_at_death() const { return is_marked_at_death_; }
+  // The owner dies now: what the kernel does. No effect on a region without a mark.
+  void MarkDeath();
 
   // Somebody has it mapped.
   void AddMapping() { ++mappings_; }
@@ -59,7 +64,6 @@ class SimMemory {
   uint64_t* Raw() const { return reinterpret_cast<uint64_t*>(words_); }
 
   SharedWord* words_ = nullptr;
-  void* allocated_ = nullptr;
   const size_t size_bytes_;
   const uint32_t region_id_;
   const uint32_t peer_rights_;
@@ -67,6 +71,7 @@ class SimMemory {
   const Atomicity atomicity_;
   sim::Process* const owner_;
   bool is_open_ = true;
+  bool is_marked_at_death_ = false;
   bool is_released_ = false;
   uint32_t mappings_ = 0;
   uint64_t atomics_from_ns_ = 0;

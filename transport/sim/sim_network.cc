@@ -202,6 +202,10 @@ SimListener* SimNetwork::FindListener(uint64_t number) const {
 // ---- Death.
 
 void SimNetwork::OnDeath(sim::Process* process) {
+  // The kernel marks what the dead owned before it closes anything of theirs (docs/leases.md).
+  for (const std::unique_ptr<SimMemory>& memory : memories_) {
+    if (memory->owner() == process) memory->MarkDeath();
+  }
   if (process->machine()->is_crashed()) return ClearAway(process, /*at_once=*/true);
   After(DrawNs(faults_.teardown_ns_max),
         [this, process] { ClearAway(process, /*at_once=*/process->machine()->is_crashed()); });

@@ -47,6 +47,8 @@ class SimQueuePair final : public QueuePair {
   ~SimQueuePair() override;
 
   absl::Status Post(absl::Span<const WorkRequest> batch) override;
+  // Shared memory only.
+  bool ReadAtOnce(const WorkRequest& request, CompletionStatus* status) override;
   // Of shared memory as the shm provider: a grant only to read a region whose peer_rights let peers write
   // is refused.
   absl::StatusOr<RemoteKey> Grant(const MemoryRegion& region, uint32_t rights) override;
@@ -93,12 +95,14 @@ class SimQueuePair final : public QueuePair {
   void RetryStalled();
   // `source`: the bytes of an inline WRITE that stalled, else null.
   Outcome Execute(const WorkRequest& request, const std::vector<uint64_t>* source);
+  void StoreLocal(SharedWord* to, absl::Span<const uint64_t> values);
   CompletionStatus ExecuteRead(const WorkRequest& request);
   CompletionStatus ExecuteWrite(const WorkRequest& request, const std::vector<uint64_t>* source);
   CompletionStatus ExecuteAtomic(const WorkRequest& request);
   CompletionStatus Resolve(const WorkRequest& request, uint32_t length_bytes, uint32_t right,
                            Import** import);
   void Fail(const WorkRequest& request, CompletionStatus status);
+  void BreakBy(const WorkRequest& request, CompletionStatus status);
   bool HasRoomForImmediate();
   void SendImmediate(const WorkRequest& request);
   void ReportReceived();

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "runtime/simulated_memory.h"
 #include "transport/sim/sim_costs.h"
 #include "transport/sim/sim_queue_pair.h"
 
@@ -82,6 +83,22 @@ SimQueuePair::Outcome SimQueuePair::Execute(const WorkRequest& request,
   return Outcome::kDone;
 }
 
+bool SimQueuePair::ReadAtOnce(const WorkRequest& request, CompletionStatus* status) {
+  CHECK(request.opcode == Opcode::kRead);
+  if (context_->kind != SimDevice::kSharedMemory) return false;
+  // A broken queue pair flushes what is posted; what is stalled comes first.
+  if (state_ != QueuePairState::kReady || !stalled_.empty()) return false;
+  CheckLocal(request);
+  network_->Spend(kPostRequestNs);
+  ++network_->counts().requests;
+  *status = ExecuteRead(request);
+  if (*status != CompletionStatus::kOk) {
+    BreakBy(request, *status);
+    ReportIfBroken();
+  }
+  return true;
+}
+
 CompletionStatus SimQueuePair::ExecuteRead(const WorkRequest& request) {
   if (request.length_bytes == 0) return CompletionStatus::kOk;
   Import* import;
@@ -92,12 +109,20 @@ CompletionStatus SimQueuePair::ExecuteRead(const WorkRequest& request) {
   // The peer's threads, and its other peers, write these words meanwhile: any mix of old and new words.
   CopyFromShared(words_.data(), import->memory->words() + request.remote_offset_bytes / kWordBytes,
                  words_.size(), CopyOrder::kAscending);
-  // Only this thread looks at them before the completion.
-  for (size_t i = 0; i < words_.size(); ++i) {
-    request.local[i].Store(words_[i], std::memory_order_relaxed);
-  }
+  StoreLocal(request.local, words_);
   // After the copy: if the owner is there now, it was there when the words were loaded.
   return import->lease.IsLive() ? CompletionStatus::kOk : CompletionStatus::kBadKey;
+}
+
+// Only this thread looks at them before the completion, and then it may load them plainly, which must show
+// what it stored: past the store buffer.
+void SimQueuePair::StoreLocal(SharedWord* to, absl::Span<const uint64_t> values) {
+  if (network_->world()->current_thread() != nullptr) {
+    network_->world()->LandStoresTo(to, values.size() * kWordBytes);
+    network_->Spend(values.size());
+  }
+  const OutsideOfSimulatedThread at_once;
+  for (size_t i = 0; i < values.size(); ++i) to[i].Store(values[i], std::memory_order_relaxed);
 }
 
 CompletionStatus SimQueuePair::ExecuteWrite(const WorkRequest& request,
@@ -136,7 +161,7 @@ CompletionStatus SimQueuePair::ExecuteAtomic(const WorkRequest& request) {
   } else {
     (void)word->CompareExchange(&old_value, request.swap_or_add, std::memory_order_seq_cst);
   }
-  request.local->Store(old_value, std::memory_order_relaxed);  // Ours until the completion.
+  StoreLocal(request.local, {&old_value, 1});
   return import->lease.IsLive() ? CompletionStatus::kOk : CompletionStatus::kBadKey;
 }
 
@@ -157,7 +182,10 @@ CompletionStatus SimQueuePair::Resolve(const WorkRequest& request, uint32_t leng
 
 void SimQueuePair::Fail(const WorkRequest& request, CompletionStatus status) {
   side_->Report(request, status);
-  if (status == CompletionStatus::kFlushed) return;
+  if (status != CompletionStatus::kFlushed) BreakBy(request, status);
+}
+
+void SimQueuePair::BreakBy(const WorkRequest& request, CompletionStatus status) {
   Break(absl::UnavailableError(absl::StrCat("request ", request.id,
                                             " failed: ", CompletionStatusName(status),
                                             " at offset ", request.remote_offset_bytes)),

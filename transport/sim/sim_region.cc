@@ -33,7 +33,7 @@ absl::StatusOr<std::unique_ptr<SimRegion>> SimRegion::Create(const RegionOptions
 SimRegion::SimRegion(const RegionOptions& options, SimContext* context)
     : context_(context),
       memory_(context->network->MakeMemory(options, *context)),
-      lease_ns_(options.lease_ns) {
+      lease_ns_(memory_->is_marked_at_death() ? 0 : options.lease_ns) {
   ++context_->live_objects;
   words_ = memory_->words();
   size_bytes_ = memory_->size_bytes();

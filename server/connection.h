@@ -1,0 +1,67 @@
+// Connection: what a server thread keeps for a client on the fabric, and the set of them that it polls.
+//
+// Ownership: a connection owns its link; both borrow what ConnectionContext names, which outlives them.
+// Threads:   confined to the scheduler's.
+
+#ifndef ACRE_SERVER_CONNECTION_H_
+#define ACRE_SERVER_CONNECTION_H_
+
+#include <list>
+#include <memory>
+
+#include "kvs/epoch.h"
+#include "runtime/scheduler.h"
+#include "runtime/shared_word.h"
+#include "transport/bootstrap_peer.h"
+#include "transport/completion_sink.h"
+#include "transport/fabric.h"
+#include "transport/port.h"
+#include "transport/rpc.h"
+
+namespace acre::server {
+
+struct ConnectionContext {
+  Scheduler* scheduler = nullptr;
+  transport::Port* port = nullptr;
+  kvs::EpochClock* epochs = nullptr;
+  transport::RpcHandler* handler = nullptr;
+  // Connections that exist. Loaded by any thread, stored by this one alone.
+  SharedWord* open_count = nullptr;
+};
+
+// Destroying it disconnects the client and frees all that it had here.
+class Connection final : public transport::CompletionSink {
+ public:
+  Connection(const ConnectionContext& context, transport::Link link);
+  ~Connection() override;
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  void OnCompletion(const transport::Completion& completion) override;
+  bool Poll() { return rpc_.Poll(); }
+  bool IsBroken() const;
+
+ private:
+  const ConnectionContext context_;
+  transport::Link link_;
+  transport::RpcPeer rpc_;  // Goes before the link: it cancels handlers and borrows the channel.
+  const SharedWord* const epoch_word_;
+};
+
+// Polls the rings of all connections, and buries the broken ones.
+class ConnectionSet final : public Poller {
+ public:
+  explicit ConnectionSet(Scheduler* scheduler);
+  ~ConnectionSet() override;
+
+  void Add(std::unique_ptr<Connection> connection);
+  bool Poll() override;
+
+ private:
+  Scheduler* const scheduler_;
+  std::list<std::unique_ptr<Connection>> connections_;
+};
+
+}  // namespace acre::server
+
+#endif  // ACRE_SERVER_CONNECTION_H_

@@ -1,0 +1,72 @@
+// Connector: the connection of a simulated client to the server, made anew when it breaks.
+//
+// It stands for client/client_core.h, whose fabric and handshake are a real machine's.
+//
+// Threads:   the scheduler's.
+// Ownership: borrows all; operations end before it goes.
+
+#ifndef ACRE_TESTS_SIM_CONNECTOR_H_
+#define ACRE_TESTS_SIM_CONNECTOR_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "client/fabric_backend.h"
+#include "runtime/scheduler.h"
+#include "runtime/sim/world.h"
+#include "runtime/task.h"
+#include "runtime/wait_queue.h"
+#include "tests/sim/door.h"
+#include "tests/sim/plan.h"
+#include "transport/port.h"
+#include "transport/sim/sim_fabric.h"
+
+namespace acre::simulation {
+
+class Connector {
+ public:
+  Connector(const Plan& plan, Door* door, sim::Process* process, sim::Machine* server, Path path,
+            Scheduler* scheduler, transport::SimFabric* fabric, transport::Port* port);
+  ~Connector();
+  Connector(const Connector&) = delete;
+  Connector& operator=(const Connector&) = delete;
+
+  // The connection; null when there is none by `deadline_ns`, or the attempt failed.
+  Task<std::shared_ptr<FabricBackend>> Connection(uint64_t deadline_ns);
+  bool is_connected() const { return backend_ != nullptr && backend_->status().ok(); }
+  // Forgets the connection; operations under way keep it till they have ended.
+  void Drop();
+  // Of all connections that were dropped.
+  const kvs::ReaderStats& stats() const { return stats_; }
+  const absl::Status& last_attempt() const { return last_attempt_; }
+
+ private:
+  Task<void> Attempt();
+  Task<void> AttemptOver();
+  Task<absl::StatusOr<std::shared_ptr<FabricBackend>>> MakeBackend(uint64_t deadline_ns);
+  // Steps of the handshake.
+  Task<absl::Status> AwaitGreeting(std::shared_ptr<Call> call, uint64_t deadline_ns);
+  Task<absl::StatusOr<transport::Link>> OpenLink(std::shared_ptr<Call> call, uint64_t deadline_ns);
+  Task<absl::Status> AwaitSetup(std::shared_ptr<Call> call, uint64_t deadline_ns);
+
+  const Plan& plan_;
+  Door* const door_;
+  sim::Process* const process_;
+  sim::Machine* const server_;
+  const Path path_;
+  Scheduler* const scheduler_;
+  transport::SimFabric* const fabric_;
+  transport::Port* const port_;
+  uint32_t next_region_id_ = 1;
+  std::shared_ptr<FabricBackend> backend_;
+  kvs::ReaderStats stats_;
+  SpawnHandle attempt_;
+  absl::Status last_attempt_;
+  WaitQueue attempt_over_;
+  uint64_t backoff_ns_ = 0;
+};
+
+}  // namespace acre::simulation
+
+#endif  // ACRE_TESTS_SIM_CONNECTOR_H_

@@ -1,0 +1,147 @@
+#include "tests/sim/plan.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "glog/logging.h"
+#include "kvs/hash.h"
+#include "kvs/segment_layout.h"
+
+namespace acre::simulation {
+namespace {
+
+constexpr size_t kKeysMin = 8;
+constexpr size_t kKeysMax = 40;
+constexpr uint64_t kWindowMax = 12;
+
+int Below(Random* random, int bound) {
+  return static_cast<int>(random->Uniform(static_cast<uint64_t>(bound)));
+}
+
+// Small and large numbers alike: uniform in its logarithm, roughly.
+uint64_t DrawScale(Random* random, uint64_t from, uint64_t to) {
+  uint64_t bound = from;
+  while (bound < to && random->Uniform(3) != 0) bound *= 2;
+  return from + random->Uniform(std::min(bound, to));
+}
+
+// Keys of whole words, other short ones, and some that do not fit into a slot.
+std::string DrawKey(Random* random, size_t number) {
+  static constexpr size_t kBytes[] = {8, 8, 16, 24, 3, 11, 31, 32, 70};
+  std::string key = absl::StrCat("k", number, "-", random->Uniform(1'000'000), "-");
+  const size_t bytes = kBytes[random->Uniform(9)];
+  while (key.size() < bytes) key.append(key);
+  key.resize(std::max<size_t>(bytes, 3));
+  return key;
+}
+
+// Their homes lie in a few buckets, side by side: so buckets fill, records are displaced, chains grow. In a
+// crowded run the keys nearly fill them: most inserts displace, and deletes pull.
+std::vector<std::string> DrawKeys(Random* random, int segments) {
+  const auto layout = kvs::SegmentLayout::Plan(1, 1, kSegmentBytes, kIndexPercent);
+  CHECK(layout.ok()) << layout.status();
+  const size_t count = kKeysMin + random->Uniform(kKeysMax - kKeysMin + 1);
+  const bool is_crowded = random->Uniform(2) == 0;
+  const uint64_t window =
+      is_crowded ? 1 + count / 4 + random->Uniform(count / 4) : 1 + random->Uniform(kWindowMax);
+  // At times at the end, where the spare bucket is.
+  const uint64_t first = random->Uniform(4) == 0
+                             ? layout->buckets_count - window
+                             : random->Uniform(layout->buckets_count - window + 1);
+  std::vector<std::string> keys;
+  while (keys.size() < count) {
+    std::string key = DrawKey(random, keys.size());
+    const uint64_t hash = kvs::HashKey(key);
+    const uint64_t home = kvs::HomeBucket(hash, layout->buckets_count);
+    if (home < first || home >= first + window) continue;
+    if (kvs::SegmentIndex(hash, static_cast<uint64_t>(segments)) != 0 && random->Uniform(4) != 0) {
+      continue;
+    }
+    if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(std::move(key));
+  }
+  return keys;
+}
+
+void DrawClients(Random* random, Plan* plan) {
+  static constexpr int kCounts[] = {1, 2, 2, 2, 2, 3};
+  const int count = kCounts[random->Uniform(6)];
+  // Many fill a small ring, so that senders wait for room in it.
+  const int coroutines_max = random->Uniform(4) == 0 ? 20 : 4;
+  for (int i = 0; i < count; ++i) {
+    Plan::Client client;
+    const bool can_map = plan->device == transport::SimDevice::kSharedMemory;
+    switch (random->Uniform(4)) {
+      case 0:
+        client.path = Path::kRpc;
+        break;
+      case 1:
+        client.path = Path::kOneSided;
+        break;
+      default:
+        client.path = can_map ? Path::kMapped : Path::kOneSided;
+    }
+    client.machine = Below(random, plan->machines);
+    client.coroutines = 1 + Below(random, coroutines_max);
+    plan->clients.push_back(client);
+  }
+}
+
+void DrawWork(Random* random, Plan* plan) {
+  plan->keys = DrawKeys(random, plan->segments);
+  plan->puts_percent = 10 + Below(random, 50);
+  plan->deletes_percent = Below(random, 40);
+  plan->multi_gets_percent = Below(random, 10);
+  static constexpr int kLarge[] = {0, 5, 30, 100};
+  plan->large_values_percent = kLarge[random->Uniform(4)];
+  plan->value_bytes_max = DrawScale(random, 256, 16'384);
+  if (random->Uniform(3) == 0) {
+    plan->spare_heap_bytes = 16'384 + DrawScale(random, 4'096, 131'072);
+  }
+  static constexpr uint64_t kShortTimeouts[] = {0, 64, 64, 8};
+  plan->short_timeouts_one_in = kShortTimeouts[random->Uniform(4)];
+  plan->timeout_ns = DrawScale(random, kMs, 16 * kMs);
+  plan->burst_max = DrawScale(random, 4, 256);
+  plan->operations_in_all = 1'000 + random->Uniform(3'000);
+  plan->faults_end_ns = DrawScale(random, 2 * kMs, 40 * kMs);
+  plan->scan_interval_ns = DrawScale(random, 50 * kUs, 500 * kUs);
+}
+
+}  // namespace
+
+Plan Plan::Draw(Random* random) {
+  Plan plan;
+  plan.device =
+      random->Uniform(2) == 0 ? transport::SimDevice::kCard : transport::SimDevice::kSharedMemory;
+  const bool is_card = plan.device == transport::SimDevice::kCard;
+  plan.machines = is_card ? 1 + Below(random, 3) : 1;
+  plan.marks_deaths = random->Uniform(3) != 0;
+  plan.stalls = random->Uniform(4) != 0;
+  plan.store_buffers = random->Uniform(8) != 0;
+  // A lease of mapped memory is longer than what the coarse clock may be late (docs/leases.md). Without one
+  // it is only the measure of epochs.
+  const bool has_lease = !is_card && !plan.marks_deaths;
+  plan.lease_ns =
+      has_lease ? 60 * kMs + random->Uniform(60 * kMs) : DrawScale(random, 500 * kUs, 50 * kMs);
+  plan.threads = 1 + Below(random, 2);
+  plan.segments = 1 + Below(random, 2);
+  plan.spin_ns = DrawScale(random, 500, 8 * kUs);
+  static constexpr uint32_t kRingBytes[] = {1'024, 1'024, 4'096, 65'536};
+  plan.ring_bytes = kRingBytes[random->Uniform(4)];
+  DrawClients(random, &plan);
+  DrawWork(random, &plan);
+  return plan;
+}
+
+std::string Plan::ToText() const {
+  std::string text = absl::StrCat(
+      device == transport::SimDevice::kCard ? "cards" : "shared memory", ", machines ", machines,
+      marks_deaths ? ", death marks" : ", leases", ", lease ", lease_ns / kUs, " us, threads ",
+      threads, ", segments ", segments, ", spare heap ", spare_heap_bytes, ", keys ", keys.size(),
+      ", faults for ", faults_end_ns / kUs, " us, clients");
+  for (const Client& client : clients) {
+    absl::StrAppend(&text, " ", PathName(client.path), "*", client.coroutines, "@", client.machine);
+  }
+  return text;
+}
+
+}  // namespace acre::simulation
