@@ -5,7 +5,6 @@
 namespace acre::transport {
 
 absl::Status RegionLease::WhyNot() const {
-  if (IsLive()) return absl::OkStatus();
   const uint64_t region_id = header_->region_id.Load(std::memory_order_acquire);
   const uint64_t generation = header_->generation.Load(std::memory_order_acquire);
   if (generation != generation_) {
@@ -19,7 +18,7 @@ absl::Status RegionLease::WhyNot() const {
     return absl::UnavailableError(absl::StrCat("the owner of region ", region_id, " died"));
   }
   return absl::UnavailableError(absl::StrCat("the lease of region ", region_id,
-                                             " is over: its owner died, or did not renew it"));
+                                             " was over: its owner died, or did not renew it in time"));
 }
 
 }  // namespace acre::transport

@@ -1,4 +1,5 @@
-// RegionLease: whether the owner of a mapped region is still there, cheap enough to ask after each read.
+// RegionLease: whether the owner of a mapped region is still there, cheap enough to ask after each read:
+// by the kernel's death mark, or where a region has none, by its lease.
 //
 // A process that maps a region goes on reading it after its owner died. So whoever reads mapped memory
 // asks IsLive() after the loads of the data, and returns data only if it says yes: then the region had
@@ -51,7 +52,8 @@ class RegionLease {
     return lease_ns == kNoLeaseNs || clock_->CoarseNowNs() + lag_ns_ < lease_ns;
   }
 
-  // Why IsLive() says no, for people; OK if it would say yes.
+  // Why IsLive() said no, for people. Never OK, also when a lease was renewed meanwhile.
+  // Requires: IsLive() said no.
   [[nodiscard]] absl::Status WhyNot() const;
 
  private:
