@@ -30,8 +30,8 @@ namespace acre::kvs {
 static_assert(std::endian::native == std::endian::little);
 
 // Of everything that a client must understand in a server's memory and calls: the handshake
-// compares it. Raised with any change to slots, buckets, segments or this header.
-constexpr uint32_t kLayoutVersion = 1;
+// compares it. Raised with any change to region headers, slots, buckets, segments or this header.
+constexpr uint32_t kLayoutVersion = 2;
 
 enum class Method : uint16_t {
   kGet = 1,

@@ -15,7 +15,7 @@
 
 namespace acre::transport {
 
-constexpr uint64_t kRegionMagic = 0x31304e4745524341;  // "ACREGN01", the layout's version in it.
+constexpr uint64_t kRegionMagic = 0x32304e4745524341;  // "ACREGN02", the layout's version in it.
 
 enum RegionState : uint64_t { kRegionLive = 1, kRegionClosed = 2 };
 
@@ -35,7 +35,8 @@ struct RegionHeader {
   SharedWord owner_link;
   SharedWord reserved0[6];  // Zero.
 };
-// Set in RegionHeader::owner by the kernel (FUTEX_OWNER_DIED of a robust futex). Never cleared.
+// Set in RegionHeader::owner by the kernel (FUTEX_OWNER_DIED of a robust futex), which compares and swaps
+// the word's low four bytes only; the high ones are always 0. Never cleared.
 constexpr uint64_t kOwnerDied = uint64_t{1} << 30;
 
 constexpr size_t kRegionHeaderBytes = 2 * kLineBytes;
