@@ -281,6 +281,9 @@ absl::Status Server::OpenDoor() {
 }
 
 absl::Status Server::Stop() {
+  // First, before another server can have the port, and whatever of us is killed from here on: no reader
+  // believes any more what it has mapped.
+  for (const auto& region : regions_) region->Close();
   if (service_thread_.joinable()) {
     scheduler_.Stop();
     service_thread_.join();
@@ -299,7 +302,7 @@ absl::Status Server::Stop() {
   }
   workers_.clear();
   table_.reset();
-  regions_.clear();  // Marks them closed: from here on no reader believes what it still has mapped.
+  regions_.clear();
   fabric_.reset();
   const std::unique_ptr<StateFile> state_file = std::move(state_file_);
   if (!served) return absl::OkStatus();

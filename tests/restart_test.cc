@@ -13,7 +13,9 @@
 #include "gtest/gtest.h"
 #include "runtime/clock.h"
 #include "runtime/scheduler.h"
+#include "runtime/scoped_fd.h"
 #include "tests/process.h"
+#include "transport/socket.h"
 
 namespace acre::tests {
 namespace {
@@ -101,6 +103,36 @@ TEST_P(RestartTest, CleanStopIsSeenAtOnceAndNobodyWaits) {
   EXPECT_LT(clock.NowNs() - start_ns, 8'000'000'000u) << "it waited for a lease that nobody has";
   absl::Status put = client->Put("key", "2");
   EXPECT_EQ(put, absl::OkStatus());
+}
+
+// Goal: however the server ends, nobody reads its memory any more once somebody else can have its port: who
+// listens there next may hold newer values.
+TEST(PortTest, WhoeverHasThePortNextFindsReadersRefused) {
+  const std::vector<std::vector<int>> ends = {{SIGTERM}, {SIGKILL}, {SIGTERM, SIGKILL}};
+  for (int round = 0; round < 15; ++round) {
+    const auto server = StartOrDie();
+    const auto host_port = transport::ParseHostPort(server->address());
+    ASSERT_TRUE(host_port.ok());
+    const auto address = transport::ParseAddress(*host_port);
+    ASSERT_TRUE(address.has_value());
+    ClientOptions options = OptionsFor(server->address(), Path::kMapped);
+    options.operation_timeout_ms = 100;  // It may try to connect to us, who never answer.
+    auto client = Client::Connect(options);
+    ASSERT_TRUE(client.ok()) << client.status();
+    ASSERT_EQ((*client)->Put("key", "old"), absl::OkStatus());
+    ASSERT_EQ((*client)->Get("key").value(), "old");
+    for (const int signal : ends[static_cast<size_t>(round) % ends.size()]) {
+      server->process().Signal(signal);
+    }
+    ScopedFd taken;
+    while (!taken.is_open()) {
+      auto socket = transport::BindSocket(*address);
+      if (socket.ok() && transport::StartListening(socket->get()).ok()) taken = *std::move(socket);
+    }
+    const absl::StatusOr<std::string> seen = (*client)->Get("key");
+    EXPECT_FALSE(seen.ok()) << "round " << round;
+    server->process().Wait();
+  }
 }
 
 // Runs one coroutine client. Calls are made and driven by hand, so that they are surely under way.

@@ -1,5 +1,7 @@
 #include "transport/fabric.h"
 
+#include "transport/region_header.h"
+
 namespace acre::transport {
 
 const char* CompletionStatusName(CompletionStatus status) {
@@ -22,6 +24,12 @@ const char* CompletionStatusName(CompletionStatus status) {
       return "flushed";
   }
   return "unknown";
+}
+
+void MemoryRegion::Close() {
+  // Peers load it behind the data that they read, and refuse them once they see this. seq_cst: it has
+  // left the store buffer before whatever the caller does next, such as giving its port to others.
+  reinterpret_cast<RegionHeader*>(words_)->state.Store(kRegionClosed, std::memory_order_seq_cst);
 }
 
 }  // namespace acre::transport

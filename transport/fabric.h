@@ -105,7 +105,8 @@ struct RegionOptions {
   uint64_t lease_ns = 0;
   // Have readers that map the region learn of our death from the kernel, at once and for nothing, not
   // from a lease: where the provider can do that (shm), lease_ns is not used. Not for a region whose
-  // readers must stop while we live on but hang: only a lease does that.
+  // readers must stop while we live on but hang: only a lease does that. Only for regions that peers
+  // cannot write (peer_rights), else they could forge the mark: InvalidArgument.
   bool death_mark = false;
   std::string name = {};  // For people: /proc/*/maps, error messages.
 };
@@ -114,8 +115,12 @@ struct RegionOptions {
 // Zero-filled when made. Its first kRegionHeaderBytes hold the header (transport/region_header.h).
 class MemoryRegion {
  public:
-  virtual ~MemoryRegion() =
-      default;  // Marks the header closed, so that mapped readers see it at once.
+  virtual ~MemoryRegion() = default;  // As after Close().
+
+  // Marks the header closed, for good: from here on mapped readers refuse what they read, and peers'
+  // requests end with kBadKey. The memory stays ours, to read and write. Again does nothing.
+  // Threads: any, beside every other use of the region.
+  void Close();
 
   SharedWord* words() const { return words_; }
   size_t size_bytes() const { return size_bytes_; }
@@ -163,7 +168,7 @@ struct WorkRequest {
 enum class CompletionStatus : uint8_t {
   kOk,
   kLocalError,     // Our buffer was refused (verbs only: others CHECK it at Post).
-  kBadKey,         // Unknown or stale key, or the region is closed or its lease has run out.
+  kBadKey,         // Unknown or stale key, or the region is closed, its owner died, or its lease is over.
   kAccess,         // The key lacks the right.
   kBounds,         // Out of the region, misaligned.
   kAtomicDomain,   // A3.

@@ -1,16 +1,15 @@
 #include "transport/shm/owner_thread.h"
 
 #include <linux/futex.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <type_traits>
 
 #include "absl/memory/memory.h"
 #include "glog/logging.h"
+#include "runtime/quiet_thread.h"
 
 namespace acre::transport {
 namespace {
@@ -27,34 +26,46 @@ struct OwnerThread::ListHead {
   SharedWord first;  // Address of the first entry's link, or of this word: the list is a circle.
   int64_t futex_offset;     // From a link to its futex.
   SharedWord link_pending;  // 0: Add() and Remove() leave no entry half in the list.
+  // Ours, behind it: whether the kernel marks is tried out with this one.
+  RegionHeader tried;
 };
 static_assert(offsetof(robust_list_head, futex_offset) == 8 && sizeof(robust_list_head) == 24);
 
-std::unique_ptr<OwnerThread> OwnerThread::Create() {
-  const auto make = [] {
-    void* const page =
-        mmap(nullptr, sizeof(ListHead), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    PCHECK(page != MAP_FAILED) << "mmap of one page";
-    auto made = absl::WrapUnique(new OwnerThread(static_cast<ListHead*>(page)));
-    made->thread_ = std::thread([thread = made.get()] { thread->Run(); });
-    made->started_.acquire();
-    return made;
-  };
-  static_assert(std::is_trivially_destructible_v<RegionHeader>);
-  RegionHeader tried = {};
-  {
-    const std::unique_ptr<OwnerThread> ends_at_once = make();
-    if (!ends_at_once->registered_) return nullptr;
-    ends_at_once->Add(&tried);
-    ends_at_once->stop_.release();
-    ends_at_once->thread_.join();  // The kernel lets it be joined after it has walked the list.
-    ends_at_once->Remove(&tried);
+std::unique_ptr<OwnerThread> OwnerThread::Start() {
+  void* const page =
+      mmap(nullptr, sizeof(ListHead), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) {
+    PLOG(WARNING) << "mmap of one page";
+    return nullptr;
   }
-  if ((tried.owner.Load(std::memory_order_acquire) & kOwnerDied) == 0) return nullptr;
-  return make();
+  auto made = absl::WrapUnique(new OwnerThread(static_cast<ListHead*>(page)));
+  if (mlock(page, sizeof(ListHead)) != 0) {
+    PLOG(WARNING) << "mlock of one page";
+    return nullptr;
+  }
+  const auto thread = StartQuietThread([started = made.get()] { started->Run(); });
+  if (!thread.ok()) {
+    LOG(WARNING) << thread.status();
+    return nullptr;
+  }
+  made->thread_ = *thread;
+  made->started_.acquire();
+  return made;
+}
+
+std::unique_ptr<OwnerThread> OwnerThread::Create() {
+  const std::unique_ptr<OwnerThread> ends_at_once = Start();
+  if (ends_at_once == nullptr || !ends_at_once->registered_) return nullptr;
+  RegionHeader* const tried = &ends_at_once->head_->tried;
+  if (!ends_at_once->Add(tried)) return nullptr;
+  ends_at_once->End();  // The kernel lets it be joined after it has walked the list.
+  ends_at_once->Remove(tried);
+  const bool is_marked = (tried->owner.Load(std::memory_order_acquire) & kOwnerDied) != 0;
+  return is_marked ? Start() : nullptr;
 }
 
 OwnerThread::OwnerThread(ListHead* head) : head_(head) {
+  // The thread hands it to the kernel later, and reads it as the one who stored it did.
   head_->first.Store(AddressOf(&head_->first), std::memory_order_relaxed);
   head_->futex_offset = static_cast<int64_t>(offsetof(RegionHeader, owner)) -
                         static_cast<int64_t>(offsetof(RegionHeader, owner_link));
@@ -65,18 +76,11 @@ OwnerThread::~OwnerThread() {
     const MutexLock lock(&mutex_);
     CHECK(headers_.empty()) << "regions go before their fabric";
   }
-  if (thread_.joinable()) {
-    stop_.release();
-    thread_.join();
-  }
+  End();
   PCHECK(munmap(head_, sizeof(ListHead)) == 0);
 }
 
 void OwnerThread::Run() {
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all,
-                  nullptr);  // Signals are for the threads that the program knows of.
   thread_id_ = static_cast<uint32_t>(syscall(SYS_gettid));
   // Replaces the C library's list of this thread, which takes no robust mutex.
   registered_ = syscall(SYS_set_robust_list, head_, sizeof(robust_list_head)) == 0;
@@ -84,14 +88,31 @@ void OwnerThread::Run() {
   stop_.acquire();
 }
 
-void OwnerThread::Add(RegionHeader* header) {
+void OwnerThread::End() {
+  if (!thread_.has_value()) return;
+  stop_.release();
+  CHECK_EQ(pthread_join(*thread_, nullptr), 0);
+  thread_.reset();
+}
+
+bool OwnerThread::Add(RegionHeader* header) {
   const MutexLock lock(&mutex_);
-  CHECK_LT(headers_.size(), kHeadersMax);
+  if (headers_.size() == kHeadersMax) return false;
+  // The kernel must not have to bring the page back while we die: for that it may lack the memory.
+  // It stays locked till it is unmapped. Pages of the head and of the headers, one each: normal limits
+  // allow that to everybody.
+  if (mlock(header, sizeof(*header)) != 0) {
+    PLOG(WARNING) << "mlock of a region's first page";
+    return false;
+  }
+  // Readers may look already, and see 0: nobody marks this one. Either value says that we live.
   header->owner.Store(thread_id_, std::memory_order_relaxed);
-  header->owner_link.Store(head_->first.Load(std::memory_order_relaxed), std::memory_order_relaxed);
+  // Only the kernel reads the links, when our thread ends.
+  header->owner_link.Store(LinkAt(0), std::memory_order_relaxed);
   // Release: the kernel, which may walk the list on another CPU from here on, finds the entry whole.
   head_->first.Store(AddressOf(&header->owner_link), std::memory_order_release);
   headers_.insert(headers_.begin(), header);
+  return true;
 }
 
 void OwnerThread::Remove(RegionHeader* header) {
@@ -99,13 +120,15 @@ void OwnerThread::Remove(RegionHeader* header) {
   const auto at = std::find(headers_.begin(), headers_.end(), header);
   CHECK(at != headers_.end()) << "the header was not added";
   const auto index = static_cast<size_t>(at - headers_.begin());
-  LinkBefore(index)->Store(header->owner_link.Load(std::memory_order_relaxed),
-                           std::memory_order_release);
+  SharedWord* const before = index == 0 ? &head_->first : &headers_[index - 1]->owner_link;
+  // The kernel, at any moment: it finds the list with the entry, or the list without. The successor is
+  // what we remember, whatever the shared words say.
+  before->Store(LinkAt(index + 1), std::memory_order_release);
   headers_.erase(at);
 }
 
-SharedWord* OwnerThread::LinkBefore(size_t index) {
-  return index == 0 ? &head_->first : &headers_[index - 1]->owner_link;
+uint64_t OwnerThread::LinkAt(size_t index) const {
+  return AddressOf(index < headers_.size() ? &headers_[index]->owner_link : &head_->first);
 }
 
 OwnerThread* LazyOwnerThread::Get() {
@@ -114,8 +137,9 @@ OwnerThread* LazyOwnerThread::Get() {
     tried_ = true;
     thread_ = OwnerThread::Create();
     if (thread_ == nullptr) {
-      LOG(WARNING) << "this kernel has no robust futexes: readers of a server that died notice it "
-                      "when its lease is over, not at once";
+      LOG(WARNING)
+          << "no death marks (no robust futexes in this kernel, or see above): readers of a "
+             "server that died notice it when its lease is over, not at once";
     }
   }
   return thread_.get();

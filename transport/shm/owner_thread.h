@@ -8,25 +8,28 @@
 //
 // The thread does nothing but exist. Its list begins in a shared mapping and runs through the headers,
 // which are shared mappings too: the kernel's out-of-memory killer takes a dying process's private pages
-// away early, but not these.
+// away early, but not these. All of them are locked in memory: the walk meets no page fault that could
+// fail.
 //
 // Ownership:  owns its thread. The headers are borrowed between Add() and Remove().
 // Threads:    any.
 // Invariants: at every moment the list is well formed, as the kernel may walk it at any: Add() and
 //             Remove() change it by one store each.
-// Limits:     the kernel walks 2048 entries at most; Add() CHECKs that there are fewer.
+// Limits:     the kernel walks 2048 entries at most: Add() takes no more.
 
 #ifndef ACRE_TRANSPORT_SHM_OWNER_THREAD_H_
 #define ACRE_TRANSPORT_SHM_OWNER_THREAD_H_
+
+#include <pthread.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <semaphore>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/types/optional.h"
 #include "runtime/mutex.h"
 #include "transport/region_header.h"
 
@@ -34,24 +37,30 @@ namespace acre::transport {
 
 class OwnerThread {
  public:
-  // Null where the kernel does not do this (tried out with a thread that ends at once).
+  // Null where the kernel does not do this (tried out with a thread that ends at once), or where a page
+  // or a thread is not to be had; why is logged.
   static std::unique_ptr<OwnerThread> Create();
   // Requires: every header was removed.
   ~OwnerThread();
   OwnerThread(const OwnerThread&) = delete;
   OwnerThread& operator=(const OwnerThread&) = delete;
 
-  // From now on the header is marked when the process dies. It is writable, and stays mapped.
-  void Add(RegionHeader* header);
+  // From now on the header is marked when the process dies. It is writable for us and for no peer, and
+  // stays mapped. False: it cannot be marked (too many are, or its page cannot be locked).
+  [[nodiscard]] bool Add(RegionHeader* header);
   void Remove(RegionHeader* header);
 
  private:
   struct ListHead;
 
   explicit OwnerThread(ListHead* head);
+  // Null: as Create(). The kernel may still ignore the list.
+  static std::unique_ptr<OwnerThread> Start();
   void Run();
-  // The link of the entry before `index`.
-  SharedWord* LinkBefore(size_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Ends the thread, if it runs.
+  void End();
+  // What points at the entry `index`, or behind the last one at the head.
+  uint64_t LinkAt(size_t index) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   ListHead* const head_;  // A shared page.
   uint32_t thread_id_ = 0;
@@ -60,7 +69,7 @@ class OwnerThread {
   std::binary_semaphore stop_{0};
   Mutex mutex_;
   std::vector<RegionHeader*> headers_ ABSL_GUARDED_BY(mutex_);  // In the order of the list.
-  std::thread thread_;
+  absl::optional<pthread_t> thread_;                            // While it runs.
 };
 
 // The OwnerThread of a Fabric, made when the first region asks for it.

@@ -18,6 +18,7 @@ struct ShmContext {
   uint64_t atomic_domain = 0;
   uint64_t generation = 0;  // Of the regions: this process's incarnation.
   Clock* clock = nullptr;
+  bool death_marks = true;  // Whether regions that ask for a death mark get one.
   // Regions, queues, listeners and queue pairs that exist. The Fabric CHECKs that it goes last.
   std::atomic<int> live_objects = 0;
   LazyOwnerThread owner_thread;

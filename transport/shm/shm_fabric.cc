@@ -54,6 +54,7 @@ absl::StatusOr<std::unique_ptr<ShmFabric>> ShmFabric::Create(const Options& opti
   fabric->context_.atomic_domain = options.atomic_domain;
   fabric->context_.generation = options.generation != 0 ? options.generation : UnguessableWord();
   fabric->context_.clock = options.clock;
+  fabric->context_.death_marks = options.death_marks;
   return fabric;
 }
 

@@ -28,6 +28,9 @@ class ShmFabric final : public Fabric {
     uint64_t atomic_domain = 0;
     // This process's incarnation, for region headers. 0: a random one.
     uint64_t generation = 0;
+    // false: regions that ask for a death mark have a lease instead, as on kernels without robust
+    // futexes.
+    bool death_marks = true;
     uint32_t send_queue_depth = 256;
     uint32_t receive_queue_depth = 256;  // A power of two, at least 2.
   };

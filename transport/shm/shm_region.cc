@@ -35,6 +35,10 @@ absl::StatusOr<std::unique_ptr<ShmRegion>> ShmRegion::Create(const RegionOptions
                                                    " bytes to 4 GiB, not ", options.size_bytes));
   }
   const bool peers_write = (options.peer_rights & (kRightWrite | kRightAtomic)) != 0;
+  if (options.death_mark && peers_write) {
+    return absl::InvalidArgumentError(
+        "no death mark for a region whose header peers can write: they could forge it");
+  }
   absl::StatusOr<SharedMemory> memory =
       MakeSharedMemory(NameOf(options), options.size_bytes, options.huge_pages,
                        peers_write ? PeerAccess::kReadWrite : PeerAccess::kReadOnly);
@@ -44,10 +48,12 @@ absl::StatusOr<std::unique_ptr<ShmRegion>> ShmRegion::Create(const RegionOptions
         "a region takes at most 4 GiB after rounding up to whole pages");
   }
   auto region = absl::WrapUnique(new ShmRegion(options, *std::move(memory), context));
-  if (options.death_mark) region->owner_thread_ = context->owner_thread.Get();
-  if (region->owner_thread_ != nullptr) {
-    region->owner_thread_->Add(region->header());
-    region->lease_ns_ = 0;
+  if (options.death_mark && context->death_marks) {
+    OwnerThread* const owner_thread = context->owner_thread.Get();
+    if (owner_thread != nullptr && owner_thread->Add(region->header())) {
+      region->owner_thread_ = owner_thread;
+      region->lease_ns_ = 0;
+    }
   }
   region->RenewLease(context->clock->NowNs());
   // Last, release: a peer that sees the magic sees the rest of the header.
@@ -76,8 +82,7 @@ ShmRegion::ShmRegion(const RegionOptions& options, SharedMemory memory, ShmConte
 }
 
 ShmRegion::~ShmRegion() {
-  // Peers look at it after each read: what they read after this store is refused.
-  header()->state.Store(kRegionClosed, std::memory_order_seq_cst);
+  Close();
   if (owner_thread_ != nullptr) owner_thread_->Remove(header());
   context_->live_objects.fetch_sub(1, std::memory_order_relaxed);
 }
