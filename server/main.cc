@@ -45,9 +45,15 @@ DEFINE_string(
     "which saves microseconds and costs a core each.");
 DEFINE_int64(
     lease_ms, 500,
-    "How long readers may go on reading memory of a server that died; after a death the next "
-    "server waits this long before it listens. A server that stalls for longer makes its "
-    "readers fail until it is back.");
+    "A client that has been silent for this long holds back no memory of records that were "
+    "replaced. Without death marks (--death_marks) it is also how long readers may go on reading "
+    "memory of a server that died: after a death the next server waits this long before it "
+    "listens, and a server that stalls for longer makes its readers fail until it is back.");
+DEFINE_bool(death_marks, true,
+            "Have the kernel mark the memory of a server that dies, so that its readers see it at "
+            "once. The "
+            "start line says whether it does. false: rely on leases, as on kernels without robust "
+            "futexes.");
 DEFINE_string(
     state_dir, "",
     "Folder of the small file that tells a clean stop from a death. Default: /run/acre for "
@@ -117,6 +123,7 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.threads = FLAGS_threads;
   options.index_percent = FLAGS_index_percent;
   options.lease_ms = FLAGS_lease_ms;
+  options.death_marks = FLAGS_death_marks;
   options.state_dir = FLAGS_state_dir;
   return options;
 }

@@ -156,9 +156,13 @@ absl::Status Server::OpenStateFile() {
   // The dead one's last renewal was before now. What else there is to do meanwhile counts.
   const int64_t lease_ms = state_file_->lease_ms_before();
   listen_not_before_ns_ = options_.clock->NowNs() + static_cast<uint64_t>(lease_ms) * kNsPerMs;
-  Say(absl::StrCat("the server before on ", address_, " did not stop cleanly: its records are lost",
-                   lease_ms == 0 ? "" : "; listening once its lease is over, in ",
-                   lease_ms == 0 ? "" : absl::StrCat(lease_ms, " ms")));
+  const std::string lost = absl::StrCat("the server before on ", address_,
+                                        " did not stop cleanly: its records are lost");
+  if (lease_ms == 0) {
+    Say(lost);
+  } else {
+    Say(absl::StrCat(lost, "; listening once its lease is over, in ", lease_ms, " ms"));
+  }
   return absl::OkStatus();
 }
 
@@ -171,6 +175,7 @@ absl::Status Server::MakeMemory() {
   transport::ShmFabric::Options fabric_options;
   fabric_options.clock = options_.clock;
   fabric_options.generation = generation_;
+  fabric_options.death_marks = options_.death_marks;
   auto fabric = transport::ShmFabric::Create(fabric_options);
   if (!fabric.ok()) return fabric.status();
   fabric_ = *std::move(fabric);
@@ -246,11 +251,7 @@ absl::Status Server::OpenDoor() {
   std::vector<transport::MemoryRegion*> regions;
   for (const auto& region : regions_) regions.push_back(region.get());
   RenewLeases(regions, options_.clock->NowNs());
-  // All regions are alike: whether their readers rely on the lease shows in the first.
-  const auto* const header = reinterpret_cast<const transport::RegionHeader*>(regions_[0]->words());
-  const bool has_lease =
-      header->lease_deadline_ns.Load(std::memory_order_relaxed) != transport::kNoLeaseNs;
-  absl::Status status = state_file_->WriteRunning(generation_, has_lease ? options_.lease_ms : 0);
+  absl::Status status = state_file_->WriteRunning(generation_, HasLease() ? options_.lease_ms : 0);
   if (!status.ok()) return status;
   auto listener = fabric_->Listen();
   if (!listener.ok()) return listener.status();
@@ -278,6 +279,14 @@ absl::Status Server::OpenDoor() {
   const absl::string_view page_note = regions_[0]->page_note();
   if (!page_note.empty()) Say(absl::StrCat("reads would be faster on larger pages: ", page_note));
   return absl::OkStatus();
+}
+
+bool Server::HasLease() const {
+  return std::any_of(regions_.begin(), regions_.end(), [](const auto& region) {
+    const auto* const header = reinterpret_cast<const transport::RegionHeader*>(region->words());
+    // Ours. Relaxed: a renewal moves it from one lease's end to another, never to none.
+    return header->lease_deadline_ns.Load(std::memory_order_relaxed) != transport::kNoLeaseNs;
+  });
 }
 
 absl::Status Server::Stop() {
@@ -321,8 +330,9 @@ std::string Server::Description() const {
                       " on pages of ", absl::StrJoin(pages, " and "), ", ", options_.threads,
                       options_.threads == 1 ? " thread on " : " threads on ", CoresUsable(),
                       CoresUsable() == 1 ? " core, " : " cores, ",
-                      options_.poll == PollMode::kBusy ? "busy" : "adaptive", " polling, lease ",
-                      options_.lease_ms, " ms");
+                      options_.poll == PollMode::kBusy ? "busy" : "adaptive", " polling, ",
+                      HasLease() ? absl::StrCat("lease ", options_.lease_ms, " ms")
+                                 : "deaths marked by the kernel");
 }
 
 std::string Server::Stats() const {
@@ -372,6 +382,7 @@ std::string Server::Stats() const {
   line("regions", regions_.size());
   line("threads", workers_.size());
   line("lease_ms", static_cast<uint64_t>(options_.lease_ms));
+  line("death_marks", HasLease() ? 0 : 1);
   line("epoch", table_->epochs().Now());
   line("generation", generation_);
   return text;

@@ -50,7 +50,8 @@ struct ServerOptions {
   transport::HugePages huge_pages = transport::HugePages::kAuto;
   PollMode poll = PollMode::kAdaptive;
   int64_t lease_ms = 500;
-  std::string state_dir;  // "": see server/state_file.h.
+  bool death_marks = true;  // false: readers rely on leases, as on kernels without robust futexes.
+  std::string state_dir;    // "": see server/state_file.h.
 
   Clock* clock = nullptr;  // Required.
   // Fills memory with bytes that nobody can guess. Required.
@@ -92,6 +93,8 @@ class Server {
   absl::Status StartWorkers();
   absl::Status WaitOutLease();
   absl::Status OpenDoor();
+  // Whether readers rely on the lease, since the kernel does not mark our death.
+  bool HasLease() const;
   uint32_t NextRegionId();
   void Say(absl::string_view line) const;
 

@@ -81,8 +81,9 @@ TEST(KvServerFlags, WhatIsWrongGetsOneLine) {
 TEST(KvServerFlags, HelpExplainsItsOwnFlagsOnly) {
   const Outcome outcome = RunKvServer({"--help"});
   EXPECT_EQ(outcome.exit_code, 0);
-  for (absl::string_view name : {"--listen", "--fabric", "--threads", "--memory", "--index_percent",
-                                 "--huge_pages", "--poll", "--lease_ms", "--state_dir"}) {
+  for (absl::string_view name :
+       {"--listen", "--fabric", "--threads", "--memory", "--index_percent", "--huge_pages",
+        "--poll", "--lease_ms", "--death_marks", "--state_dir"}) {
     EXPECT_NE(outcome.stdout_text.find(std::string(name)), std::string::npos) << name;
   }
   EXPECT_EQ(outcome.stdout_text.find("logtostderr"), std::string::npos);
@@ -98,8 +99,8 @@ TEST(KvServerStart, StartLineTellsWhatItGot) {
   const Outcome outcome = server->Stop();
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_EQ(outcome.stderr_text, "");
-  for (absl::string_view part :
-       {"fabric shm", "100 MiB", "pages of 4 KiB", "2 threads on", "core"}) {
+  for (absl::string_view part : {"fabric shm", "100 MiB", "pages of 4 KiB", "2 threads on", "core",
+                                 "deaths marked by the kernel"}) {
     EXPECT_NE(outcome.stdout_text.find(std::string(part)), std::string::npos)
         << outcome.stdout_text;
   }
