@@ -28,6 +28,10 @@ namespace acre::kvs {
 
 constexpr size_t kSlotsPerBucket = 3;
 constexpr size_t kNeighbourhood = 2 * kSlotsPerBucket;  // H.
+// A chain's longest. Writers refuse a record that would need one more; a reader that finds one in a home
+// that stood still has a server to give up. Far beyond what keys come to that nobody made to collide:
+// what it bounds is the time that a hostile server can hold a reader.
+constexpr size_t kChainBucketsMax = 1024;
 
 // Names a segment and its incarnation in every bucket, so that one READ shows that a directory was
 // stale.

@@ -279,9 +279,9 @@ TEST(SlotTest, AlignedMatchAgreesWithTheCopy) {
     if (i % 7 == 0) asked.resize(8 * (1 + random.Uniform(3)));
     ASSERT_TRUE(IsAlignedKey(asked));
     std::string value(i % 5 == 0 ? value_bytes : random.Uniform(60), 'x');
-    const InlineMatch match = MatchAlignedInline(*slot, asked, &value);
-    ASSERT_EQ(match, asked == stored ? InlineMatch::kHit : InlineMatch::kOther);
-    if (match == InlineMatch::kHit) {
+    const bool matches = MatchAlignedInline(*slot, asked, &value);
+    ASSERT_EQ(matches, asked == stored);
+    if (matches) {
       ASSERT_EQ(value, expected);
     }
     SlotCopy copy;
@@ -301,12 +301,12 @@ TEST(SlotTest, AlignedMatchJudgesTheSlot) {
   WriteSlot(slot.get(), content.Word(2, false), content.body, content.body_words);
   const absl::string_view key = "8 bytes.";
   std::string value;
-  ASSERT_EQ(MatchAlignedInline(*slot, key, &value), InlineMatch::kHit);
+  ASSERT_TRUE(MatchAlignedInline(*slot, key, &value));
   const uint64_t good = slot->first().bits();
   const auto relaxed = std::memory_order_relaxed;
   for (size_t bit = 0; bit < 64; ++bit) {
     slot->words[7].Store(good ^ uint64_t{1} << bit, relaxed);
-    EXPECT_EQ(MatchAlignedInline(*slot, key, &value), InlineMatch::kTorn) << bit;
+    EXPECT_FALSE(MatchAlignedInline(*slot, key, &value)) << bit;
   }
   for (size_t lengths = 0; lengths < 1 << 11; ++lengths) {
     const SlotWord word(4, SlotKind::kInline, false, lengths >> 6, lengths & 0x3f);
@@ -316,16 +316,16 @@ TEST(SlotTest, AlignedMatchJudgesTheSlot) {
     for (const size_t before :
          {size_t{0}, size_t{5}, lengths & 0x3f, size_t{5} + 64, size_t{100}}) {
       value.assign(before, 'x');
-      if (MatchAlignedInline(*slot, key, &value) == InlineMatch::kHit) {
+      if (MatchAlignedInline(*slot, key, &value)) {
         EXPECT_LE(value.size(), kSlotBodyBytes - 8);
         EXPECT_EQ(value.size(), lengths & 0x3f);
       }
     }
   }
   StartSlot(slot.get());
-  EXPECT_EQ(MatchAlignedInline(*slot, key, &value), InlineMatch::kTorn);
+  EXPECT_FALSE(MatchAlignedInline(*slot, key, &value));
   FinishSlot(slot.get(), SlotWord(6, SlotKind::kEmpty, false, 8, 5));
-  EXPECT_EQ(MatchAlignedInline(*slot, key, &value), InlineMatch::kOther);
+  EXPECT_FALSE(MatchAlignedInline(*slot, key, &value));
 }
 
 // ---- Tags and positions.

@@ -3,6 +3,9 @@
 // Threads:   confined to the port's.
 // Ownership: owns its region, borrows the port. A landing goes back when its guard does; one whose
 //            task was destroyed with a READ under way, when that has ended too.
+// Limits:    `count` landings, also if READs never end: then all further ones wait in Take(). Only READs
+//            that somebody abandoned cost memory beyond the region, some bytes each, and the send queues
+//            bound how many those are.
 
 #ifndef ACRE_KVS_LANDING_H_
 #define ACRE_KVS_LANDING_H_

@@ -58,7 +58,7 @@ struct MappedReader::Impl {
     return GetSlowly(mapping, result, lookup, value, stats, give_up_ns);
   }
 
-  // Everything but a hit under a live lease: `result` is that of a first lookup. *give_up_ns, 0 at
+  // Everything but a hit in memory whose owner lives: `result` is that of a first lookup. *give_up_ns, 0 at
   // first, is shared by the keys of a call.
   [[gnu::noinline, gnu::cold]] absl::Status GetSlowly(Mapping& mapping, LookupResult result,
                                                       const LookupKey& key, std::string* value,
@@ -116,9 +116,8 @@ absl::StatusOr<std::unique_ptr<MappedReader>> MappedReader::Create(
         SegmentLayout::Parse(words, entry.region_id, region->size_bytes);
     if (!layout.ok()) return layout.status();
     const auto* header = reinterpret_cast<const transport::RegionHeader*>(region->words);
-    const uint64_t generation = header->generation.Load(std::memory_order_acquire);
     impl->mappings.push_back({SegmentView(region->words, *layout),
-                              transport::RegionLease(header, generation, clock), header});
+                              transport::RegionLease(header, region->generation, clock), header});
   }
   return std::unique_ptr<MappedReader>(new MappedReader(std::move(impl)));
 }
@@ -132,8 +131,7 @@ __attribute__((flatten)) absl::Status MappedReader::Get(absl::string_view key, s
     const uint64_t hash = HashKey(key);
     const Impl::Mapping& mapping = impl_->MappingOf(hash);
     mapping.view.Prefetch(hash);
-    // The lease is looked at after the data: if it holds now, the server was there when they were
-    // loaded.
+    // Looked at after the data: if the server lives now, it did when they were loaded.
     if (mapping.view.FindAligned(key, hash, value) && mapping.lease.IsLive()) [[likely]] {
       ++usual_hits_;
       return absl::OkStatus();
@@ -187,8 +185,7 @@ __attribute__((flatten)) void MappedReader::GetGroup(absl::Span<const absl::stri
     __builtin_prefetch(slots[i]);
   }
   for (size_t i = 0; i < keys.size(); ++i) {
-    if (slots[i] == nullptr ||
-        MatchAlignedInline(*slots[i], keys[i], &values[i]) != InlineMatch::kHit) [[unlikely]] {
+    if (slots[i] == nullptr || !MatchAlignedInline(*slots[i], keys[i], &values[i])) [[unlikely]] {
       slots[i] = nullptr;
     }
   }

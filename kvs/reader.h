@@ -8,8 +8,9 @@
 // Answers of both:
 //   OK               *value is what some Put wrote, current at a moment between call and return.
 //   NotFound         there was no such record at a moment between call and return.
-//   Unavailable      the server is gone, stopped, or has stalled for longer than its lease, or a
-//                    record stayed locked till the deadline: connect again, or try again.
+//   Unavailable      the server is gone or stopped (where its death is not marked: it has not renewed
+//                    its lease), or a record stayed locked till the deadline: connect again, or try
+//                    again.
 //   DeadlineExceeded RemoteReader only: its READs were held up: try again.
 //   InvalidArgument  kvs/limits.h.
 //   DataLoss         the server's memory makes no sense (a hostile or broken server): give it up.

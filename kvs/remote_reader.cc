@@ -42,7 +42,7 @@ absl::Status StatusOf(absl::optional<CompletionStatus> status) {
   if (*status == CompletionStatus::kOk) return absl::OkStatus();
   return absl::UnavailableError(absl::StrCat(
       "a READ of the server's memory failed (", transport::CompletionStatusName(*status),
-      "): the server is gone or has stalled for longer than its lease; connect again"));
+      "): the server is gone, or its lease is over; connect again"));
 }
 
 absl::Status WriterAtWork() { return absl::AbortedError("a writer is at work on the record"); }
@@ -198,7 +198,7 @@ bool RemoteReader::TakeUsual(const Landing& landing, const Target& target, std::
   const uint64_t match = MatchTags(pair[0].tags.Load(relaxed), TagOf(target.key.hash));
   if (match == 0) [[unlikely]]
     return false;
-  return MatchAlignedInline(FirstMatch(pair, match), key, value) == InlineMatch::kHit;
+  return MatchAlignedInline(FirstMatch(pair, match), key, value);
 }
 
 RemoteReader::Progress RemoteReader::GetAtOnce(const Target& target, const Landing& landing,
@@ -342,9 +342,7 @@ Task<absl::Status> RemoteReader::FinishOnce(const Target* target, Landing* landi
     answer = co_await Chain(target, landing, first->overflow, chain_landed, value);
     if (!absl::IsNotFound(answer)) co_return answer;
   }
-  const absl::Status status =
-      co_await Read(target->segment, target->segment->layout.BucketOffset(target->home), kPairBytes,
-                    landings_.get(), landing, kSecondOffset, target->deadline_ns);
+  const absl::Status status = co_await ReadPairAgain(target, landing);
   if (!status.ok()) co_return status;
   if (!StoodStill(first, BucketsAt(*landing, kSecondOffset))) co_return WriterAtWork();
   co_return absl::NotFoundError("no such record");
@@ -353,13 +351,15 @@ Task<absl::Status> RemoteReader::FinishOnce(const Target* target, Landing* landi
 Task<absl::Status> RemoteReader::Chain(const Target* target, Landing* landing, uint64_t address,
                                        bool first_landed, std::string* value) {
   const SegmentLayout& layout = target->segment->layout;
-  // A chain that changes under our feet may lead in a circle; no chain is longer than the heap.
-  for (uint64_t steps = 0; address != 0; ++steps) {
+  for (size_t steps = 0; address != 0; ++steps) {
     if (!OverflowIsInBounds(address, layout)) {
       co_return absl::DataLossError(
           "a chain of the server's table leads outside of its memory: give the server up");
     }
-    if (steps > layout.heap_bytes / kBucketBytes) co_return WriterAtWork();
+    if (steps == kChainBucketsMax) {
+      absl::Status judged = co_await JudgeLongChain(target, landing);
+      co_return judged;
+    }
     if (steps > 0 || !first_landed) {
       const uint32_t offset = GlobalAddress::FromBits(address).offset_bytes();
       const absl::Status status =
@@ -375,6 +375,22 @@ Task<absl::Status> RemoteReader::Chain(const Target* target, Landing* landing, u
     address = bucket->overflow;
   }
   co_return absl::NotFoundError("no such record");
+}
+
+// A chain that changes under our feet may lead in a circle; one that stood still must not be so long.
+Task<absl::Status> RemoteReader::JudgeLongChain(const Target* target, Landing* landing) {
+  const absl::Status status = co_await ReadPairAgain(target, landing);
+  if (!status.ok()) co_return status;
+  if (!StoodStill(BucketsAt(*landing, 0), BucketsAt(*landing, kSecondOffset))) {
+    co_return WriterAtWork();
+  }
+  co_return absl::DataLossError(
+      "a chain of the server's table is longer than any may be: give the server up");
+}
+
+Task<absl::Status> RemoteReader::ReadPairAgain(const Target* target, Landing* landing) {
+  return Read(target->segment, target->segment->layout.BucketOffset(target->home), kPairBytes,
+              landings_.get(), landing, kSecondOffset, target->deadline_ns);
 }
 
 Task<absl::Status> RemoteReader::SearchAndAnswer(const Target* target, const BucketCopy* buckets,

@@ -125,6 +125,10 @@ class RemoteReader {
                                 std::string* value);
   Task<absl::Status> Chain(const Target* target, Landing* landing, uint64_t address,
                            bool first_landed, std::string* value);
+  // What a chain says that has one bucket too many: Aborted, or DataLoss.
+  Task<absl::Status> JudgeLongChain(const Target* target, Landing* landing);
+  // READs the home's pair behind the first collect of it.
+  Task<absl::Status> ReadPairAgain(const Target* target, Landing* landing);
   // Looks the key up in buckets that were READ. OK, NotFound, Aborted as above.
   Task<absl::Status> SearchAndAnswer(const Target* target, const BucketCopy* buckets,
                                      size_t buckets_count, std::string* value);

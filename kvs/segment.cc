@@ -250,11 +250,14 @@ void Segment::MoveToNext(uint64_t bucket, size_t from, size_t to) {
 bool Segment::InsertIntoChain(uint64_t home, const SlotContent& content) {
   Bucket* const bucket = BucketAt(home);
   Bucket* overflow = OverflowAt(bucket->overflow.Load(std::memory_order_relaxed));
+  size_t full_buckets = 0;
   while (overflow != nullptr && !FreeSlot(*overflow).has_value()) {
     overflow = OverflowAt(overflow->overflow.Load(std::memory_order_relaxed));
+    ++full_buckets;
   }
   const bool is_new = overflow == nullptr;
   if (is_new) {
+    if (full_buckets == kChainBucketsMax) return false;
     const absl::optional<uint64_t> offset = heap_.AllocateOverflowBucket();
     if (!offset.has_value()) return false;
     overflow = reinterpret_cast<Bucket*>(region_->words() + *offset / kWordBytes);

@@ -22,14 +22,17 @@ LookupResult SegmentView::LookupObject(const SlotCopy& copy, const LookupKey& ke
   return LookupResult::kHit;
 }
 
-LookupResult SegmentView::LookupChain(uint64_t address, const LookupKey& key, std::string* value,
-                                      std::vector<uint64_t>* scratch, ReaderStats* stats) const {
+LookupResult SegmentView::LookupChain(uint64_t address, uint64_t version, const LookupKey& key,
+                                      std::string* value, std::vector<uint64_t>* scratch,
+                                      ReaderStats* stats) const {
   const uint64_t home = HomeBucket(key.hash, layout_.buckets_count);
-  // A chain that changes under our feet may lead in a circle; no chain is longer than the heap.
-  uint64_t steps_left = layout_.heap_bytes / kBucketBytes;
+  size_t buckets = 0;
   while (address != 0) {
     if (!OverflowIsInBounds(address, layout_)) return LookupResult::kDamaged;
-    if (steps_left-- == 0) return LookupResult::kRetry;
+    // One that changes under our feet may lead in a circle.
+    if (buckets++ == kChainBucketsMax) {
+      return StoodStill(HomeOf(key.hash), version) ? LookupResult::kDamaged : LookupResult::kRetry;
+    }
     const Bucket* const bucket = BucketAtOffset(GlobalAddress::FromBits(address).offset_bytes());
     ++stats->reads;
     // Freed and taken by another home since: that home's keys are of no use here.

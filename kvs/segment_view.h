@@ -83,7 +83,7 @@ class SegmentView {
       PrefetchChain(home);
       return false;
     }
-    return MatchAlignedInline(FirstMatch(home, match), key, value) == InlineMatch::kHit;
+    return MatchAlignedInline(FirstMatch(home, match), key, value);
   }
 
   // One look. On kHit *value is replaced, else unspecified. `scratch` is memory for objects,
@@ -110,15 +110,17 @@ class SegmentView {
     }
     const uint64_t overflow = home->overflow.Load(std::memory_order_acquire);
     if (overflow != 0) [[unlikely]] {
-      const LookupResult result = LookupChain(overflow, key, value, scratch, stats);
+      const LookupResult result = LookupChain(overflow, version, key, value, scratch, stats);
       if (result != LookupResult::kMiss) return result;
     }
-    const uint64_t version_after = home->structure_version.Load(std::memory_order_acquire);
-    const bool stood_still = version % 2 == 0 && version == version_after;
-    return stood_still ? LookupResult::kMiss : LookupResult::kRetry;
+    return StoodStill(home, version) ? LookupResult::kMiss : LookupResult::kRetry;
   }
 
  private:
+  // Whether no key of the home was inserted, deleted or moved since its structure version was loaded.
+  static bool StoodStill(const Bucket* home, uint64_t version) {
+    return version % 2 == 0 && version == home->structure_version.Load(std::memory_order_acquire);
+  }
   const Bucket* BucketAtOffset(uint64_t offset_bytes) const {
     return reinterpret_cast<const Bucket*>(words_ + offset_bytes / kWordBytes);
   }
@@ -126,8 +128,10 @@ class SegmentView {
   [[gnu::noinline]] LookupResult LookupObject(const SlotCopy& copy, const LookupKey& key,
                                               std::string* value, std::vector<uint64_t>* scratch,
                                               ReaderStats* stats) const;
-  [[gnu::noinline]] LookupResult LookupChain(uint64_t address, const LookupKey& key,
-                                             std::string* value, std::vector<uint64_t>* scratch,
+  // `version`: the home's, loaded before `address`.
+  [[gnu::noinline]] LookupResult LookupChain(uint64_t address, uint64_t version,
+                                             const LookupKey& key, std::string* value,
+                                             std::vector<uint64_t>* scratch,
                                              ReaderStats* stats) const;
 
   const SharedWord* words_;

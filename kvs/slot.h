@@ -197,6 +197,17 @@ struct KeyMasks {
 };
 inline constexpr KeyMasks kKeyMasks;
 
+namespace slot_internal {
+
+// The word at bytes of private memory.
+inline uint64_t WordAt(const char* bytes) {
+  uint64_t word;
+  std::memcpy(&word, bytes, sizeof(word));  // private memory
+  return word;
+}
+
+}  // namespace slot_internal
+
 // A key, laid out for comparison with the bodies of slots: a key of whole words where it stands, any
 // other as four words under masks. No call, since a lookup is a cache miss or two and its instructions
 // take their places in the reorder buffer: the fewer, the more lookups overlap (docs/lookup.md).
@@ -206,17 +217,10 @@ class KeyWords {
     if (is_aligned()) [[likely]]
       return;  // Its words are loaded where they stand.
     if (key.size() <= kInlineKeyBytesMax) {
-      std::fill_n(words_, kInlineKeyWords, 0);
       std::copy(key.begin(), key.end(), reinterpret_cast<char*>(words_));
     }
   }
   absl::string_view key() const { return key_; }
-  // A word of a key that is_aligned().
-  uint64_t AlignedWord(size_t i) const {
-    uint64_t word;
-    std::memcpy(&word, key_.data() + i * kWordBytes, sizeof(word));  // private memory
-    return word;
-  }
   // The key is made of whole words, few enough for a slot.
   bool is_aligned() const { return IsAlignedKey(key_); }
   // Whether the slot holds this key inline. The copy is consistent.
@@ -227,7 +231,7 @@ class KeyWords {
     uint64_t differs = 0;
     if (is_aligned()) [[likely]] {
       for (size_t i = 0; i < key_.size() / kWordBytes; ++i) {
-        differs |= copy.words[1 + i] ^ AlignedWord(i);
+        differs |= copy.words[1 + i] ^ slot_internal::WordAt(key_.data() + i * kWordBytes);
       }
       return differs == 0;
     }
@@ -241,7 +245,7 @@ class KeyWords {
 
  private:
   absl::string_view key_;
-  uint64_t words_[kInlineKeyWords];  // Of a key that is not aligned, zeros behind it.
+  uint64_t words_[kInlineKeyWords] = {};  // Of a short key that is not aligned; zeros behind it.
 };
 
 // Replaces *value by the value of an inline slot. The copy was stored as words: it is loaded as
@@ -257,21 +261,12 @@ inline void AssignInlineValue(const SlotCopy& copy, std::string* value) {
   for (; i < from.size(); ++i) to[i] = from[i];
 }
 
-enum class InlineMatch : uint8_t { kHit, kOther, kTorn };
-
 namespace slot_internal {
-
-// The word at bytes of private memory.
-inline uint64_t WordAt(const char* bytes) {
-  uint64_t word;
-  std::memcpy(&word, bytes, sizeof(word));  // private memory
-  return word;
-}
 
 // MatchAlignedInline() for a key of kKeyWords words: every place in the slot is a constant.
 template <size_t kKeyWords>
-__attribute__((always_inline)) inline InlineMatch MatchKeyWords(const Slot& slot, const char* key,
-                                                                std::string* value) {
+__attribute__((always_inline)) inline bool MatchKeyWords(const Slot& slot, const char* key,
+                                                         std::string* value) {
   // Kind, lengths, and the version's odd bit, in one comparison.
   constexpr uint64_t kShapeMask = uint64_t{1} << 16 | uint64_t{0x1f} << 11 | 0xf;
   constexpr uint64_t kLengthMask = uint64_t{0x3f} << 5;
@@ -282,20 +277,17 @@ __attribute__((always_inline)) inline InlineMatch MatchKeyWords(const Slot& slot
   size_t left = value->size();
   if (left > kRoom || (first.bits() & (kShapeMask | kLengthMask)) != (kShape | left << 5))
       [[unlikely]] {
-    if ((first.bits() & kShapeMask) != kShape) {
-      return first.is_odd() ? InlineMatch::kTorn : InlineMatch::kOther;
-    }
+    if ((first.bits() & kShapeMask) != kShape) return false;
     left = first.value_bytes();
-    // A peer's lengths must not lead out of the slot: left to the caller's InlineFits().
-    if (left > kRoom) return InlineMatch::kOther;
+    // A peer's lengths must not lead out of the slot: left to the general way's InlineFits().
+    if (left > kRoom) return false;
     value->resize(left);
   }
 #pragma GCC unroll 3
   for (size_t i = 0; i < kKeyWords; ++i) {
-    // If it differs because it is torn, then whose slot it is is not settled: the caller looks again.
     if (slot.words[1 + i].Load(std::memory_order_acquire) != WordAt(key + i * kWordBytes))
         [[unlikely]]
-      return InlineMatch::kOther;
+      return false;
   }
   char* const to = value->data();
   size_t done = 0;  // Constant in each round of the unrolled loop.
@@ -313,7 +305,7 @@ __attribute__((always_inline)) inline InlineMatch MatchKeyWords(const Slot& slot
     done += bytes;
   }
   const uint64_t last = slot.words[kSlotWords - 1].Load(std::memory_order_acquire);
-  return last == first.bits() ? InlineMatch::kHit : InlineMatch::kTorn;
+  return last == first.bits();
 }
 
 }  // namespace slot_internal
@@ -322,10 +314,11 @@ __attribute__((always_inline)) inline InlineMatch MatchKeyWords(const Slot& slot
 // (IsAlignedKey): no copy, no call, and few instructions that wait for the slot to arrive. Those are
 // what fills the CPU's scheduler and so ends the overlap with the next lookup (docs/lookup.md): lengths
 // are taken from the key and from what *value holds already, the slot's are only compared with them.
-// *value is unspecified unless kHit.
-__attribute__((always_inline)) inline InlineMatch MatchAlignedInline(const Slot& slot,
-                                                                     absl::string_view key,
-                                                                     std::string* value) {
+// False says nothing: the slot may be another key's, torn, or of an owner that lies, and *value is
+// unspecified.
+__attribute__((always_inline)) inline bool MatchAlignedInline(const Slot& slot,
+                                                              absl::string_view key,
+                                                              std::string* value) {
   switch (key.size() / kWordBytes) {
     case 1:
       return slot_internal::MatchKeyWords<1>(slot, key.data(), value);

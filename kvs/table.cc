@@ -95,8 +95,8 @@ namespace {
 
 absl::Status NoMemory() {
   return absl::ResourceExhaustedError(
-      "the server has no memory left for this record; delete others, or start the server with more "
-      "--memory (or another --index_percent)");
+      "the server has no memory left for this record (or thousands of keys collide with its key); "
+      "delete others, or start the server with more --memory (or another --index_percent)");
 }
 
 void Retire(Segment* segment, const Segment::Freed& freed) {

@@ -290,6 +290,27 @@ TEST(TableTest, LimitsHoldOnEveryPath) {
   }
 }
 
+// Goal: a chain has an end: a record that it has no place for is refused, all others are found.
+TEST(TableTest, LongestChainIsReadToItsEndAndGrowsNoFurther) {
+  ModelledTable table;
+  ASSERT_NO_FATAL_FAILURE(table.Open(1, 1 << 20, 1));
+  constexpr size_t kRecordsMax = kNeighbourhood + kChainBucketsMax * kSlotsPerBucket;
+  const std::vector<std::string> keys =
+      KeysOfHome("key", 3, table.buckets_count(), kRecordsMax + 2);
+  for (size_t i = 0; i < kRecordsMax; ++i) {
+    ASSERT_EQ(table.TryPut(keys[i], "v"), absl::OkStatus()) << i;
+  }
+  EXPECT_TRUE(absl::IsResourceExhausted(table.TryPut(keys[kRecordsMax], "v")));
+  std::string value;
+  for (const size_t i : {size_t{0}, kNeighbourhood, kRecordsMax - 1}) {
+    EXPECT_EQ(table.readers().mapped()->Get(keys[i], &value), absl::OkStatus()) << i;
+    EXPECT_EQ(table.readers().RemoteGet(keys[i], &value), absl::OkStatus()) << i;
+  }
+  // A miss, read to the end of it.
+  EXPECT_TRUE(absl::IsNotFound(table.readers().mapped()->Get(keys[kRecordsMax], &value)));
+  EXPECT_TRUE(absl::IsNotFound(table.readers().RemoteGet(keys[kRecordsMax], &value)));
+}
+
 // Goal: ResourceExhausted leaves the old record in place, what needs no memory goes on, and
 // deleting makes room again.
 TEST(TableTest, ExhaustedMemoryLeavesOldRecords) {

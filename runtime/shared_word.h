@@ -94,12 +94,6 @@ static_assert(std::atomic<uint64_t>::is_always_lock_free);
 // Two neighbouring words of shared memory, as LoadPair found them.
 class WordPair {
  public:
-  // Not 0 if the pair differs from these two words.
-  uint64_t Differs(const uint64_t* words) const {
-    const __m128i same =
-        _mm_cmpeq_epi32(bits_, _mm_loadu_si128(reinterpret_cast<const __m128i*>(words)));
-    return static_cast<uint64_t>(_mm_movemask_epi8(same) ^ 0xffff);
-  }
   // Stores both to private memory of any alignment.
   void StoreTo(char* to) const { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bits_); }
 

@@ -168,7 +168,7 @@ struct WorkRequest {
 enum class CompletionStatus : uint8_t {
   kOk,
   kLocalError,     // Our buffer was refused (verbs only: others CHECK it at Post).
-  kBadKey,         // Unknown or stale key, or the region is closed, its owner died, or its lease is over.
+  kBadKey,         // Unknown or stale key; region closed, its owner dead, or its lease over.
   kAccess,         // The key lacks the right.
   kBounds,         // Out of the region, misaligned.
   kAtomicDomain,   // A3.
@@ -217,6 +217,7 @@ struct MappedRegion {
   const SharedWord* words = nullptr;  // Lives as long as the queue pair. Readable, maybe no more.
   SharedWord* writable_words = nullptr;  // Same memory, if the key carries kRightWrite; else null.
   size_t size_bytes = 0;
+  uint64_t generation = 0;  // That it was granted with: what RegionLease wants.
 };
 
 enum class QueuePairState : uint8_t { kConnecting, kReady, kBroken };

@@ -173,7 +173,8 @@ TEST_F(ShmLeaseTest, AfterItsEndNothingIsWritten) {
 TEST_F(ShmLeaseTest, MappedReaderIsTold) {
   const MappedRegion mapped = Take(pair_.client->Map(key_));
   const auto* header = reinterpret_cast<const RegionHeader*>(mapped.words);
-  const uint64_t generation = header->generation.Load(std::memory_order_acquire);
+  const uint64_t generation = mapped.generation;
+  EXPECT_EQ(generation, header->generation.Load(std::memory_order_acquire));
   RegionLease lease(header, generation, &clock_);
   EXPECT_TRUE(lease.IsLive());
   EXPECT_FALSE(RegionLease(header, generation + 1, &clock_).IsLive());

@@ -143,6 +143,7 @@ absl::StatusOr<MappedRegion> ShmQueuePair::Map(RemoteKey key) {
   mapped.words = import->words;
   if ((import->rights & kRightWrite) != 0) mapped.writable_words = import->words;
   mapped.size_bytes = import->size_bytes;
+  mapped.generation = import->generation;
   return mapped;
 }
 
@@ -223,6 +224,7 @@ absl::Status ShmQueuePair::OnGrant(const Packet& packet) {
                       .rights = grant.rights,
                       .words = mapping->words(),
                       .size_bytes = grant.size_bytes,
+                      .generation = grant.generation,
                       .lease = RegionLease(header, grant.generation, context_->clock),
                       .mapping = *std::move(mapping)});
   return absl::OkStatus();

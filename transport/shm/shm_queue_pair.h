@@ -85,6 +85,7 @@ class ShmQueuePair final : public QueuePair {
     uint32_t rights;
     SharedWord* words;
     uint64_t size_bytes;
+    uint64_t generation;
     RegionLease lease;
     ScopedMapping mapping;
   };
