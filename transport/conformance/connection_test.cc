@@ -169,6 +169,35 @@ TEST_P(ConnectionTest, ImmediatesStallWhenTheReceiverDoesNotPollAndKeepTheirOrde
   EXPECT_EQ(GetLocal(client_, 2), 6u);
 }
 
+// Goal: a READ at once keeps its place behind what stalls: it is not done, and can be posted.
+TEST_P(ConnectionTest, NothingIsReadAtOnceBehindAStalledImmediate) {
+  if (!provider_->reads_at_once()) return;
+  Connection connection = Connect(client_, server_);
+  auto region = server_.MakeRegion(7, kRightRead | kRightWrite);
+  const RemoteKey key = Grant(connection.server.get(), *region, kRightRead | kRightWrite);
+  const uint32_t depth = server_.fabric->device().receive_queue_depth;
+  for (uint32_t i = 0; i < depth; ++i) {
+    Post(connection.client.get(), {Knock(i)});
+    EXPECT_EQ(Await(client_.queue.get()).id, i);
+  }
+  const WorkRequest read = Request(Opcode::kRead, client_, 1, key);
+  CompletionStatus status = CompletionStatus::kLocalError;
+  EXPECT_TRUE(connection.client->ReadAtOnce(read, &status)) << "the queue is full, nothing stalls";
+  EXPECT_EQ(status, CompletionStatus::kOk);
+  SetLocal(client_, 0, 5);
+  Post(connection.client.get(), {WriteWithImm(client_, 0, key, depth)});
+  status = CompletionStatus::kLocalError;
+  EXPECT_FALSE(connection.client->ReadAtOnce(read, &status));
+  EXPECT_EQ(status, CompletionStatus::kLocalError) << "nothing was done";
+  EXPECT_EQ(GetLocal(client_, 1), 0u);
+
+  for (uint32_t i = 0; i <= depth; ++i) EXPECT_EQ(Await(server_.queue.get()).immediate, i);
+
+  EXPECT_EQ(Await(client_.queue.get()).opcode, Opcode::kWriteWithImm);
+  EXPECT_TRUE(connection.client->ReadAtOnce(read, &status));
+  EXPECT_EQ(GetLocal(client_, 1), 5u);
+}
+
 TEST_P(ConnectionTest, StalledRequestsAreFlushedWhenThePeerGoes) {
   Connection connection = Connect(client_, server_);
   const uint32_t depth = server_.fabric->device().receive_queue_depth;

@@ -258,8 +258,10 @@ TEST_P(DataTest, ReadAtOnceSeesTheWriteBeforeIt) {
   Post(connection_.client.get(), {Request(Opcode::kWrite, client_, 0, key_)});
   const WorkRequest read = Request(Opcode::kRead, client_, 1, key_);
   CompletionStatus status = CompletionStatus::kFlushed;
-  if (!connection_.client->ReadAtOnce(read, &status)) {
-    // Not this provider, or not now: nothing was done.
+  const bool was_read = connection_.client->ReadAtOnce(read, &status);
+  ASSERT_EQ(was_read, provider_->reads_at_once());
+  if (!was_read) {
+    // Nothing was done.
     EXPECT_EQ(status, CompletionStatus::kFlushed);
     EXPECT_EQ(GetLocal(client_, 1), 0u);
     return;
@@ -274,7 +276,8 @@ TEST_P(DataTest, ReadAtOnceSeesTheWriteBeforeIt) {
 TEST_P(DataTest, ReadAtOnceThatFailsBreaksTheQueuePair) {
   const WorkRequest bad = Request(Opcode::kRead, client_, 1, key_, 3);
   CompletionStatus status = CompletionStatus::kOk;
-  if (!connection_.client->ReadAtOnce(bad, &status)) return;
+  ASSERT_EQ(connection_.client->ReadAtOnce(bad, &status), provider_->reads_at_once());
+  if (!provider_->reads_at_once()) return;
   EXPECT_EQ(status, CompletionStatus::kBounds);
   ExpectDisconnected(client_, connection_.client.get());
   ExpectDisconnected(server_, connection_.server.get());

@@ -135,6 +135,25 @@ TEST_P(LitmusTest, WriteThenReadNeverMissesWhatTheCpuDidMeanwhile) {
   }
 }
 
+// Goal: the READ that returns with its data is ordered behind what was posted like any other.
+TEST_P(LitmusTest, WriteThenReadAtOnceNeverMissesEither) {
+  if (!provider_->reads_at_once()) return;
+  for (const bool is_atomic : {false, true}) {
+    EXPECT_FALSE(BothMissed(200'000, [&](uint64_t round) {
+      SetLocal(client_, 0, round);
+      WorkRequest change =
+          is_atomic ? FetchAdd(client_, 0, key_, 1) : Request(Opcode::kWrite, client_, 0, key_);
+      Post(connection_.client.get(), {change});
+      CompletionStatus status = CompletionStatus::kFlushed;
+      CHECK(connection_.client->ReadAtOnce(Request(Opcode::kRead, client_, 1, key_, kYOffset),
+                                           &status));
+      CHECK(status == CompletionStatus::kOk);
+      CHECK(Await(client_.queue.get()).status == CompletionStatus::kOk);
+      return GetLocal(client_, 1);
+    }));
+  }
+}
+
 TEST_P(LitmusTest, AtomicThenReadNeverMissesEither) {
   EXPECT_FALSE(BothMissed(provider_->Rounds(200'000), [&](uint64_t) {
     WorkRequest add = FetchAdd(client_, 0, key_, 1);

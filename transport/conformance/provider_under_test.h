@@ -29,6 +29,8 @@ class ProviderUnderTest {
 
   virtual std::string name() const = 0;
   virtual Atomicity atomicity() const = 0;
+  // Whether its queue pairs always ReadAtOnce() when they are ready and nothing stalls, or never.
+  virtual bool reads_at_once() const { return false; }
   // A node of its own: nothing is shared with other Fabrics but the network.
   virtual std::unique_ptr<Fabric> MakeNode(const NodeOptions& options) = 0;
   // Whose NowNs() the regions' leases are measured with.

@@ -23,6 +23,7 @@ class ShmUnderTest final : public ProviderUnderTest {
     return atomicity_ == Atomicity::kHca ? "shm_hca" : "shm_global";
   }
   Atomicity atomicity() const override { return atomicity_; }
+  bool reads_at_once() const override { return true; }
   Clock* clock() override { return &clock_; }
   void Progress() override {}
   void RunThreads(const std::vector<std::function<void()>>& functions) override {
