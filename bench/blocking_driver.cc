@@ -41,6 +41,8 @@ class BlockingDriver : public Driver {
 
   void RunSlice(uint64_t operations_max, Result* result) override {
     const kvs::ReaderStats before = client_->reader_stats();
+    // A result's first read is timed, so that also a short run has a latency.
+    if (result->latency_ns.count() == 0) timed_in_ = timed_weight_ = 1;
     {
       SliceRecorder recorder(options_, context_, operations_max, result);
       if (options_.batch > 1) {
@@ -64,7 +66,6 @@ class BlockingDriver : public Driver {
   // measures reads of memory must not fill the CPU's window between two of them with its own work
   // (docs/lookup.md).
   void RunSingly(SliceRecorder* recorder) {
-    uint32_t timed_in = kTimedEvery;
     while (true) {
       uint32_t drawn = 0;
       for (; drawn < kDrawnAhead && recorder->MayBegin(); ++drawn) {
@@ -74,8 +75,7 @@ class BlockingDriver : public Driver {
       if (drawn == 0) return;
       for (uint32_t i = 0; i < drawn; ++i) {
         if (operations_[i].kind == OperationKind::kRead) {
-          Read(i, --timed_in == 0, recorder);
-          if (timed_in == 0) timed_in = kTimedEvery;
+          Read(i, --timed_in_ == 0, recorder);
         } else {
           read_[i] = false;
           Change(operations_[i], recorder);
@@ -91,7 +91,10 @@ class BlockingDriver : public Driver {
   void Read(uint32_t i, bool timed, SliceRecorder* recorder) {
     const uint64_t begin_ticks = timed ? recorder->OrderedTicks() : 0;
     const absl::Status status = client_->Get(views_[i], &values_[i]);
-    if (timed) recorder->AddTimed(begin_ticks, recorder->OrderedTicks(), kTimedEvery);
+    if (timed) {
+      recorder->AddTimed(begin_ticks, recorder->OrderedTicks(), timed_weight_);
+      timed_in_ = timed_weight_ = kTimedEvery;
+    }
     if (!status.ok()) [[unlikely]]
       recorder->AddReadError(operations_[i].record, status);
     read_[i] = status.ok();
@@ -99,7 +102,6 @@ class BlockingDriver : public Driver {
 
   // Gathers reads; what changes a record is done at once.
   void RunBatches(SliceRecorder* recorder) {
-    uint32_t timed_in = kTimedBatchesEvery;
     uint32_t gathered = 0;
     while (recorder->MayBegin()) {
       const Operation operation = context_.source->Next();
@@ -112,14 +114,14 @@ class BlockingDriver : public Driver {
       batch_views_[gathered] = batch_keys_[gathered].Write(operation.record);
       if (++gathered < options_.batch) continue;
       gathered = 0;
-      const bool timed = --timed_in == 0;
+      const bool timed = --timed_in_ == 0;
       const uint64_t begin_ticks = timed ? recorder->OrderedTicks() : 0;
       client_->MultiGet(batch_views_, absl::MakeSpan(batch_values_),
                         absl::MakeSpan(batch_statuses_));
       if (timed) {
-        timed_in = kTimedBatchesEvery;
         recorder->AddTimed(begin_ticks, recorder->OrderedTicks(),
-                           uint64_t{kTimedBatchesEvery} * options_.batch);
+                           uint64_t{timed_weight_} * options_.batch);
+        timed_in_ = timed_weight_ = kTimedBatchesEvery;
       }
       for (uint32_t i = 0; i < options_.batch; ++i) {
         recorder->JudgeRead(batch_records_[i], batch_statuses_[i], batch_values_[i]);
@@ -153,6 +155,8 @@ class BlockingDriver : public Driver {
   std::array<bool, kDrawnAhead> read_ = {};  // Whether there is a value to judge.
   std::string value_;
   std::string written_;
+  uint32_t timed_in_ = 1;      // Reads, or batches, till the next that is timed, it included.
+  uint32_t timed_weight_ = 1;  // Those that one stands for.
   std::vector<KeyWriter> batch_keys_;
   std::vector<absl::string_view> batch_views_;
   std::vector<uint64_t> batch_records_;
