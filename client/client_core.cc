@@ -238,7 +238,7 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeBackend(uint64_t 
     co_return made;
   }
   absl::StatusOr<std::unique_ptr<SocketClient>> client =
-      co_await SocketClient::Connect(scheduler_, options_.server, deadline_ns);
+      co_await SocketClient::Connect(scheduler_, options_.server, deadline_ns, &resolver_);
   if (!client.ok()) co_return client.status();
   std::shared_ptr<Backend> backend =
       std::make_shared<SocketBackend>(scheduler_, *std::move(client));
@@ -258,6 +258,7 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   connect.channel.random_seed = scheduler_->random().Next();
   connect.channel.peer_name = server_.ToString();
   connect.deadline_ns = deadline_ns;
+  connect.resolver = &resolver_;
   FabricBackend::Options options;
   options.path = path_;
   options.region_id = next_region_id_ + 1;

@@ -26,6 +26,7 @@
 #include "runtime/wait_queue.h"
 #include "transport/fabric.h"
 #include "transport/port.h"
+#include "transport/resolver.h"
 #include "transport/socket.h"
 
 namespace acre {
@@ -81,6 +82,8 @@ class ClientCore final : public AsyncClient {
   const uint64_t operation_timeout_ns_;
   Path path_;
   std::string fabric_name_;
+  transport::Resolver resolver_{
+      scheduler_};  // One for all attempts: a name that hangs takes one thread.
 
   std::unique_ptr<transport::Fabric> fabric_;
   std::unique_ptr<transport::CompletionQueue> completion_queue_;

@@ -9,7 +9,6 @@
 #include "glog/logging.h"
 #include "kvs/limits.h"
 #include "runtime/wait_queue.h"
-#include "transport/resolver.h"
 #include "transport/socket.h"
 
 namespace acre {
@@ -106,13 +105,14 @@ class [[nodiscard]] SocketClient::Call : public Waiter {
   absl::Status status_;
 };
 
-Task<absl::StatusOr<std::unique_ptr<SocketClient>>> SocketClient::Connect(Scheduler* scheduler,
-                                                                          std::string server,
-                                                                          uint64_t deadline_ns) {
+Task<absl::StatusOr<std::unique_ptr<SocketClient>>> SocketClient::Connect(
+    Scheduler* scheduler, std::string server, uint64_t deadline_ns, transport::Resolver* resolver) {
   absl::StatusOr<transport::HostPort> host_port = transport::ParseHostPort(server);
   if (!host_port.ok()) co_return host_port.status();
+  transport::Resolver own_resolver(scheduler);
+  if (resolver == nullptr) resolver = &own_resolver;
   absl::StatusOr<std::vector<transport::SocketAddress>> addresses =
-      co_await transport::ResolveUntil(scheduler, *std::move(host_port), deadline_ns);
+      co_await resolver->ResolveUntil(*std::move(host_port), deadline_ns);
   if (!addresses.ok()) co_return addresses.status();
   absl::Status status;
   for (const transport::SocketAddress& address : *addresses) {

@@ -23,15 +23,17 @@
 #include "client/socket_connection.h"
 #include "runtime/scheduler.h"
 #include "runtime/task.h"
+#include "transport/resolver.h"
 
 namespace acre {
 
 class SocketClient : private Poller {
  public:
-  // `server`: HOST:PORT. Gives up at deadline_ns (the scheduler's clock) with Unavailable.
-  static Task<absl::StatusOr<std::unique_ptr<SocketClient>>> Connect(Scheduler* scheduler,
-                                                                     std::string server,
-                                                                     uint64_t deadline_ns);
+  // `server`: HOST:PORT. Gives up at deadline_ns (the scheduler's clock) with Unavailable. `resolver`: of
+  // who connects again and again; it outlives the task. Null: one for this connection.
+  static Task<absl::StatusOr<std::unique_ptr<SocketClient>>> Connect(
+      Scheduler* scheduler, std::string server, uint64_t deadline_ns,
+      transport::Resolver* resolver = nullptr);
   ~SocketClient() override;
   SocketClient(const SocketClient&) = delete;
   SocketClient& operator=(const SocketClient&) = delete;

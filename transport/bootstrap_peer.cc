@@ -55,10 +55,12 @@ Task<absl::StatusOr<std::string>> ReadMessage(Stream* stream, BootstrapMessage e
 }
 
 // Connects to the first of the server's addresses that takes it.
-Task<absl::StatusOr<std::unique_ptr<Stream>>> OpenStream(Scheduler* scheduler, HostPort server,
-                                                         uint64_t deadline_ns) {
+Task<absl::StatusOr<std::unique_ptr<Stream>>> OpenStream(Scheduler* scheduler, Resolver* resolver,
+                                                         HostPort server, uint64_t deadline_ns) {
+  Resolver own_resolver(scheduler);
+  if (resolver == nullptr) resolver = &own_resolver;
   absl::StatusOr<std::vector<SocketAddress>> addresses =
-      co_await ResolveUntil(scheduler, std::move(server), deadline_ns);
+      co_await resolver->ResolveUntil(std::move(server), deadline_ns);
   if (!addresses.ok()) co_return addresses.status();
   absl::Status last = absl::UnavailableError("it has no address");
   for (const SocketAddress& address : *addresses) {
@@ -162,8 +164,8 @@ Task<absl::StatusOr<Link>> AcceptPeer(ArrivingPeer peer, AcceptOptions options) 
 }
 
 Task<absl::StatusOr<ConnectedPeer>> ConnectPeer(ConnectOptions options) {
-  absl::StatusOr<std::unique_ptr<Stream>> stream =
-      co_await OpenStream(options.port->scheduler(), options.server, options.deadline_ns);
+  absl::StatusOr<std::unique_ptr<Stream>> stream = co_await OpenStream(
+      options.port->scheduler(), options.resolver, options.server, options.deadline_ns);
   if (!stream.ok()) co_return stream.status();
   absl::StatusOr<Welcome> welcome = co_await Greet(stream->get(), &options);
   if (!welcome.ok()) co_return welcome.status();

@@ -16,6 +16,7 @@
 #include "transport/channel.h"
 #include "transport/fabric.h"
 #include "transport/port.h"
+#include "transport/resolver.h"
 #include "transport/socket.h"
 
 namespace acre::transport {
@@ -69,6 +70,8 @@ struct ConnectOptions {
   Port* port = nullptr;
   ChannelOptions channel;
   uint64_t deadline_ns = 0;
+  // Null: one for this connection. Who connects again and again has one for all attempts.
+  Resolver* resolver = nullptr;
 };
 
 struct ConnectedPeer {

@@ -26,8 +26,6 @@ class SlowResolver {
       ++state->begun;
       state->changed.notify_all();
       state->changed.wait(lock, [&] { return state->may_answer; });
-      ++state->ended;
-      state->changed.notify_all();
       return Resolve({"127.0.0.1", host_port.port});
     };
   }
@@ -40,9 +38,17 @@ class SlowResolver {
     std::unique_lock<std::mutex> lock(state_->mutex);
     state_->changed.wait(lock, [&] { return state_->begun > 0; });
   }
-  void WaitTillEnded() {
-    std::unique_lock<std::mutex> lock(state_->mutex);
-    state_->changed.wait(lock, [&] { return state_->ended == state_->begun; });
+  // Till no thread, task or posted function knows of it: they are all at their ends. `scheduler` is null,
+  // or runs meanwhile.
+  void WaitTillForgotten(Scheduler* scheduler) {
+    while (state_.use_count() > 1) {
+      if (scheduler != nullptr) scheduler->RunOnce();
+      std::this_thread::yield();
+    }
+  }
+  int begun() {
+    const std::lock_guard<std::mutex> lock(state_->mutex);
+    return state_->begun;
   }
 
  private:
@@ -50,7 +56,6 @@ class SlowResolver {
     std::mutex mutex;
     std::condition_variable changed;
     int begun = 0;
-    int ended = 0;
     bool may_answer = false;
   };
   const std::shared_ptr<State> state_ = std::make_shared<State>();
@@ -58,7 +63,10 @@ class SlowResolver {
 
 Task<void> ResolveInto(Scheduler* scheduler, uint64_t deadline_ns, ResolveFunction resolve,
                        Addresses* addresses) {
-  *addresses = co_await ResolveUntil(scheduler, {"name", 7}, deadline_ns, std::move(resolve));
+  HostPort host_port{"name", 7};
+  Task<Addresses> task =
+      ResolveUntil(scheduler, std::move(host_port), deadline_ns, std::move(resolve));
+  *addresses = co_await std::move(task);
 }
 
 class ResolverTest : public testing::Test {
@@ -109,8 +117,7 @@ TEST_F(ResolverTest, DeadlineEndsTheWait) {
   EXPECT_NE(addresses.status().message().find("name"), absl::string_view::npos);
   slow_.WaitTillBegun();
   slow_.Answer();
-  slow_.WaitTillEnded();
-  for (int i = 0; i < 100; ++i) scheduler_->RunOnce();
+  slow_.WaitTillForgotten(scheduler_.get());
 }
 
 // Goal: neither a cancelled task nor a scheduler that has gone is touched by a late answer.
@@ -128,8 +135,7 @@ TEST_F(ResolverTest, AnswerMayComeAfterEverybodyHasGone) {
       handle.Cancel();
     }
     slow.Answer();
-    slow.WaitTillEnded();
-    if (scheduler_ != nullptr) scheduler_->RunOnce();
+    slow.WaitTillForgotten(scheduler_.get());
   }
 }
 
@@ -145,9 +151,59 @@ TEST_F(ResolverTest, AnswerMayComeWhileTheTaskGoes) {
     slow.Answer();
     if (i % 2 == 0) scheduler_->RunOnce();
     handle.Cancel();
-    scheduler_->RunOnce();
-    slow.WaitTillEnded();
+    slow.WaitTillForgotten(scheduler_.get());
   }
+}
+
+Task<void> AskInto(Resolver* resolver, std::string name, uint64_t deadline_ns,
+                   Addresses* addresses) {
+  HostPort host_port{std::move(name), 7};
+  Task<Addresses> task = resolver->ResolveUntil(std::move(host_port), deadline_ns);
+  *addresses = co_await std::move(task);
+}
+Task<void> Join(SpawnHandle* handle) { co_await handle->Join(); }
+
+// Goal: while nobody answers, those who ask for one name share one thread, also with one who gave up.
+TEST_F(ResolverTest, ANameThatHangsTakesOneThread) {
+  Resolver resolver(scheduler_.get(), slow_.function());
+  for (int i = 0; i < 5; ++i) {
+    const Addresses early = scheduler_->RunUntilDone(
+        resolver.ResolveUntil({"name", 7}, scheduler_->NowNs() + 1'000'000));
+    EXPECT_TRUE(absl::IsDeadlineExceeded(early.status())) << early.status();
+  }
+  Addresses answers[2] = {absl::UnknownError(""), absl::UnknownError("")};
+  SpawnHandle one = scheduler_->Spawn(AskInto(&resolver, "name", UINT64_MAX, &answers[0]));
+  SpawnHandle other = scheduler_->Spawn(AskInto(&resolver, "name", UINT64_MAX, &answers[1]));
+  scheduler_->RunOnce();
+  slow_.WaitTillBegun();
+  slow_.Answer();
+  scheduler_->RunUntilDone(Join(&one));
+  scheduler_->RunUntilDone(Join(&other));
+  for (const Addresses& answer : answers) EXPECT_TRUE(answer.ok()) << answer.status();
+  EXPECT_EQ(slow_.begun(), 1);
+  // What was answered before is asked anew.
+  const Addresses later = scheduler_->RunUntilDone(resolver.ResolveUntil({"name", 7}, UINT64_MAX));
+  EXPECT_TRUE(later.ok()) << later.status();
+  EXPECT_EQ(slow_.begun(), 2);
+}
+
+// Goal: the number of threads has a bound.
+TEST_F(ResolverTest, ManyNamesThatHangLeaveTheNextUnavailable) {
+  SlowResolver slow;
+  {
+    Resolver resolver(scheduler_.get(), slow.function());
+    const auto ask = [&](size_t i) {
+      return scheduler_->RunUntilDone(
+          resolver.ResolveUntil({"name" + std::to_string(i), 7}, scheduler_->NowNs() + 100'000));
+    };
+    for (size_t i = 0; i < Resolver::kNamesMax; ++i) {
+      EXPECT_TRUE(absl::IsDeadlineExceeded(ask(i).status())) << i;
+    }
+    EXPECT_TRUE(absl::IsUnavailable(ask(Resolver::kNamesMax).status()));
+    EXPECT_TRUE(absl::IsDeadlineExceeded(ask(0).status())) << "one that is under way";
+  }
+  slow.Answer();
+  slow.WaitTillForgotten(scheduler_.get());
 }
 
 TEST_F(ResolverTest, NamesThatNobodyKnowsAreUnavailable) {

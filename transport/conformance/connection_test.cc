@@ -191,9 +191,10 @@ TEST_P(ConnectionTest, NothingIsReadAtOnceBehindAStalledImmediate) {
   EXPECT_EQ(status, CompletionStatus::kLocalError) << "nothing was done";
   EXPECT_EQ(GetLocal(client_, 1), 0u);
 
-  for (uint32_t i = 0; i <= depth; ++i) EXPECT_EQ(Await(server_.queue.get()).immediate, i);
+  for (uint32_t i = 0; i < depth; ++i) EXPECT_EQ(Await(server_.queue.get()).immediate, i);
 
   EXPECT_EQ(Await(client_.queue.get()).opcode, Opcode::kWriteWithImm);
+  EXPECT_EQ(Await(server_.queue.get()).immediate, depth);
   EXPECT_TRUE(connection.client->ReadAtOnce(read, &status));
   EXPECT_EQ(GetLocal(client_, 1), 5u);
 }
