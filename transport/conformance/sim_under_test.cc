@@ -45,6 +45,7 @@ class SimUnderTest final : public ProviderUnderTest {
                         seed_);
   }
   Atomicity atomicity() const override { return atomicity_; }
+  bool reads_at_once() const override { return device_ == SimDevice::kSharedMemory; }
   Clock* clock() override { return machines_[0]->clock(); }
 
   void Progress() override {

@@ -104,6 +104,7 @@ absl::StatusOr<MappedRegion> SimQueuePair::Map(RemoteKey key) {
   mapped.words = import->memory->words();
   if ((import->rights & kRightWrite) != 0) mapped.writable_words = import->memory->words();
   mapped.size_bytes = import->memory->size_bytes();
+  mapped.generation = import->memory->generation();
   return mapped;
 }
 
