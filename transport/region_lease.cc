@@ -17,8 +17,8 @@ absl::Status RegionLease::WhyNot() const {
   if ((header_->owner.Load(std::memory_order_acquire) & kOwnerDied) != 0) {
     return absl::UnavailableError(absl::StrCat("the owner of region ", region_id, " died"));
   }
-  return absl::UnavailableError(absl::StrCat("the lease of region ", region_id,
-                                             " was over: its owner died, or did not renew it in time"));
+  return absl::UnavailableError(absl::StrCat(
+      "the lease of region ", region_id, " was over: its owner died, or did not renew it in time"));
 }
 
 }  // namespace acre::transport
