@@ -206,11 +206,13 @@ void SimSide::AbandonRequests(bool may_arrive) {
   if (may_arrive) {
     IntrusiveList<SimRequest, SimStageTag> all;
     all.TakeAll(&to_start_);
-    while (!all.empty()) {
+    // A doorbell that waits behind stores in a store buffer has not been heard: nothing was sent.
+    while (!all.empty() && all.front()->ready_ns <= network_->NowNs()) {
       SimRequest* const request = all.PopFront();
       Capture(request);
       to_start_.PushBack(request);
     }
+    while (!all.empty()) MaybeGive(all.PopFront());
     return;
   }
   while (!to_start_.empty()) MaybeGive(to_start_.PopFront());

@@ -26,7 +26,7 @@ void SimSide::Post(const WorkRequest& work, SimMemory* local, uint64_t local_ind
   request->side = this;
   request->local = local;
   request->local_index = local_index;
-  request->arrival_ns = ready_ns;  // Not before this.
+  request->ready_ns = ready_ns;
   if (inline_words != nullptr) {
     request->data.assign(inline_words, inline_words + request->words());
     request->is_captured = true;
@@ -54,7 +54,7 @@ void SimSide::Send(SimRequest* request) {
   SimCard* const card = network_->card(machine());
   uint64_t cost_ns = kCardRequestNs;
   if (request->is_write()) cost_ns += request->work.length_bytes / kCardBytesPerNs;
-  sent_ns_ = std::max({network_->NowNs(), request->arrival_ns, sent_ns_, card->free_from_ns});
+  sent_ns_ = std::max({network_->NowNs(), request->ready_ns, sent_ns_, card->free_from_ns});
   card->free_from_ns = sent_ns_ + cost_ns;
   uint64_t arrival_ns = sent_ns_ + cost_ns + network_->WireNs(machine(), peer_->machine());
   if (network_->Draw(network_->faults().slow_queue_pair)) {
