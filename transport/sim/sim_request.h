@@ -71,7 +71,8 @@ class SimRequest final : public ListLink<SimOutstandingTag>, public ListLink<Sim
   SimMemory* memory = nullptr;  // The target, once it is known.
   uint64_t target_index = 0;
   CompletionStatus status = CompletionStatus::kOk;
-  uint64_t ready_ns = 0;  // The initiator's card hears of it no sooner: its bytes are in memory by then.
+  uint64_t ready_ns =
+      0;  // The initiator's card hears of it no sooner: its bytes are in memory by then.
   uint64_t arrival_ns = 0;
   bool is_captured = false;  // `data` holds what is to be written.
   bool is_executing = false;
