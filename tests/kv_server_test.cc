@@ -19,27 +19,13 @@
 #include "glog/logging.h"
 #include "gtest/gtest.h"
 #include "runtime/random.h"
+#include "tests/or_die.h"
 #include "tests/process.h"
 #include "transport/bootstrap_wire.h"
 #include "transport/socket.h"
 
 namespace acre::tests {
 namespace {
-
-std::unique_ptr<KvServer> StartOrDie(ServerFlags flags = {}) {
-  auto server = KvServer::Start(std::move(flags));
-  CHECK(server.ok()) << server.status();
-  return *std::move(server);
-}
-
-std::unique_ptr<Client> ConnectOrDie(const std::string& address, Path path = Path::kRpc) {
-  ClientOptions options;
-  options.server = address;
-  options.path = path;
-  auto client = Client::Connect(options);
-  CHECK(client.ok()) << client.status();
-  return *std::move(client);
-}
 
 // ---- Flags.
 

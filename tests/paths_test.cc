@@ -12,19 +12,11 @@
 #include "glog/logging.h"
 #include "gtest/gtest.h"
 #include "kvs/limits.h"
+#include "tests/or_die.h"
 #include "tests/process.h"
 
 namespace acre::tests {
 namespace {
-
-std::unique_ptr<Client> ConnectOrDie(const std::string& address, Path path) {
-  ClientOptions options;
-  options.server = address;
-  options.path = path;
-  auto client = Client::Connect(options);
-  CHECK(client.ok()) << client.status();
-  return *std::move(client);
-}
 
 uint64_t Stat(Client* client, absl::string_view name) {
   const absl::StatusOr<std::string> text = client->ServerStats();
@@ -54,11 +46,7 @@ std::string Bytes(size_t count, uint32_t seed) {
 
 class PathsTest : public testing::TestWithParam<Path> {
  protected:
-  static void SetUpTestSuite() {
-    auto server = KvServer::Start({.more = {"--threads=2"}});
-    CHECK(server.ok()) << server.status();
-    server_ = server->release();
-  }
+  static void SetUpTestSuite() { server_ = StartOrDie({.more = {"--threads=2"}}).release(); }
   static void TearDownTestSuite() {
     delete server_;
     server_ = nullptr;

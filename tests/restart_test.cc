@@ -14,6 +14,7 @@
 #include "runtime/clock.h"
 #include "runtime/scheduler.h"
 #include "runtime/scoped_fd.h"
+#include "tests/or_die.h"
 #include "tests/process.h"
 #include "transport/socket.h"
 
@@ -22,25 +23,6 @@ namespace {
 
 // Fewer than this many calls in a row may fail on a server that is there again.
 constexpr int kCallsToReconnectMax = 5;
-
-ClientOptions OptionsFor(const std::string& address, Path path) {
-  ClientOptions options;
-  options.server = address;
-  options.path = path;
-  return options;
-}
-
-std::unique_ptr<Client> ConnectOrDie(const std::string& address, Path path) {
-  auto client = Client::Connect(OptionsFor(address, path));
-  CHECK(client.ok()) << client.status();
-  return *std::move(client);
-}
-
-std::unique_ptr<KvServer> StartOrDie(ServerFlags flags = {}) {
-  auto server = KvServer::Start(std::move(flags));
-  CHECK(server.ok()) << server.status();
-  return *std::move(server);
-}
 
 class RestartTest : public testing::TestWithParam<Path> {};
 

@@ -12,7 +12,6 @@
 namespace acre::transport {
 namespace {
 
-constexpr uint64_t kRegionBytesMax = uint64_t{1} << 32;
 constexpr uint64_t kLandingBytes = (kPayloadBytesMax + kLineBytes - 1) / kLineBytes * kLineBytes;
 
 // Where everything lies in a channel's region, in bytes.

@@ -95,9 +95,12 @@ struct DeviceAttributes {
   bool can_map = false;               // QueuePair::Map works.
 };
 
+// The largest region, header and rounding to whole pages included.
+constexpr uint64_t kRegionBytesMax = uint64_t{4} << 30;
+
 struct RegionOptions {
   uint32_t region_id = 0;  // Never 0, unique in the process for the Fabric's lifetime.
-  size_t size_bytes = 0;   // Rounded up to whole pages. At most 4 GiB with the header.
+  size_t size_bytes = 0;   // Rounded up to whole pages. At most kRegionBytesMax with the header.
   // The most that Grant may ever hand out (the kernel enforces it on shm).
   uint32_t peer_rights = 0;
   HugePages huge_pages = HugePages::kOff;

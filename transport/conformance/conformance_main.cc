@@ -33,11 +33,6 @@ bool PickProviders() {
 
 }  // namespace
 
-std::vector<std::unique_ptr<ProviderUnderTest>>& ProvidersUnderTest() {
-  static auto& providers = *new std::vector<std::unique_ptr<ProviderUnderTest>>();
-  return providers;
-}
-
 }  // namespace acre::transport
 
 int main(int argc, char** argv) {

@@ -29,6 +29,16 @@ class ConnectionTest : public ConformanceTest {
     return request;
   }
 
+  // Knocks, from 0 on, till the server has no room for another. How often.
+  uint32_t FillReceiveQueue(QueuePair* client) {
+    const uint32_t depth = server_.fabric->device().receive_queue_depth;
+    for (uint32_t i = 0; i < depth; ++i) {
+      Post(client, {Knock(i)});
+      EXPECT_EQ(Await(client_.queue.get()).id, i);
+    }
+    return depth;
+  }
+
   Node client_;
   Node server_;
 };
@@ -143,11 +153,7 @@ TEST_P(ConnectionTest, ImmediatesStallWhenTheReceiverDoesNotPollAndKeepTheirOrde
   Connection connection = Connect(client_, server_);
   auto region = server_.MakeRegion(7, kRightRead | kRightWrite);
   const RemoteKey key = Grant(connection.server.get(), *region, kRightRead | kRightWrite);
-  const uint32_t depth = server_.fabric->device().receive_queue_depth;
-  for (uint32_t i = 0; i < depth; ++i) {
-    Post(connection.client.get(), {Knock(i)});
-    EXPECT_EQ(Await(client_.queue.get()).id, i);
-  }
+  const uint32_t depth = FillReceiveQueue(connection.client.get());
   // One too many, with inline bytes; a WRITE and a READ behind it must wait as well.
   SharedWord inline_word;
   inline_word.Store(5, std::memory_order_relaxed);
@@ -175,11 +181,7 @@ TEST_P(ConnectionTest, NothingIsReadAtOnceBehindAStalledImmediate) {
   Connection connection = Connect(client_, server_);
   auto region = server_.MakeRegion(7, kRightRead | kRightWrite);
   const RemoteKey key = Grant(connection.server.get(), *region, kRightRead | kRightWrite);
-  const uint32_t depth = server_.fabric->device().receive_queue_depth;
-  for (uint32_t i = 0; i < depth; ++i) {
-    Post(connection.client.get(), {Knock(i)});
-    EXPECT_EQ(Await(client_.queue.get()).id, i);
-  }
+  const uint32_t depth = FillReceiveQueue(connection.client.get());
   const WorkRequest read = Request(Opcode::kRead, client_, 1, key);
   CompletionStatus status = CompletionStatus::kLocalError;
   EXPECT_TRUE(connection.client->ReadAtOnce(read, &status)) << "the queue is full, nothing stalls";
@@ -201,11 +203,7 @@ TEST_P(ConnectionTest, NothingIsReadAtOnceBehindAStalledImmediate) {
 
 TEST_P(ConnectionTest, StalledRequestsAreFlushedWhenThePeerGoes) {
   Connection connection = Connect(client_, server_);
-  const uint32_t depth = server_.fabric->device().receive_queue_depth;
-  for (uint32_t i = 0; i < depth; ++i) {
-    Post(connection.client.get(), {Knock(i)});
-    Await(client_.queue.get());
-  }
+  const uint32_t depth = FillReceiveQueue(connection.client.get());
   Post(connection.client.get(), {Knock(depth)});
 
   connection.server.reset();
@@ -303,11 +301,7 @@ TEST_P(ConnectionTest, ArmedQueueWakesForAnOwnCompletion) {
 
 TEST_P(ConnectionTest, ArmedSenderWakesWhenItsStalledRequestCanGoOn) {
   Connection connection = Connect(client_, server_);
-  const uint32_t depth = server_.fabric->device().receive_queue_depth;
-  for (uint32_t i = 0; i < depth; ++i) {
-    Post(connection.client.get(), {Knock(i)});
-    Await(client_.queue.get());
-  }
+  const uint32_t depth = FillReceiveQueue(connection.client.get());
   Post(connection.client.get(), {Knock(depth)});
   client_.queue->Arm();
   ExpectQuiet(client_.queue.get());

@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "transport/fabric.h"
-#include "transport/shm/scoped_fd.h"
+#include "transport/shm/scoped_mapping.h"
 #include "transport/shm/shm_context.h"
 #include "transport/shm/shm_memory.h"
 #include "transport/shm/shm_socket.h"

@@ -19,8 +19,9 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "runtime/scoped_fd.h"
 #include "transport/fabric.h"
-#include "transport/shm/scoped_fd.h"
+#include "transport/shm/scoped_mapping.h"
 
 namespace acre::transport {
 

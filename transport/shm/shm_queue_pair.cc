@@ -11,6 +11,7 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "transport/provider_rules.h"
 #include "transport/region_header.h"
 #include "transport/shm/shm_region.h"
 
@@ -19,15 +20,6 @@ namespace {
 
 // A peer that sends without end must not keep us: the socket stays readable, we come back.
 constexpr size_t kPacketsPerLook = 64;
-
-bool LetsWrite(uint32_t rights) { return (rights & (kRightWrite | kRightAtomic)) != 0; }
-
-absl::Status ErrorNotReady(QueuePairState state, const absl::Status& why) {
-  if (state == QueuePairState::kConnecting) {
-    return absl::FailedPreconditionError("still connecting: wait for kConnected");
-  }
-  return absl::UnavailableError(absl::StrCat("the connection is broken: ", why.message()));
-}
 
 }  // namespace
 
@@ -92,11 +84,8 @@ absl::StatusOr<RemoteKey> ShmQueuePair::Grant(const MemoryRegion& region, uint32
   if (state_ != QueuePairState::kReady) return ErrorNotReady(state_, status_);
   const auto* shm_region = dynamic_cast<const ShmRegion*>(&region);
   CHECK(shm_region != nullptr) << "a region of another provider";
-  if (rights == 0 || (rights & ~shm_region->peer_rights()) != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("region ", region.region_id(),
-                                                   " lets peers have rights ",
-                                                   shm_region->peer_rights(), ", not ", rights));
-  }
+  const absl::Status judged = JudgeGrant(region, shm_region->peer_rights(), rights);
+  if (!judged.ok()) return judged;
   if (LetsWrite(shm_region->peer_rights())) {
     if (!LetsWrite(rights)) {
       return absl::InvalidArgumentError(absl::StrCat(

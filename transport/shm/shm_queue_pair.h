@@ -123,7 +123,6 @@ class ShmQueuePair final : public QueuePair {
 
   // Datapath (shm_queue_pair_datapath.cc).
   void Prefetch(const WorkRequest& request) const;
-  void CheckLocal(const WorkRequest& request) const;
   void Start(const WorkRequest& request);
   void Stall(const WorkRequest& request);
   Outcome Execute(const WorkRequest& request, const uint64_t* source);

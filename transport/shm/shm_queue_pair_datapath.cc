@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "transport/provider_rules.h"
 #include "transport/region_header.h"
 #include "transport/shm/shm_atomics.h"
 #include "transport/shm/shm_queue_pair.h"
@@ -26,14 +27,6 @@ namespace {
 // 1, 2, 4 and 8. The bare copy takes 76 ns.
 constexpr size_t kPrefetchAhead = 8;
 constexpr uint32_t kPrefetchBytesMax = 1024;
-
-bool IsAtomic(Opcode opcode) {
-  return opcode == Opcode::kCompareSwap || opcode == Opcode::kFetchAdd;
-}
-
-uint32_t LengthOf(const WorkRequest& request) {
-  return IsAtomic(request.opcode) ? kWordBytes : request.length_bytes;
-}
 
 // A request's local buffer belongs to the request until it completes: private memory to all but us.
 uint64_t* Private(SharedWord* words) { return reinterpret_cast<uint64_t*>(words); }
@@ -52,7 +45,7 @@ absl::Status ShmQueuePair::Post(absl::Span<const WorkRequest> batch) {
   outstanding_ += static_cast<uint32_t>(batch.size());
   for (size_t i = 0; i < batch.size(); ++i) {
     if (i + kPrefetchAhead < batch.size()) Prefetch(batch[i + kPrefetchAhead]);
-    CheckLocal(batch[i]);
+    CheckLocalBuffer(batch[i], context_->device);
     Start(batch[i]);
   }
   EndBatch();
@@ -67,7 +60,7 @@ __attribute__((flatten)) bool ShmQueuePair::ReadAtOnce(const WorkRequest& reques
   if (state_ != QueuePairState::kReady || !stalled_.empty()) [[unlikely]]
     return false;
   Prefetch(request);
-  CheckLocal(request);
+  CheckLocalBuffer(request, context_->device);
   *status = ExecuteRead(request);
   if (*status != CompletionStatus::kOk) [[unlikely]] {
     BreakBy(request, *status);
@@ -87,26 +80,6 @@ __attribute__((flatten)) bool ShmQueuePair::ReadAtOnce(const WorkRequest& reques
   // An address past the end does no harm: a prefetch never faults.
   const auto* line = reinterpret_cast<const char*>(import.words) + request.remote_offset_bytes;
   for (uint32_t i = 0; i < request.length_bytes; i += kLineBytes) __builtin_prefetch(line + i);
-}
-
-void ShmQueuePair::CheckLocal(const WorkRequest& request) const {
-  const uint32_t length_bytes = LengthOf(request);
-  if (length_bytes == 0) return;
-  const auto address = reinterpret_cast<uintptr_t>(request.local);
-  CHECK(request.local != nullptr && address % kWordBytes == 0)
-      << "a local buffer that is not words";
-  if (request.inline_data) {
-    CHECK(request.opcode == Opcode::kWrite || request.opcode == Opcode::kWriteWithImm);
-    CHECK_LE(length_bytes, context_->device.inline_bytes_max);
-    if (request.local_region == nullptr) return;
-  }
-  CHECK(request.local_region != nullptr) << "a local buffer outside of all regions";
-  // Wraps around to something large if the buffer begins before the region.
-  const uint64_t offset_bytes =
-      address - reinterpret_cast<uintptr_t>(request.local_region->words());
-  const uint64_t size_bytes = request.local_region->size_bytes();
-  CHECK(offset_bytes <= size_bytes && length_bytes <= size_bytes - offset_bytes)
-      << "a local buffer that leaves its region";
 }
 
 inline void ShmQueuePair::Start(const WorkRequest& request) {
@@ -242,9 +215,7 @@ inline CompletionStatus ShmQueuePair::Resolve(const WorkRequest& request, uint32
   Import* found = FindImport(request.remote_key);
   if (found == nullptr) return CompletionStatus::kBadKey;
   if ((found->rights & right) == 0) return CompletionStatus::kAccess;
-  const uint64_t offset_bytes = request.remote_offset_bytes;
-  if ((offset_bytes | length_bytes) % kWordBytes != 0 || offset_bytes > found->size_bytes ||
-      length_bytes > found->size_bytes - offset_bytes) {
+  if (!IsInBounds(request.remote_offset_bytes, length_bytes, found->size_bytes)) {
     return CompletionStatus::kBounds;
   }
   *import = found;

@@ -8,12 +8,11 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "transport/provider_rules.h"
 #include "transport/region_lease.h"
 
 namespace acre::transport {
 namespace {
-
-constexpr uint64_t kRegionBytesMax = uint64_t{4} << 30;
 
 // Names in /proc/*/maps are cut by the kernel at 249 bytes.
 std::string NameOf(const RegionOptions& options) {
@@ -26,22 +25,11 @@ std::string NameOf(const RegionOptions& options) {
 absl::StatusOr<std::unique_ptr<ShmRegion>> ShmRegion::Create(const RegionOptions& options,
                                                              ShmContext* context) {
   CHECK_NE(context->generation, 0u);
-  if (options.region_id == 0) return absl::InvalidArgumentError("region id 0 is never used");
-  if ((options.peer_rights & ~uint32_t{kRightsAll}) != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("unknown rights ", options.peer_rights));
-  }
-  if (options.size_bytes < kRegionHeaderBytes || options.size_bytes > kRegionBytesMax) {
-    return absl::InvalidArgumentError(absl::StrCat("a region takes ", kRegionHeaderBytes,
-                                                   " bytes to 4 GiB, not ", options.size_bytes));
-  }
-  const bool peers_write = (options.peer_rights & (kRightWrite | kRightAtomic)) != 0;
-  if (options.death_mark && peers_write) {
-    return absl::InvalidArgumentError(
-        "no death mark for a region whose header peers can write: they could forge it");
-  }
-  absl::StatusOr<SharedMemory> memory =
-      MakeSharedMemory(NameOf(options), options.size_bytes, options.huge_pages,
-                       peers_write ? PeerAccess::kReadWrite : PeerAccess::kReadOnly);
+  const absl::Status judged = JudgeRegionOptions(options);
+  if (!judged.ok()) return judged;
+  absl::StatusOr<SharedMemory> memory = MakeSharedMemory(
+      NameOf(options), options.size_bytes, options.huge_pages,
+      LetsWrite(options.peer_rights) ? PeerAccess::kReadWrite : PeerAccess::kReadOnly);
   if (!memory.ok()) return memory.status();
   if (memory->mapping.size_bytes() > kRegionBytesMax) {
     return absl::InvalidArgumentError(

@@ -21,7 +21,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "transport/shm/scoped_fd.h"
+#include "runtime/scoped_fd.h"
+#include "transport/shm/scoped_mapping.h"
 #include "transport/shm/shm_wire.h"
 
 namespace acre::transport {

@@ -27,9 +27,9 @@ struct SimFaults {
   double lost_connection = 0;  // E7: no answer ever comes, whether it was executed or not.
   double late_execution = 0;   // E7: of the breaks: what was on its way arrives after all.
   double torn_write = 0;       // E10: of the WRITEs under way when their process dies.
-  double timed_out_death =
-      0;  // E10: of the connections to a process that died: no word of it comes,
-          // only silence tells. Without it a notice comes at once.
+  // E10: of the connections to a process that died: no word of it comes, only silence tells. Without
+  // it a notice comes at once.
+  double timed_out_death = 0;
   double slow_notification = 0;  // Of the wake-ups of armed completion queues.
 
   // What is drawn is uniform below these.

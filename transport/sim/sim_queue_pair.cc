@@ -9,13 +9,12 @@
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "runtime/sim/world.h"
+#include "transport/provider_rules.h"
 #include "transport/sim/sim_costs.h"
 #include "transport/sim/sim_region.h"
 
 namespace acre::transport {
 namespace {
-
-bool LetsWrite(uint32_t rights) { return (rights & (kRightWrite | kRightAtomic)) != 0; }
 
 SimCompletionQueue* QueueOf(CompletionQueue* completion_queue) {
   auto* const queue = dynamic_cast<SimCompletionQueue*>(completion_queue);
@@ -65,23 +64,14 @@ SimQueuePair::~SimQueuePair() {
   --context_->live_objects;
 }
 
-absl::Status SimQueuePair::NotReady() const {
-  if (state_ == QueuePairState::kConnecting) {
-    return absl::FailedPreconditionError("still connecting: wait for kConnected");
-  }
-  return absl::UnavailableError(absl::StrCat("the connection is broken: ", status_.message()));
-}
-
 absl::StatusOr<RemoteKey> SimQueuePair::Grant(const MemoryRegion& region, uint32_t rights) {
   network_->Spend(kSetupNs);
-  if (state_ != QueuePairState::kReady) return NotReady();
+  if (state_ != QueuePairState::kReady) return ErrorNotReady(state_, status_);
   const auto* const sim_region = dynamic_cast<const SimRegion*>(&region);
   CHECK(sim_region != nullptr) << "a region of another provider";
   const uint32_t peer_rights = sim_region->memory()->peer_rights();
-  if (rights == 0 || (rights & ~peer_rights) != 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "region ", region.region_id(), " lets peers have rights ", peer_rights, ", not ", rights));
-  }
+  const absl::Status judged = JudgeGrant(region, peer_rights, rights);
+  if (!judged.ok()) return judged;
   if (context_->kind == SimDevice::kSharedMemory && LetsWrite(peer_rights) && !LetsWrite(rights)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "region ", region.region_id(),
@@ -92,7 +82,7 @@ absl::StatusOr<RemoteKey> SimQueuePair::Grant(const MemoryRegion& region, uint32
 
 absl::StatusOr<MappedRegion> SimQueuePair::Map(RemoteKey key) {
   network_->Spend(kSetupNs);
-  if (state_ != QueuePairState::kReady) return NotReady();
+  if (state_ != QueuePairState::kReady) return ErrorNotReady(state_, status_);
   if (!context_->device.can_map || side_->peer()->machine() != side_->machine()) {
     return absl::FailedPreconditionError("memory of this peer cannot be mapped");
   }
@@ -147,28 +137,6 @@ void SimQueuePair::OnPolled(const Completion& completion, uint32_t slots) {
   if (state_ == QueuePairState::kBroken) return;
   state_ = QueuePairState::kBroken;
   status_ = absl::UnavailableError(side_->why());
-}
-
-void SimQueuePair::CheckLocal(const WorkRequest& request) const {
-  const bool is_atomic =
-      request.opcode == Opcode::kCompareSwap || request.opcode == Opcode::kFetchAdd;
-  const uint64_t length_bytes = is_atomic ? kWordBytes : request.length_bytes;
-  if (length_bytes == 0) return;
-  const auto address = reinterpret_cast<uintptr_t>(request.local);
-  CHECK(request.local != nullptr && address % kWordBytes == 0)
-      << "a local buffer that is not words";
-  if (request.inline_data) {
-    CHECK(request.opcode == Opcode::kWrite || request.opcode == Opcode::kWriteWithImm);
-    CHECK_LE(length_bytes, context_->device.inline_bytes_max);
-    if (request.local_region == nullptr) return;
-  }
-  CHECK(request.local_region != nullptr) << "a local buffer outside of all regions";
-  // Wraps around to something large if the buffer begins before the region.
-  const uint64_t offset_bytes =
-      address - reinterpret_cast<uintptr_t>(request.local_region->words());
-  const uint64_t size_bytes = request.local_region->size_bytes();
-  CHECK(offset_bytes <= size_bytes && length_bytes <= size_bytes - offset_bytes)
-      << "a local buffer that leaves its region";
 }
 
 void SimQueuePair::LoadLocal(const WorkRequest& request) {

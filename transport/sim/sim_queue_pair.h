@@ -81,8 +81,6 @@ class SimQueuePair final : public QueuePair {
 
   SimQueuePair(SimContext* context, SimCompletionQueue* completion_queue);
 
-  void CheckLocal(const WorkRequest& request) const;
-  absl::Status NotReady() const;
   Import* FindImport(RemoteKey key);
   void LoadLocal(const WorkRequest& request);
 

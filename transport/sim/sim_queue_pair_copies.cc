@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "runtime/simulated_memory.h"
+#include "transport/provider_rules.h"
 #include "transport/sim/sim_costs.h"
 #include "transport/sim/sim_queue_pair.h"
 
@@ -88,7 +89,7 @@ bool SimQueuePair::ReadAtOnce(const WorkRequest& request, CompletionStatus* stat
   if (context_->kind != SimDevice::kSharedMemory) return false;
   // A broken queue pair flushes what is posted; what is stalled comes first.
   if (state_ != QueuePairState::kReady || !stalled_.empty()) return false;
-  CheckLocal(request);
+  CheckLocalBuffer(request, context_->device);
   network_->Spend(kPostRequestNs);
   ++network_->counts().requests;
   *status = ExecuteRead(request);
@@ -170,10 +171,7 @@ CompletionStatus SimQueuePair::Resolve(const WorkRequest& request, uint32_t leng
   Import* const found = FindImport(request.remote_key);
   if (found == nullptr) return CompletionStatus::kBadKey;
   if ((found->rights & right) == 0) return CompletionStatus::kAccess;
-  const uint64_t offset_bytes = request.remote_offset_bytes;
-  const uint64_t size_bytes = found->memory->size_bytes();
-  if ((offset_bytes | length_bytes) % kWordBytes != 0 || offset_bytes > size_bytes ||
-      length_bytes > size_bytes - offset_bytes) {
+  if (!IsInBounds(request.remote_offset_bytes, length_bytes, found->memory->size_bytes())) {
     return CompletionStatus::kBounds;
   }
   *import = found;

@@ -2,6 +2,7 @@
 
 #include "glog/logging.h"
 #include "runtime/sim/world.h"
+#include "transport/provider_rules.h"
 #include "transport/sim/sim_costs.h"
 #include "transport/sim/sim_queue_pair.h"
 #include "transport/sim/sim_region.h"
@@ -11,13 +12,13 @@ namespace acre::transport {
 absl::Status SimQueuePair::Post(absl::Span<const WorkRequest> batch) {
   CHECK(!batch.empty());
   network_->Spend(kPostNs + batch.size() * kPostRequestNs);
-  if (state_ == QueuePairState::kConnecting) return NotReady();
+  if (state_ == QueuePairState::kConnecting) return ErrorNotReady(state_, status_);
   if (batch.size() > context_->device.send_queue_depth_max - outstanding_) {
     return absl::ResourceExhaustedError("the send queue is full: poll completions first");
   }
   outstanding_ += static_cast<uint32_t>(batch.size());
   for (const WorkRequest& request : batch) {
-    CheckLocal(request);
+    CheckLocalBuffer(request, context_->device);
     if (context_->kind == SimDevice::kCard) {
       PostToCard(request);
     } else {

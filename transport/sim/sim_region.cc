@@ -2,27 +2,21 @@
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+#include "transport/provider_rules.h"
 #include "transport/region_lease.h"
 #include "transport/sim/sim_network.h"
 
 namespace acre::transport {
 namespace {
 
-constexpr uint64_t kRegionBytesMax = uint64_t{4} << 30;
 constexpr size_t kPageBytes = 4096;
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SimRegion>> SimRegion::Create(const RegionOptions& options,
                                                              SimContext* context) {
-  if (options.region_id == 0) return absl::InvalidArgumentError("region id 0 is never used");
-  if ((options.peer_rights & ~uint32_t{kRightsAll}) != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("unknown rights ", options.peer_rights));
-  }
-  if (options.size_bytes < kRegionHeaderBytes || options.size_bytes > kRegionBytesMax) {
-    return absl::InvalidArgumentError(absl::StrCat("a region takes ", kRegionHeaderBytes,
-                                                   " bytes to 4 GiB, not ", options.size_bytes));
-  }
+  const absl::Status judged = JudgeRegionOptions(options);
+  if (!judged.ok()) return judged;
   auto region = absl::WrapUnique(new SimRegion(options, context));
   region->RenewLease(context->clock->NowNs());
   // Last, release: a peer that sees the magic sees the rest of the header.

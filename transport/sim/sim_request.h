@@ -9,6 +9,7 @@
 
 #include "runtime/intrusive_list.h"
 #include "transport/fabric.h"
+#include "transport/provider_rules.h"
 #include "transport/sim/sim_event.h"
 #include "transport/sim/sim_memory.h"
 
@@ -55,14 +56,10 @@ class SimRequest final : public ListLink<SimOutstandingTag>, public ListLink<Sim
   using Stage = ListLink<SimStageTag>;
 
   bool is_outstanding() const { return Outstanding::linked(); }
-  bool is_atomic() const {
-    return work.opcode == Opcode::kCompareSwap || work.opcode == Opcode::kFetchAdd;
-  }
-  bool is_write() const {
-    return work.opcode == Opcode::kWrite || work.opcode == Opcode::kWriteWithImm;
-  }
+  bool is_atomic() const { return IsAtomic(work.opcode); }
+  bool is_write() const { return IsWrite(work.opcode); }
   bool is_read_or_atomic() const { return !is_write(); }
-  uint32_t words() const { return is_atomic() ? 1 : work.length_bytes / kWordBytes; }
+  uint32_t words() const { return LengthOf(work) / kWordBytes; }
 
   WorkRequest work;
   SimSide* side = nullptr;      // The initiator's.
@@ -71,8 +68,8 @@ class SimRequest final : public ListLink<SimOutstandingTag>, public ListLink<Sim
   SimMemory* memory = nullptr;  // The target, once it is known.
   uint64_t target_index = 0;
   CompletionStatus status = CompletionStatus::kOk;
-  uint64_t ready_ns =
-      0;  // The initiator's card hears of it no sooner: its bytes are in memory by then.
+  // The initiator's card hears of it no sooner: its bytes are in memory by then.
+  uint64_t ready_ns = 0;
   uint64_t arrival_ns = 0;
   bool is_captured = false;  // `data` holds what is to be written.
   bool is_executing = false;

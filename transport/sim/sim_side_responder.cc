@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "glog/logging.h"
+#include "transport/provider_rules.h"
 #include "transport/sim/sim_completion_queue.h"
 #include "transport/sim/sim_costs.h"
 #include "transport/sim/sim_queue_pair.h"
@@ -13,26 +14,20 @@
 namespace acre::transport {
 
 CompletionStatus SimSide::Judge(SimRequest* request) const {
-  const bool is_atomic = request->is_atomic();
-  const uint32_t length_bytes = request->words() * static_cast<uint32_t>(kWordBytes);
-  if (is_atomic && peer_->context_->atomic_domain != context_->atomic_domain) {
+  const WorkRequest& work = request->work;
+  if (request->is_atomic() && peer_->context_->atomic_domain != context_->atomic_domain) {
     return CompletionStatus::kAtomicDomain;
   }
-  if (!is_atomic && request->work.length_bytes == 0) return CompletionStatus::kOk;
-  const RemoteKey key = request->work.remote_key;
-  const GrantMade* const found = peer_->FindGrant(key);
+  const uint32_t length_bytes = LengthOf(work);
+  if (length_bytes == 0) return CompletionStatus::kOk;
+  const GrantMade* const found = peer_->FindGrant(work.remote_key);
   if (found == nullptr || !found->memory->is_open()) return CompletionStatus::kBadKey;
-  const uint32_t right = is_atomic ? kRightAtomic : request->is_write() ? kRightWrite : kRightRead;
-  if ((found->rights & right) == 0) return CompletionStatus::kAccess;
-  const uint64_t offset_bytes = request->work.remote_offset_bytes;
-  const uint32_t asked_bytes = is_atomic ? length_bytes : request->work.length_bytes;
-  const uint64_t size_bytes = found->memory->size_bytes();
-  if ((offset_bytes | asked_bytes) % kWordBytes != 0 || offset_bytes > size_bytes ||
-      asked_bytes > size_bytes - offset_bytes) {
+  if ((found->rights & RightFor(work.opcode)) == 0) return CompletionStatus::kAccess;
+  if (!IsInBounds(work.remote_offset_bytes, length_bytes, found->memory->size_bytes())) {
     return CompletionStatus::kBounds;
   }
   request->memory = found->memory;
-  request->target_index = offset_bytes / kWordBytes;
+  request->target_index = work.remote_offset_bytes / kWordBytes;
   return CompletionStatus::kOk;
 }
 

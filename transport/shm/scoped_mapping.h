@@ -1,14 +1,13 @@
-// The owner of a mapping. That of a file descriptor is acre::ScopedFd.
+// The owner of a mapping.
 
-#ifndef ACRE_TRANSPORT_SHM_SCOPED_FD_H_
-#define ACRE_TRANSPORT_SHM_SCOPED_FD_H_
+#ifndef ACRE_TRANSPORT_SHM_SCOPED_MAPPING_H_
+#define ACRE_TRANSPORT_SHM_SCOPED_MAPPING_H_
 
 #include <sys/mman.h>
 
 #include <cstddef>
 #include <utility>
 
-#include "runtime/scoped_fd.h"
 #include "runtime/shared_word.h"
 
 namespace acre::transport {
@@ -41,4 +40,4 @@ class ScopedMapping {
 
 }  // namespace acre::transport
 
-#endif  // ACRE_TRANSPORT_SHM_SCOPED_FD_H_
+#endif  // ACRE_TRANSPORT_SHM_SCOPED_MAPPING_H_
