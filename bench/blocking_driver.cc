@@ -1,7 +1,8 @@
 // The blocking Client: paths whose reads need no server, one call at a time.
 
-#include <array>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/types/span.h"
 #include "bench/driver.h"
@@ -21,10 +22,7 @@ class BlockingDriver : public Driver {
       : options_(options),
         context_(context),
         key_(options.key_bytes),
-        operations_(kDrawnAhead),
-        keys_(kDrawnAhead, KeyWriter(options.key_bytes)),
-        views_(kDrawnAhead),
-        values_(kDrawnAhead),
+        drawn_(kDrawnAhead, Drawn(options.key_bytes)),
         written_(options.value_bytes, '\0'),
         batch_keys_(options.batch, KeyWriter(options.key_bytes)),
         batch_views_(options.batch),
@@ -62,42 +60,57 @@ class BlockingDriver : public Driver {
   std::string fabric() const override { return client_->fabric(); }
 
  private:
+  // An operation that was drawn, and what came of it.
+  struct Drawn {
+    explicit Drawn(size_t key_bytes) : writer(key_bytes) {}
+    KeyWriter writer;
+    Operation operation{};
+    absl::string_view key;
+    std::string value;  // Its memory is reused.
+    bool is_read = false;
+  };
+
   // One call at a time. Operations are drawn some ahead and values judged some behind: a program that
   // measures reads of memory must not fill the CPU's window between two of them with its own work
   // (docs/lookup.md).
   void RunSingly(SliceRecorder* recorder) {
     while (true) {
-      uint32_t drawn = 0;
-      for (; drawn < kDrawnAhead && recorder->MayBegin(); ++drawn) {
-        operations_[drawn] = context_.source->Next();
-        views_[drawn] = keys_[drawn].Write(operations_[drawn].record);
+      size_t count = 0;
+      for (Drawn& drawn : drawn_) {
+        if (!recorder->MayBegin()) break;
+        drawn.operation = context_.source->Next();
+        drawn.key = drawn.writer.Write(drawn.operation.record);
+        ++count;
       }
-      if (drawn == 0) return;
-      for (uint32_t i = 0; i < drawn; ++i) {
-        if (operations_[i].kind == OperationKind::kRead) {
-          Read(i, --timed_in_ == 0, recorder);
+      if (count == 0) return;
+      const absl::Span<Drawn> begun = absl::MakeSpan(drawn_).first(count);
+      for (Drawn& drawn : begun) {
+        drawn.is_read = drawn.operation.kind == OperationKind::kRead;
+        if (drawn.is_read) [[likely]] {
+          Read(&drawn, recorder);
         } else {
-          read_[i] = false;
-          Change(operations_[i], recorder);
+          Change(drawn.operation, recorder);
         }
       }
-      for (uint32_t i = 0; i < drawn; ++i) {
-        if (read_[i]) recorder->JudgeValue(operations_[i].record, values_[i]);
+      for (const Drawn& drawn : begun) {
+        if (drawn.is_read) recorder->JudgeValue(drawn.operation.record, drawn.value);
       }
-      recorder->AddDone(drawn);
+      recorder->AddDone(count);
     }
   }
 
-  void Read(uint32_t i, bool timed, SliceRecorder* recorder) {
+  void Read(Drawn* drawn, SliceRecorder* recorder) {
+    const bool timed = --timed_in_ == 0;
     const uint64_t begin_ticks = timed ? recorder->OrderedTicks() : 0;
-    const absl::Status status = client_->Get(views_[i], &values_[i]);
-    if (timed) {
+    const absl::Status status = client_->Get(drawn->key, &drawn->value);
+    if (timed) [[unlikely]] {
       recorder->AddTimed(begin_ticks, recorder->OrderedTicks(), timed_weight_);
       timed_in_ = timed_weight_ = kTimedEvery;
     }
-    if (!status.ok()) [[unlikely]]
-      recorder->AddReadError(operations_[i].record, status);
-    read_[i] = status.ok();
+    if (status.ok()) [[likely]]
+      return;
+    recorder->AddReadError(drawn->operation.record, status);
+    drawn->is_read = false;
   }
 
   // Gathers reads; what changes a record is done at once.
@@ -148,11 +161,7 @@ class BlockingDriver : public Driver {
   const ThreadContext context_;
   std::unique_ptr<Client> client_;
   KeyWriter key_;
-  std::vector<Operation> operations_;
-  std::vector<KeyWriter> keys_;
-  std::vector<absl::string_view> views_;
-  std::vector<std::string> values_;          // Of the operations drawn; their memory is reused.
-  std::array<bool, kDrawnAhead> read_ = {};  // Whether there is a value to judge.
+  std::vector<Drawn> drawn_;
   std::string value_;
   std::string written_;
   uint32_t timed_in_ = 1;      // Reads, or batches, till the next that is timed, it included.

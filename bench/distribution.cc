@@ -96,10 +96,10 @@ const char* DistributionName(Distribution distribution) {
 RecordPicker::RecordPicker(Distribution distribution, double theta, uint64_t loaded_count)
     : distribution_(distribution), ranks_(loaded_count, theta), scatter_(loaded_count) {}
 
-uint64_t RecordPicker::Next(uint64_t records_count, Random* random) {
+uint64_t RecordPicker::NextSkewed(uint64_t records_count, Random* random) {
   switch (distribution_) {
     case Distribution::kUniform:
-      return random->Uniform(records_count);
+      break;
     case Distribution::kZipfian:
       return scatter_(ranks_.Next(random));
     case Distribution::kLatest:

@@ -69,9 +69,14 @@ class RecordPicker {
 
   // `records_count`: those that exist now, never fewer than before. kZipfian goes on to pick among
   // those of the start.
-  uint64_t Next(uint64_t records_count, Random* random);
+  uint64_t Next(uint64_t records_count, Random* random) {
+    if (distribution_ == Distribution::kUniform) return random->Uniform(records_count);
+    return NextSkewed(records_count, random);
+  }
 
  private:
+  uint64_t NextSkewed(uint64_t records_count, Random* random);
+
   Distribution distribution_;
   ZipfianRanks ranks_;
   Scatter scatter_;

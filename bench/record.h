@@ -41,8 +41,12 @@ class KeyWriter {
 
   // The key of record `number`. Valid until the next call. Requires: number < KeysCountMax().
   absl::string_view Write(uint64_t number) {
-    const uint64_t high = number / kEightDigits;
-    const uint64_t low = EightDigits(static_cast<uint32_t>(number % kEightDigits));
+    uint64_t high = 0;
+    if (number >= kEightDigits) {
+      high = number / kEightDigits;
+      number %= kEightDigits;
+    }
+    const uint64_t low = EightDigits(static_cast<uint32_t>(number));
     std::memcpy(key_.data() + key_.size() - 8, &low, 8);
     if (high != high_) WriteHigh(high);
     return key_;
@@ -63,7 +67,7 @@ class KeyWriter {
     return ones | 0x30303030'30303030;
   }
 
-  void WriteHigh(uint64_t high) {
+  [[gnu::noinline, gnu::cold]] void WriteHigh(uint64_t high) {
     high_ = high;
     for (size_t i = key_.size() - 8; i > kKeyPrefix.size(); --i) {
       key_[i - 1] = static_cast<char>('0' + high % 10);
@@ -78,25 +82,29 @@ class KeyWriter {
 
 namespace record_internal {
 
-inline uint64_t Word(uint64_t number, uint64_t sequence, uint64_t index) {
-  uint64_t word = (number + 1) * 0x9e3779b97f4a7c15 + sequence + index * 0xd1b54a32d192ed03;
-  word = (word ^ (word >> 32)) * 0xd6e8feb86659fd93;
-  word = (word ^ (word >> 32)) * 0xd6e8feb86659fd93;
-  return word ^ (word >> 32);
+// Two values of which number or sequence differ have different bases, so all their words differ.
+inline uint64_t Base(uint64_t number, uint64_t sequence) {
+  uint64_t base = (number + 1) * 0x9e3779b97f4a7c15 + sequence;
+  base = (base ^ (base >> 32)) * 0xd6e8feb86659fd93;
+  base = (base ^ (base >> 32)) * 0xd6e8feb86659fd93;
+  return base ^ (base >> 32);
 }
+// The word at that offset: the offsets of one value differ, so its words do.
+inline uint64_t Word(uint64_t base, uint64_t offset) { return base + offset * 0xd1b54a32d192ed03; }
 
 }  // namespace record_internal
 
 // Fills `bytes` bytes at `value`. Requires: bytes >= kRecordValueBytesMin.
 inline void WriteValue(uint64_t number, uint64_t sequence, char* value, size_t bytes) {
+  const uint64_t base = record_internal::Base(number, sequence);
   std::memcpy(value, &sequence, 8);
   size_t at = 8;
   for (; at + 8 <= bytes; at += 8) {
-    const uint64_t word = record_internal::Word(number, sequence, at);
+    const uint64_t word = record_internal::Word(base, at);
     std::memcpy(value + at, &word, 8);
   }
   if (at < bytes) {
-    const uint64_t word = record_internal::Word(number, sequence, at);
+    const uint64_t word = record_internal::Word(base, at);
     std::memcpy(value + at, &word, bytes - at);
   }
 }
@@ -106,15 +114,16 @@ inline bool IsValueOf(uint64_t number, absl::string_view value) {
   if (value.size() < kRecordValueBytesMin) return false;
   uint64_t sequence;
   std::memcpy(&sequence, value.data(), 8);
+  const uint64_t base = record_internal::Base(number, sequence);
   uint64_t difference = 0;
   size_t at = 8;
   for (; at + 8 <= value.size(); at += 8) {
     uint64_t word;
     std::memcpy(&word, value.data() + at, 8);
-    difference |= word ^ record_internal::Word(number, sequence, at);
+    difference |= word ^ record_internal::Word(base, at);
   }
   if (at < value.size()) {
-    const uint64_t word = record_internal::Word(number, sequence, at);
+    const uint64_t word = record_internal::Word(base, at);
     if (std::memcmp(value.data() + at, &word, value.size() - at) != 0) return false;
   }
   return difference == 0;

@@ -215,8 +215,7 @@ OperationSource::OperationSource(const Workload& workload, uint64_t loaded_count
   insert_below_ = bound(workload.read_share + workload.update_share + workload.insert_share);
 }
 
-OperationKind OperationSource::NextKind() {
-  if (read_below_ > UINT32_MAX) return OperationKind::kRead;
+OperationKind OperationSource::DrawKind() {
   const uint64_t random = random_.Next() >> 32;
   if (random < read_below_) return OperationKind::kRead;
   if (random < update_below_) return OperationKind::kUpdate;

@@ -75,7 +75,11 @@ class OperationSource {
   InsertedRecords* records() const { return records_; }
 
  private:
-  OperationKind NextKind();
+  OperationKind NextKind() {
+    if (read_below_ > UINT32_MAX) return OperationKind::kRead;
+    return DrawKind();
+  }
+  OperationKind DrawKind();
 
   InsertedRecords* const records_;
   Random random_;
