@@ -7,6 +7,7 @@
 
 #include "glog/logging.h"
 #include "kvs/bucket.h"
+#include "runtime/planted_bug.h"
 
 namespace acre::kvs {
 namespace {
@@ -104,6 +105,7 @@ absl::optional<uint64_t> Heap::AllocateLocked(size_t bytes) {
 
 void Heap::Retire(uint64_t offset, size_t bytes) {
   MutexLock lock(&mutex_);
+  if (IsPlanted(PlantedBug::kObjectReusedAtOnce)) return FreeLocked(offset, bytes);
   resting_.push_back({offset, epochs_->Now(), static_cast<uint32_t>(bytes)});
   stats_.bytes_resting += RoundedBytes(bytes);
 }

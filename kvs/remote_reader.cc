@@ -12,6 +12,7 @@
 #include "kvs/limits.h"
 #include "kvs/object.h"
 #include "runtime/deadline.h"
+#include "runtime/planted_bug.h"
 #include "transport/region_header.h"
 
 namespace acre::kvs {
@@ -167,6 +168,7 @@ bool RemoteReader::StoodStill(const BucketCopy* before, const BucketCopy* after)
   bool same = before->structure_version % 2 == 0 &&
               before->structure_version == after->structure_version &&
               before->overflow == after->overflow;
+  if (IsPlanted(PlantedBug::kMissAfterHeaderAgain)) return same;
   for (size_t i = 0; i < kNeighbourhood; ++i) {
     same = same && SlotAt(before, i).IsConsistent() &&
            SlotAt(before, i).first() == SlotAt(after, i).first();
@@ -342,6 +344,7 @@ Task<absl::Status> RemoteReader::FinishOnce(const Target* target, Landing* landi
     answer = co_await Chain(target, landing, first->overflow, chain_landed, value);
     if (!absl::IsNotFound(answer)) co_return answer;
   }
+  if (IsPlanted(PlantedBug::kMissAfterOneRead)) co_return absl::NotFoundError("no such record");
   const absl::Status status = co_await ReadPairAgain(target, landing);
   if (!status.ok()) co_return status;
   if (!StoodStill(first, BucketsAt(*landing, kSecondOffset))) co_return WriterAtWork();

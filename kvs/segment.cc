@@ -5,6 +5,7 @@
 #include "glog/logging.h"
 #include "kvs/hash.h"
 #include "kvs/object.h"
+#include "runtime/planted_bug.h"
 #include "runtime/this_thread.h"
 
 namespace acre::kvs {
@@ -35,6 +36,13 @@ void EmptySlot(Slot* slot) {
   WriteSlot(slot, SlotWord(version, SlotKind::kEmpty, false, 0, 0), nullptr, 0);
 }
 
+// Of a record that moves into `target`: above all that either place, or the key, ever had.
+uint64_t MovedVersion(const SlotCopy& moved, const Slot& target) {
+  const uint64_t version = moved.first().version();
+  if (IsPlanted(PlantedBug::kMoveKeepsVersion)) return version;
+  return std::max(version, target.first().version()) + 2;
+}
+
 bool IsEmpty(const Bucket& bucket) {
   return std::all_of(std::begin(bucket.slots), std::end(bucket.slots),
                      [](const Slot& slot) { return slot.first().kind() == SlotKind::kEmpty; });
@@ -51,19 +59,24 @@ Segment::Freed ObjectOf(const SlotCopy& copy) {
 class Segment::StructureChange {
  public:
   explicit StructureChange(Bucket* home) : home_(home) {
-    const uint64_t version = home_->structure_version.Load(std::memory_order_relaxed);
-    CHECK_EQ(version % 2, 0u);
-    // All stores of the change are releases, so a reader that sees one of them sees this one too.
-    home_->structure_version.Store(version + 1, std::memory_order_release);
+    const uint64_t before = Raise();
+    CHECK_EQ(before % 2, 0u) << "two changes of one home at once";
   }
-  ~StructureChange() {
-    const uint64_t version = home_->structure_version.Load(std::memory_order_relaxed);
-    home_->structure_version.Store(version + 1, std::memory_order_release);
-  }
+  ~StructureChange() { Raise(); }
   StructureChange(const StructureChange&) = delete;
   StructureChange& operator=(const StructureChange&) = delete;
 
  private:
+  // Returns what it was before.
+  uint64_t Raise() {
+    const uint64_t version = home_->structure_version.Load(std::memory_order_relaxed);
+    if (IsPlanted(PlantedBug::kStructureNotRaised)) return version;
+    // All stores of the change are releases, so a reader that sees one of them sees the first of these
+    // too.
+    home_->structure_version.Store(version + 1, std::memory_order_release);
+    return version;
+  }
+
   Bucket* const home_;
 };
 
@@ -159,6 +172,7 @@ Segment::Place Segment::Find(uint64_t home, uint64_t hash, absl::string_view key
 }
 
 uint64_t Segment::NewVersion(const Slot& slot, const Bucket& home) const {
+  if (IsPlanted(PlantedBug::kInsertBelowFloor)) return slot.first().version() + 2;
   return std::max(slot.first().version(), home.floor_or_home.Load(std::memory_order_relaxed)) + 2;
 }
 
@@ -234,7 +248,7 @@ void Segment::MoveToNext(uint64_t bucket, size_t from, size_t to) {
   LoadSlot(*source, &copy);
   CHECK(copy.IsConsistent());
   const SlotContent content = SlotContent::Of(copy);
-  const uint64_t version = std::max(copy.first().version(), target->first().version()) + 2;
+  const uint64_t version = MovedVersion(copy, *target);
 
   StructureChange change(home);
   // The new place first: a reader that looks at both in either order finds the record at least
@@ -286,7 +300,10 @@ Segment::Freed Segment::Delete(uint64_t home, const Place& place) {
   {
     StructureChange change(bucket);
     const uint64_t floor = bucket->floor_or_home.Load(std::memory_order_relaxed);
-    bucket->floor_or_home.Store(std::max(floor, old.first().version()), std::memory_order_release);
+    if (!IsPlanted(PlantedBug::kDeleteForgetsFloor)) {
+      bucket->floor_or_home.Store(std::max(floor, old.first().version()),
+                                  std::memory_order_release);
+    }
     EmptySlot(place.slot);
     if (place.position < kNeighbourhood) {
       const uint64_t tags = bucket->tags.Load(std::memory_order_relaxed);
@@ -313,7 +330,7 @@ void Segment::PullFromChain(Bucket* home, size_t position) {
   LoadSlot(*source, &copy);
   const SlotContent content = SlotContent::Of(copy);
   Slot* const target = &SlotAt(home, position);
-  const uint64_t version = std::max(copy.first().version(), target->first().version()) + 2;
+  const uint64_t version = MovedVersion(copy, *target);
   WriteSlot(target, content.Word(version, position >= kSlotsPerBucket), content.body,
             content.body_words);
   EmptySlot(source);

@@ -28,6 +28,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "runtime/planted_bug.h"
 #include "runtime/shared_word.h"
 #include "transport/address.h"
 
@@ -86,7 +87,11 @@ struct SlotCopy {
   uint64_t words[kSlotWords];
 
   SlotWord first() const { return SlotWord(words[0]); }
-  bool IsConsistent() const { return words[0] == words[kSlotWords - 1] && !first().is_odd(); }
+  bool IsConsistent() const {
+    const bool is_whole =
+        words[0] == words[kSlotWords - 1] || IsPlanted(PlantedBug::kLastWordUnchecked);
+    return is_whole && !first().is_odd();
+  }
   const char* body() const { return reinterpret_cast<const char*>(&words[1]); }
   absl::string_view inline_key() const { return {body(), first().key_bytes()}; }
   absl::string_view inline_value() const {
@@ -127,6 +132,7 @@ inline void FinishSlot(Slot* slot, SlotWord word) {
 // Writes a whole slot; `body_words` of `body` are stored, the rest of the body keeps what it holds.
 inline void WriteSlot(Slot* slot, SlotWord word, const uint64_t* body, size_t body_words) {
   StartSlot(slot);
+  if (IsPlanted(PlantedBug::kEvenBeforeBody)) FinishSlot(slot, word);
   for (size_t i = 0; i < body_words; ++i) {
     slot->words[1 + i].Store(body[i], std::memory_order_release);
   }
@@ -305,7 +311,7 @@ __attribute__((always_inline)) inline bool MatchKeyWords(const Slot& slot, const
     done += bytes;
   }
   const uint64_t last = slot.words[kSlotWords - 1].Load(std::memory_order_acquire);
-  return last == first.bits();
+  return last == first.bits() || IsPlanted(PlantedBug::kLastWordUnchecked);
 }
 
 }  // namespace slot_internal

@@ -12,6 +12,7 @@
 #include "kvs/segment.h"
 #include "kvs/segment_view.h"
 #include "lock/local_lock.h"
+#include "runtime/planted_bug.h"
 #include "runtime/this_thread.h"
 
 namespace acre::kvs {
@@ -71,6 +72,7 @@ class TableWriter::Record {
     // Relaxed: only unique.
     const uint64_t checksum =
         WriteObject(to, stamp->fetch_add(1, std::memory_order_relaxed), key, value);
+    if (IsPlanted(PlantedBug::kObjectAfterSlot)) ZeroShared(to + 1, bytes_ / kWordBytes - 1);
     const GlobalAddress address(segment->region_id(), static_cast<uint32_t>(*offset_));
     content_ = SlotContent::OutOfLine(hash, address, key.size(), value.size(), checksum);
   }
@@ -82,7 +84,13 @@ class TableWriter::Record {
 
   bool has_memory() const { return content_.kind != SlotKind::kEmpty; }
   const SlotContent& content() const { return content_; }
-  void Published() { offset_ = absl::nullopt; }
+  void Published(absl::string_view key, absl::string_view value) {
+    if (IsPlanted(PlantedBug::kObjectAfterSlot) && offset_.has_value()) {
+      SharedWord* const to = segment_->words() + *offset_ / kWordBytes;
+      (void)WriteObject(to, /*stamp=*/to->Load(std::memory_order_relaxed), key, value);
+    }
+    offset_ = absl::nullopt;
+  }
 
  private:
   Segment* const segment_;
@@ -100,7 +108,8 @@ absl::Status NoMemory() {
 }
 
 void Retire(Segment* segment, const Segment::Freed& freed) {
-  if (freed.bytes != 0) segment->heap().Retire(freed.offset, freed.bytes);
+  if (freed.bytes == 0 || IsPlanted(PlantedBug::kObjectNotRetired)) return;
+  segment->heap().Retire(freed.offset, freed.bytes);
 }
 
 }  // namespace
@@ -134,7 +143,7 @@ Task<absl::Status> TableWriter::Put(absl::string_view key, absl::string_view val
   if (!locks.Start(segment->LockOf(home))) co_await locks.Wait();
   const Segment::Place place = segment->Find(home, hash, key);
   if (!place.found() && segment->InsertAtHome(home, hash, record.content())) {
-    record.Published();
+    record.Published(key, value);
     co_return absl::OkStatus();
   }
   if (!place.found() || place.in_next()) {
@@ -145,7 +154,7 @@ Task<absl::Status> TableWriter::Put(absl::string_view key, absl::string_view val
   } else if (!segment->InsertBeyond(home, hash, record.content(), &locks)) {
     co_return NoMemory();
   }
-  record.Published();
+  record.Published(key, value);
   co_return absl::OkStatus();
 }
 

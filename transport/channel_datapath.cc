@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "runtime/planted_bug.h"
 #include "transport/channel.h"
 
 namespace acre::transport {
@@ -28,6 +29,11 @@ constexpr uint64_t kChecksumChunkWords = kChecksumChunkBytes / kWordBytes;
 // long.
 uint64_t ChainChecksum(uint64_t previous, const uint64_t* chunk, size_t bytes) {
   return XXH3_64bits_withSeed(chunk, bytes, previous);
+}
+
+// Of PlantedBug::kHeadBeforeZeroing: zeroes, too late, what was consumed between two credits.
+void ZeroRing(SharedWord* ring, uint64_t ring_words, uint64_t from, uint64_t to) {
+  for (; from != to; ++from) ring[from % ring_words].Store(0, std::memory_order_relaxed);
 }
 
 }  // namespace
@@ -345,6 +351,9 @@ void Channel::ReportCredit() {
   request.inline_data = has_inline_data_;
   if (!PostBatch(absl::MakeSpan(&request, 1))) return;
   ring_position_of_request_[posted_requests_ % kRequestsMax] = sender_->posted();
+  if (IsPlanted(PlantedBug::kHeadBeforeZeroing)) {
+    ZeroRing(words_at(offer_.ring_offset_bytes), ring_words_, reported_head_, head_words);
+  }
   reported_head_ = head_words;
   reported_payload_position_ = payload_position_;
 }

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "runtime/planted_bug.h"
 
 namespace acre::transport {
 
@@ -34,7 +35,7 @@ RingReceiver::Step RingReceiver::Next(Frame* frame) {
   }
   // Zeroed before head() tells anybody: the credit WRITE that carries head() is posted after these
   // stores, so an honest peer's next frame lands on zeros, and nothing of ours lands on that frame.
-  ZeroShared(ring_ + offset(), words);
+  if (!IsPlanted(PlantedBug::kHeadBeforeZeroing)) ZeroShared(ring_ + offset(), words);
   head_ += words;
   words_taken_ = 0;
   frame->type = frame_head_.type;
@@ -77,7 +78,7 @@ bool RingReceiver::TakeWords() {
   const uint64_t escape = frame_[1];
   for (; taken < frame_head_.words; ++taken) {
     const uint64_t word = words[taken].Load(std::memory_order_acquire);
-    if (word == 0) break;
+    if (word == 0 && !IsPlanted(PlantedBug::kFrameTakenEarly)) break;
     frame_[taken] = word == escape ? 0 : word;
   }
   words_taken_ = taken;

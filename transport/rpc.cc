@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "runtime/intrusive_list.h"
+#include "runtime/planted_bug.h"
 
 namespace acre::transport {
 namespace {
@@ -215,7 +216,7 @@ void RpcPeer::Impl::FreeSlot(uint32_t index) {
   Slot& slot = slots_[index];
   slot.state = Slot::State::kFree;
   slot.call = nullptr;
-  ++slot.generation;
+  if (!IsPlanted(PlantedBug::kAnswerOfForgottenCall)) ++slot.generation;
   slot.next_free = first_free_;
   first_free_ = static_cast<uint16_t>(index);
   --calls_outstanding_;
@@ -225,7 +226,7 @@ void RpcPeer::Impl::Forget(CallAwaiter* call) {
   call->peer_ = nullptr;
   if (call->slot_ == CallAwaiter::kNoSlot) return;  // Its links take it off the lists.
   Slot& slot = slots_[call->slot_];
-  if (slot.state == Slot::State::kInFlight) {
+  if (slot.state == Slot::State::kInFlight && !IsPlanted(PlantedBug::kAnswerOfForgottenCall)) {
     slot.state = Slot::State::kForgotten;
     slot.call = nullptr;
   } else {

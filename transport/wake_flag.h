@@ -20,6 +20,7 @@
 
 #include <cstdint>
 
+#include "runtime/planted_bug.h"
 #include "runtime/shared_word.h"
 
 namespace acre::transport {
@@ -38,7 +39,7 @@ class UnorderedStores {
   void Note() { noted_ = true; }
   void OrderBeforeLoads() {
     if (!noted_) return;
-    StoreLoadBarrier();
+    if (!IsPlanted(PlantedBug::kWakeWithoutBarrier)) StoreLoadBarrier();
     noted_ = false;
   }
 

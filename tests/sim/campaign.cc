@@ -24,7 +24,8 @@
 namespace acre::simulation {
 namespace {
 
-// What a child writes: that it begins a seed, and what came of it, with the finding and the counts behind it.
+// What a child writes: that it begins a seed, and what came of it, with the finding, its judge and the counts
+// behind it.
 struct Record {
   uint64_t seed;
   uint64_t is_result;
@@ -34,6 +35,7 @@ struct Record {
   uint64_t cpu_ns;
   uint64_t trace_hash;
   uint64_t finding_bytes;
+  uint64_t judge_bytes;
   uint64_t counts_bytes;
 };
 
@@ -144,9 +146,11 @@ class Running {
       record.trace_hash = report.trace_hash;
       const std::string counts = absl::StrJoin(report.counts, "\n", absl::PairFormatter("\t"));
       record.finding_bytes = report.finding.size();
+      record.judge_bytes = report.judge.size();
       record.counts_bytes = counts.size();
       WriteAll(fd, &record, sizeof(record));
       WriteAll(fd, report.finding.data(), report.finding.size());
+      WriteAll(fd, report.judge.data(), report.judge.size());
       WriteAll(fd, counts.data(), counts.size());
     }
     // No destructors: what leaked would be found by those of the libraries.
@@ -176,7 +180,8 @@ class Running {
     Record record;
     while (child->input.size() >= sizeof(record) && !is_stopped_) {
       std::memcpy(&record, child->input.data(), sizeof(record));
-      const size_t bytes = sizeof(record) + record.finding_bytes + record.counts_bytes;
+      const size_t bytes =
+          sizeof(record) + record.finding_bytes + record.judge_bytes + record.counts_bytes;
       if (child->input.size() < bytes) return;
       child->is_at_seed = record.is_result == 0;
       child->next_seed = record.seed + record.is_result;
@@ -188,9 +193,13 @@ class Running {
         report.virtual_ns = record.virtual_ns;
         report.cpu_ns = record.cpu_ns;
         report.trace_hash = record.trace_hash;
-        report.finding = child->input.substr(sizeof(record), record.finding_bytes);
-        report.counts = ParseCounts(
-            child->input.substr(sizeof(record) + record.finding_bytes, record.counts_bytes));
+        size_t at = sizeof(record);
+        const auto take = [child, &at](size_t part_bytes) {
+          return child->input.substr(std::exchange(at, at + part_bytes), part_bytes);
+        };
+        report.finding = take(record.finding_bytes);
+        report.judge = take(record.judge_bytes);
+        report.counts = ParseCounts(take(record.counts_bytes));
         is_stopped_ = !on_report_(report);
       }
       child->input.erase(0, bytes);
@@ -204,6 +213,7 @@ class Running {
     if (child.is_at_seed && !is_stopped_) {
       SeedReport report;
       report.seed = child.next_seed++;
+      report.judge = kProgramJudge;
       if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF) {
         report.finding =
             absl::StrCat("the run does not end: it took ", options_.cpu_seconds_max, " s of CPU");

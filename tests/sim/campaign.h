@@ -16,9 +16,13 @@
 
 namespace acre::simulation {
 
+// What a program's end tells of: a CHECK that fails, a loop that does not end.
+inline constexpr char kProgramJudge[] = "the program's end";
+
 struct SeedReport {
   uint64_t seed = 0;
   std::string finding;  // Empty: none.
+  std::string judge;    // Who found it; kProgramJudge: the child ended.
   uint64_t operations = 0;
   uint64_t answered = 0;
   uint64_t virtual_ns = 0;

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "runtime/planted_bug.h"
 #include "runtime/scheduler.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/connector.h"
@@ -255,7 +256,11 @@ Task<bool> ClientProcess::Put(const std::string* key, uint64_t timeout_ns) {
   if (backend == nullptr) co_return false;
   const std::string value = NewValue(key->size());
   const size_t operation = log_->StartPut(Now(), *key, value);
-  const absl::Status status = co_await backend->Put(*key, value, deadline_ns);
+  absl::Status status = co_await backend->Put(*key, value, deadline_ns);
+  if (IsPlanted(PlantedBug::kPutSentAgain) && absl::IsUnavailable(status)) {
+    backend = co_await connector_->Connection(deadline_ns);
+    if (backend != nullptr) status = co_await backend->Put(*key, value, deadline_ns);
+  }
   if (status.ok()) {
     log_->EndPut(operation, Now());
     cluster_->CountOperation(/*is_answered=*/true);
@@ -305,14 +310,15 @@ bool ClientProcess::EndChange(size_t operation, const absl::Status& status) {
 
 void ClientProcess::EndUnanswered(absl::string_view what, const absl::Status& status) {
   if (!IsOutage(status)) {
-    cluster_->Report(absl::StrCat(process_->name(), " got for ", what,
+    cluster_->Report(Judge::kErrors,
+                     absl::StrCat(process_->name(), " got for ", what,
                                   " what nothing here can cause: ", status.ToString()));
   }
   if (status.code() == absl::StatusCode::kDeadlineExceeded &&
       Now() > cluster_->healed_at_ns() + kAftermathNs + kPatienceNs) {
-    cluster_->Report(absl::StrCat("no progress of ", process_->name(), ": ", what,
-                                  " was not answered in ", kPatienceNs / kMs,
-                                  " ms though nothing was wrong any more"));
+    cluster_->Report(Judge::kLiveness, absl::StrCat("no progress of ", process_->name(), ": ", what,
+                                                    " was not answered in ", kPatienceNs / kMs,
+                                                    " ms though nothing was wrong any more"));
   }
 }
 

@@ -236,8 +236,26 @@ void Cluster::HealAll() {
 
 // ---- Findings.
 
-void Cluster::Report(absl::string_view what) {
-  if (finding_.empty()) finding_ = std::string(what);
+absl::string_view JudgeName(Judge judge) {
+  switch (judge) {
+    case Judge::kLinearizability:
+      return "linearizability";
+    case Judge::kVersions:
+      return "version watcher";
+    case Judge::kTable:
+      return "table invariants";
+    case Judge::kLiveness:
+      return "liveness";
+    case Judge::kErrors:
+      return "errors";
+  }
+  return "?";
+}
+
+void Cluster::Report(Judge judge, absl::string_view what) {
+  if (!finding_.empty()) return;
+  finding_ = std::string(what);
+  judge_ = judge;
 }
 
 void Cluster::ScanVersions() {
@@ -245,7 +263,7 @@ void Cluster::ScanVersions() {
   if (server_ != nullptr) {
     for (size_t i = 0; i < watchers_.size(); ++i) {
       for (const std::string& what : watchers_[i]->Scan(server_->table().segments()[i].get())) {
-        Report(absl::StrCat("a version fell: ", what));
+        Report(Judge::kVersions, absl::StrCat("a version fell: ", what));
       }
     }
   }
@@ -272,7 +290,8 @@ void Cluster::CheckFinalTable() {
   server_->GiveBackBallast();
   const std::vector<checkers::Finding> findings = checkers::CheckTable(server_->table(), model_);
   if (!findings.empty()) {
-    Report(absl::StrCat("the table is not what it must be:\n", checkers::ToText(findings)));
+    Report(Judge::kTable,
+           absl::StrCat("the table is not what it must be:\n", checkers::ToText(findings)));
   }
 }
 

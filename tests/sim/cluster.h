@@ -33,6 +33,10 @@ enum class Phase : uint8_t {
   kQuiet,     // Clients stop.
 };
 
+// Who finds something.
+enum class Judge : uint8_t { kLinearizability, kVersions, kTable, kLiveness, kErrors };
+absl::string_view JudgeName(Judge judge);
+
 class Cluster {
  public:
   struct Options {
@@ -112,8 +116,10 @@ class Cluster {
   // --- Findings.
 
   // Something that must not be. The first one counts.
-  void Report(absl::string_view what);
+  void Report(Judge judge, absl::string_view what);
   const std::string& finding() const { return finding_; }
+  // Of the finding. Requires: there is one.
+  Judge judge() const { return judge_; }
   checkers::Recorder* recorder() { return &recorder_; }
   // Once in a while, from faults to quiet.
   void ScanVersions();
@@ -164,6 +170,7 @@ class Cluster {
   uint64_t answered_ = 0;
   std::map<std::string, uint64_t> counts_;
   std::string finding_;
+  Judge judge_ = Judge::kErrors;
 };
 
 }  // namespace acre::simulation

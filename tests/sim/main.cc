@@ -18,6 +18,7 @@
 #include "glog/logging.h"
 #include "runtime/command_line.h"
 #include "tests/sim/campaign.h"
+#include "tests/sim/plants.h"
 #include "tests/sim/scenario.h"
 
 DEFINE_uint64(seed, 0, "run this seed alone, here, and print its trace's last lines");
@@ -26,6 +27,7 @@ DEFINE_int32(jobs, 0, "seeds at a time; 0: one for each core");
 DEFINE_int32(seconds, 0, "begin no new seed after so long; 0: run all");
 DEFINE_int32(findings, 3, "stop after so many seeds with a finding");
 DEFINE_uint64(trace, 60, "lines of the trace to print of a finding, or of --seed; the last ones");
+DEFINE_string(plant, "", "run with this bug planted: a NAME from above");
 DEFINE_bool(accesses, false,
             "with --seed: each access of the server's memory is a line of the trace");
 
@@ -40,6 +42,7 @@ constexpr char kUsage[] = R"(sim: the store's own code, in a world as hostile as
 
   bazel run --config=sim //tests/sim:sim -- --seeds=1..1000    many seeds, on all cores
   bazel run --config=sim //tests/sim:sim -- --seed=77          one, again, the same, step by step
+  bazel run --config=sim //tests/sim:sim -- --plant=NAME       many, with a bug that must be found
 
 Each seed is one run: a server and one to three clients on simulated machines, with a network, CPUs and a
 script of failures drawn from the seed. When the faults have stopped everyone must make progress; then the
@@ -47,7 +50,19 @@ history of all operations must be linearizable, the table whole and nothing leak
 says what can go wrong in there, and what is looked at.
 
 A finding is printed with its seed, the command that repeats it exactly, and the last lines of its trace.
-Exit code: 0 nothing found; 1 something; 2 used wrongly.)";
+Exit code: 0 nothing found; 1 something; 2 used wrongly.
+
+Bugs that can be planted, to see that they are found:
+)";
+
+std::string Usage() {
+  std::string text = kUsage;
+  for (const Plant& plant : AllPlants()) {
+    absl::StrAppendFormat(&text, "  %-27s%s\n", plant.name, plant.mistake);
+  }
+  text.pop_back();
+  return text;
+}
 
 uint64_t NowNs() {
   timespec time;
@@ -56,12 +71,19 @@ uint64_t NowNs() {
 }
 
 std::string ReplayCommand(uint64_t seed) {
-  return absl::StrCat("bazel run --config=sim //tests/sim:sim -- --seed=", seed);
+  return absl::StrCat("bazel run --config=sim //tests/sim:sim -- --seed=", seed,
+                      FLAGS_plant.empty() ? "" : absl::StrCat(" --plant=", FLAGS_plant));
+}
+
+ScenarioOptions OptionsFor(uint64_t seed) {
+  ScenarioOptions options;
+  options.seed = seed;
+  if (!FLAGS_plant.empty()) options.planted_bugs = FindPlant(FLAGS_plant)->bugs;
+  return options;
 }
 
 RunResult RunHere(uint64_t seed) {
-  ScenarioOptions options;
-  options.seed = seed;
+  ScenarioOptions options = OptionsFor(seed);
   options.trace_lines_max = FLAGS_trace;
   options.trace_accesses = FLAGS_accesses;
   return RunScenario(options);
@@ -73,7 +95,8 @@ int RunOne(uint64_t seed) {
             << result.operations << " operations, " << result.answered << " answered, "
             << result.virtual_ns / 1'000 << " us of virtual time, trace "
             << absl::StrFormat("%016x", result.trace_hash) << "\n"
-            << (result.ok() ? "nothing found" : result.finding) << "\n";
+            << (result.ok() ? "nothing found" : absl::StrCat(result.judge, ": ", result.finding))
+            << "\n";
   return result.ok() ? 0 : kExitFinding;
 }
 
@@ -94,7 +117,7 @@ class Totals {
     }
     if (!report.finding.empty()) {
       found_.push_back(report.seed);
-      std::cout << "\nseed " << report.seed << ": " << report.finding
+      std::cout << "\nseed " << report.seed << ": " << report.judge << ": " << report.finding
                 << "\nagain: " << ReplayCommand(report.seed) << "\n"
                 << std::endl;
     }
@@ -141,9 +164,7 @@ class Totals {
 };
 
 SeedReport RunForCampaign(uint64_t seed) {
-  ScenarioOptions options;
-  options.seed = seed;
-  RunResult result = RunScenario(options);
+  RunResult result = RunScenario(OptionsFor(seed));
   if (!result.ok() && FLAGS_trace > 0) {
     // Again, now with its trace.
     result = RunHere(seed);
@@ -152,6 +173,7 @@ SeedReport RunForCampaign(uint64_t seed) {
   }
   SeedReport report;
   report.finding = result.finding;
+  report.judge = result.judge;
   report.operations = result.operations;
   report.answered = result.answered;
   report.virtual_ns = result.virtual_ns;
@@ -183,8 +205,13 @@ int Main(int argc, char** argv) {
     return kExitUsage;
   }
   if (line->help) {
-    std::cout << HelpText(kUsage, __FILE__);
+    std::cout << HelpText(Usage(), __FILE__);
     return 0;
+  }
+  if (!FLAGS_plant.empty() && FindPlant(FLAGS_plant) == nullptr) {
+    std::cerr << "sim: no bug can be planted under the name " << FLAGS_plant
+              << "; --help lists all\n";
+    return kExitUsage;
   }
   if (FLAGS_seed != 0) return RunOne(FLAGS_seed);
   const std::vector<std::string> ends = absl::StrSplit(FLAGS_seeds, "..");

@@ -12,6 +12,7 @@ namespace {
 
 constexpr size_t kKeysMin = 8;
 constexpr size_t kKeysMax = 40;
+constexpr size_t kHeapedKeysMax = 16;
 constexpr uint64_t kWindowMax = 12;
 
 int Below(Random* random, int bound) {
@@ -35,15 +36,22 @@ std::string DrawKey(Random* random, size_t number) {
   return key;
 }
 
-// Their homes lie in a few buckets, side by side: so buckets fill, records are displaced, chains grow. In a
-// crowded run the keys nearly fill them: most inserts displace, and deletes pull.
-std::vector<std::string> DrawKeys(Random* random, int segments) {
+// How keys lie.
+enum class Crowd : uint8_t {
+  kSpread,  // On some buckets side by side, as it comes.
+  kFull,    // They nearly fill those: most inserts displace.
+  kHeaped,  // A few more than one home has room for, and they come and go: most deletes pull from a chain.
+};
+
+// Their homes lie in a few buckets, side by side: so buckets fill, records are displaced, chains grow.
+std::vector<std::string> DrawKeys(Random* random, Crowd crowd, int segments) {
   const auto layout = kvs::SegmentLayout::Plan(1, 1, kSegmentBytes, kIndexPercent);
   CHECK(layout.ok()) << layout.status();
-  const size_t count = kKeysMin + random->Uniform(kKeysMax - kKeysMin + 1);
-  const bool is_crowded = random->Uniform(2) == 0;
-  const uint64_t window =
-      is_crowded ? 1 + count / 4 + random->Uniform(count / 4) : 1 + random->Uniform(kWindowMax);
+  const size_t keys_max = crowd == Crowd::kHeaped ? kHeapedKeysMax : kKeysMax;
+  const size_t count = kKeysMin + random->Uniform(keys_max - kKeysMin + 1);
+  const uint64_t window = crowd == Crowd::kHeaped ? 1
+                          : crowd == Crowd::kFull ? 1 + count / 4 + random->Uniform(count / 4)
+                                                  : 1 + random->Uniform(kWindowMax);
   // At times at the end, where the spare bucket is.
   const uint64_t first = random->Uniform(4) == 0
                              ? layout->buckets_count - window
@@ -87,9 +95,11 @@ void DrawClients(Random* random, Plan* plan) {
 }
 
 void DrawWork(Random* random, Plan* plan) {
-  plan->keys = DrawKeys(random, plan->segments);
-  plan->puts_percent = 10 + Below(random, 50);
-  plan->deletes_percent = Below(random, 40);
+  const auto crowd = static_cast<Crowd>(random->Uniform(3));
+  plan->keys = DrawKeys(random, crowd, plan->segments);
+  const bool is_heaped = crowd == Crowd::kHeaped;
+  plan->puts_percent = is_heaped ? 25 + Below(random, 25) : 10 + Below(random, 50);
+  plan->deletes_percent = is_heaped ? 15 + Below(random, 15) : Below(random, 40);
   plan->multi_gets_percent = Below(random, 10);
   static constexpr int kLarge[] = {0, 5, 30, 100};
   plan->large_values_percent = kLarge[random->Uniform(4)];

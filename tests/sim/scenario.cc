@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "tests/checkers/linearizability.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/plants.h"
 #include "tests/sim/script.h"
 
 namespace acre::simulation {
@@ -31,6 +32,7 @@ class Run {
     if (cluster_.finding().empty()) Judge();
     RunResult result;
     result.finding = cluster_.finding();
+    if (!result.ok()) result.judge = std::string(JudgeName(cluster_.judge()));
     result.plan = cluster_.plan().ToText();
     result.operations = cluster_.operations();
     result.answered = cluster_.answered();
@@ -46,8 +48,8 @@ class Run {
   bool RunUntil(const std::function<bool()>& done, uint64_t ns_max, absl::string_view what) {
     const auto is_over = [this, &done] { return !cluster_.finding().empty() || done(); };
     if (!world_->RunUntil(is_over, world_->NowNs() + ns_max)) {
-      cluster_.Report(
-          absl::StrCat(what, " within ", ns_max / kMs, " ms of virtual time\n", cluster_.ToText()));
+      cluster_.Report(Judge::kLiveness, absl::StrCat(what, " within ", ns_max / kMs,
+                                                     " ms of virtual time\n", cluster_.ToText()));
     }
     return cluster_.finding().empty();
   }
@@ -86,7 +88,9 @@ class Run {
     cluster_.CheckFinalTable();
     history_ = cluster_.recorder()->Take();
     const checkers::CheckResult result = checkers::CheckLinearizability(history_);
-    if (result.verdict != checkers::Verdict::kOk) cluster_.Report(checkers::ToText(result));
+    if (result.verdict != checkers::Verdict::kOk) {
+      cluster_.Report(Judge::kLinearizability, checkers::ToText(result));
+    }
   }
 
   void Count(std::map<std::string, uint64_t>* counts) {
@@ -134,6 +138,9 @@ class Run {
 
 }  // namespace
 
-RunResult RunScenario(const ScenarioOptions& options) { return Run(options).Go(); }
+RunResult RunScenario(const ScenarioOptions& options) {
+  const ScopedPlant plant(options.planted_bugs);
+  return Run(options).Go();
+}
 
 }  // namespace acre::simulation

@@ -18,10 +18,12 @@ struct ScenarioOptions {
   uint64_t seed = 0;
   size_t trace_lines_max = 0;   // The last lines of the trace are kept as text; 0: only its hash.
   bool trace_accesses = false;  // Accesses of the server's segments are lines too.
+  uint64_t planted_bugs = 0;    // PlantedBit()s (tests/sim/plants.h).
 };
 
 struct RunResult {
   std::string finding;  // Empty: all is well. Else what must not be, for people.
+  std::string judge;    // Who found it.
   std::string plan;     // What the seed drew, one line.
   uint64_t operations = 0;
   uint64_t answered = 0;    // Of them.
