@@ -59,7 +59,8 @@ def draw_loads(rows, figure):
 
 
 def draw_messages(rows, figure):
-    """Rate and latency against the payload."""
+    """Rate and latency against the payload, closed loops only."""
+    rows = [row for row in rows if "way" in row and row["target_calls_per_second"] is None]
     for axes, heading, value in zip(
         figure.subplots(1, 2),
         ("calls/s", "p50, us"),
@@ -87,6 +88,7 @@ def draw_messages(rows, figure):
         axes.set_title(heading + " (connections x outstanding on each)")
         axes.set_xlabel("payload, B")
         axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_yscale("log")
         finish(axes)
 

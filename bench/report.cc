@@ -1,16 +1,8 @@
 #include "bench/report.h"
 
-#include <errno.h>
-#include <sys/utsname.h>
-
-#include <fstream>
-#include <thread>
-
-#include "absl/status/statusor.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/strip.h"
+#include "bench/machine.h"
 
 namespace acre::bench {
 namespace {
@@ -27,28 +19,7 @@ double ReadsPerGet(const Row& row) {
   return static_cast<double>(row.result.reader.reads) / static_cast<double>(row.result.reader.gets);
 }
 
-std::string CpuModel() {
-  std::ifstream file("/proc/cpuinfo");
-  std::string line;
-  while (std::getline(file, line)) {
-    absl::string_view rest = line;
-    if (!absl::ConsumePrefix(&rest, "model name")) continue;
-    const size_t colon = rest.find(':');
-    if (colon == absl::string_view::npos) continue;
-    return std::string(absl::StripAsciiWhitespace(rest.substr(colon + 1)));
-  }
-  return "unknown";
-}
-
 }  // namespace
-
-nlohmann::json DescribeMachine() {
-  utsname name = {};
-  uname(&name);
-  return {{"cpu", CpuModel()},
-          {"cores", std::thread::hardware_concurrency()},
-          {"kernel", std::string(name.release)}};
-}
 
 std::string FormatTable(const std::vector<Row>& rows) {
   const bool open_loop = !rows.empty() && rows[0].target_per_second > 0;
@@ -121,14 +92,6 @@ nlohmann::json RowsToJson(const std::vector<Row>& rows, const RunOptions& option
     });
   }
   return array;
-}
-
-absl::Status WriteJson(const std::string& file, const nlohmann::json& json) {
-  std::ofstream stream(file);
-  stream << json.dump(2) << "\n";
-  stream.close();
-  if (!stream) return absl::ErrnoToStatus(errno, absl::StrCat("cannot write ", file));
-  return absl::OkStatus();
 }
 
 }  // namespace acre::bench

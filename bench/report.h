@@ -1,4 +1,4 @@
-// How benchmarks tell what they measured: a table for people, JSON for programs.
+// How ycsb tells what it measured: a table for people, JSON for programs.
 
 #ifndef ACRE_BENCH_REPORT_H_
 #define ACRE_BENCH_REPORT_H_
@@ -6,14 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "bench/runner.h"
 #include "nlohmann/json.hpp"
 
 namespace acre::bench {
-
-// {"cpu": model, "cores": N, "kernel": release} of this machine.
-nlohmann::json DescribeMachine();
 
 // One line for each row. Closed loop: the ratio to the row of path tcp where there is one. Open loop: the
 // rate that was asked for, and which rows are saturated.
@@ -24,9 +20,6 @@ std::string FormatTable(const std::vector<Row>& rows);
 // reads_per_get (null for rpc, tcp), operations, errors, processes, threads (of each), connections (of
 // each thread), batch, records, key_bytes, value_bytes, machine}.
 nlohmann::json RowsToJson(const std::vector<Row>& rows, const RunOptions& options);
-
-// Errors: the file system's, naming the file.
-absl::Status WriteJson(const std::string& file, const nlohmann::json& json);
 
 }  // namespace acre::bench
 

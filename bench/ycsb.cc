@@ -14,6 +14,7 @@
 #include "absl/types/span.h"
 #include "bench/crew.h"
 #include "bench/loader.h"
+#include "bench/machine.h"
 #include "bench/plot.h"
 #include "bench/process_crew.h"
 #include "bench/rates.h"

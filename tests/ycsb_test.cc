@@ -107,11 +107,11 @@ TEST_F(YcsbTest, OpenLoopKeepsToItsRateOnEveryPath) {
   for (const char* workload : {"b", "d", "f"}) {
     for (const char* batch : {"1", "8"}) {
       const nlohmann::json rows = RunForRows(
-          {absl::StrCat("--workload=", workload), absl::StrCat("--batch=", batch),
-           "--target_ops=100,0.2K", "--path=mapped,one_sided,rpc,tcp", "--connections=3"});
+          {absl::StrCat("--workload=", workload), absl::StrCat("--batch=", batch), "--seconds=0.3",
+           "--target_ops=400,0.8K", "--path=mapped,one_sided,rpc,tcp", "--connections=3"});
       ASSERT_EQ(rows.size(), 8u);
       for (size_t i = 0; i < rows.size(); ++i) {
-        EXPECT_EQ(rows[i]["target_ops_per_second"], i < 4 ? 100.0 : 200.0);
+        EXPECT_EQ(rows[i]["target_ops_per_second"], i < 4 ? 400.0 : 800.0);
         EXPECT_EQ(rows[i]["path"], rows[i % 4]["path"]);
         EXPECT_EQ(rows[i]["errors"], 0);
         EXPECT_GT(rows[i]["operations"], 0);
