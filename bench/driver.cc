@@ -16,12 +16,25 @@ void ErrorLog::Add(absl::string_view message) {
   if (count == kErrorsMax) std::cerr << "too many errors: the run ends" << std::endl;
 }
 
+void Result::Add(const Result& other) {
+  operations += other.operations;
+  errors += other.errors;
+  backlog += other.backlog;
+  run_ns += other.run_ns;
+  reader.gets += other.reader.gets;
+  reader.reads += other.reader.reads;
+  reader.retries += other.reader.retries;
+  reader.misses += other.reader.misses;
+  latency_ns.Merge(other.latency_ns);
+}
+
 std::unique_ptr<Driver> MakeDriver(const DriverOptions& options, const ThreadContext& context) {
   switch (options.client.path) {
     case Path::kAuto:
     case Path::kMapped:
     case Path::kOneSided:
-      return MakeBlockingDriver(options, context);
+      return context.pacer == nullptr ? MakeBlockingDriver(options, context)
+                                      : MakePacedBlockingDriver(options, context);
     case Path::kRpc:
       return MakeAsyncDriver(options, context);
     case Path::kTcp:
@@ -39,9 +52,15 @@ SliceRecorder::SliceRecorder(const DriverOptions& options, const ThreadContext& 
       verify_in_(options.verify_every),
       ticks_(context.clock->tick_clock()),
       ns_per_tick_(1 / context.clock->ticks_per_ns()),
-      begin_ns_(context.clock->NowNs()) {}
+      begin_ns_(context.clock->NowNs()) {
+  if (context.pacer != nullptr) context.pacer->Resume(Ticks());
+}
 
-SliceRecorder::~SliceRecorder() { result_->run_ns += context_.clock->NowNs() - begin_ns_; }
+SliceRecorder::~SliceRecorder() {
+  PauseSchedule();
+  if (context_.pacer != nullptr) result_->backlog = context_.pacer->backlog();
+  result_->run_ns += context_.clock->NowNs() - begin_ns_;
+}
 
 void SliceRecorder::AddError(absl::string_view message) {
   ++result_->errors;

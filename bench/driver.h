@@ -1,5 +1,6 @@
-// Driver: how one thread of the load generator sends operations along one path, closed loop: an
-// operation begins when one before it is done.
+// Driver: how one thread of the load generator sends operations along one path. Closed loop: an
+// operation begins when one before it is done. Open loop: it begins at its time (bench/pacer.h), or as
+// soon after as a place is free, and its latency counts from that time.
 //
 // Threads: made, connected, run and destroyed on one thread. What is shared says so.
 
@@ -17,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "bench/histogram.h"
+#include "bench/pacer.h"
 #include "bench/record.h"
 #include "bench/workload.h"
 #include "client/client.h"
@@ -47,8 +49,13 @@ class ErrorLog {
 
 // What a thread saw on one path. Read by others only while the thread waits at a barrier.
 struct Result {
+  // Sums, and of the latencies the merged ones.
+  void Add(const Result& other);
+
   uint64_t operations = 0;
   uint64_t errors = 0;
+  uint64_t backlog =
+      0;  // Open loop: operations that were late when the last slice ended, never begun.
   uint64_t run_ns = 0;  // Time in slices, the wait for the last answers included.
   kvs::ReaderStats reader;
   Histogram latency_ns;
@@ -70,6 +77,8 @@ struct ThreadContext {
   ErrorLog* errors = nullptr;
   // Set by the main thread when the slice is over; only loaded here, at each operation.
   const SharedWord* stop = nullptr;
+  // The open loop's schedule, of this thread on this driver's path. Null: closed loop.
+  Pacer* pacer = nullptr;
 };
 
 class Driver {
@@ -91,6 +100,9 @@ std::unique_ptr<Driver> MakeDriver(const DriverOptions& options, const ThreadCon
 // Through the blocking Client: every path but kTcp and kRpc. One call at a time.
 std::unique_ptr<Driver> MakeBlockingDriver(const DriverOptions& options,
                                            const ThreadContext& context);
+// The same as an open loop: up to `batch` reads that are late go as one MultiGet. Requires: a pacer.
+std::unique_ptr<Driver> MakePacedBlockingDriver(const DriverOptions& options,
+                                                const ThreadContext& context);
 // Through AsyncClient, `batch` coroutines.
 std::unique_ptr<Driver> MakeAsyncDriver(const DriverOptions& options, const ThreadContext& context);
 // Through `connections` SocketConnections, `batch` requests on each.
@@ -100,10 +112,10 @@ std::unique_ptr<Driver> MakeSocketDriver(const DriverOptions& options,
 // Times and judges the operations of one slice; shared by the drivers.
 class SliceRecorder {
  public:
-  // Borrows all.
+  // Borrows all. Resumes the schedule, where there is one.
   SliceRecorder(const DriverOptions& options, const ThreadContext& context, uint64_t operations_max,
                 Result* result);
-  // Adds the slice's time to the result.
+  // Adds the slice's time to the result. Pauses the schedule, if nobody did.
   ~SliceRecorder();
 
   // Another operation may begin; counts it as begun.
@@ -113,6 +125,12 @@ class SliceRecorder {
     return true;
   }
   uint64_t Ticks() const { return ticks_.Ticks(); }
+  double ns_per_tick() const { return ns_per_tick_; }
+  // Open loop: no operation begins any more, the schedule stands still. Before the wait for those that
+  // are under way.
+  void PauseSchedule() {
+    if (context_.pacer != nullptr) context_.pacer->Pause(Ticks());
+  }
   // Now, after all loads before it and before all behind it: else the CPU reads the clock while the
   // cache misses of what is timed are still under way, and a Get from memory seems to take nothing.
   uint64_t OrderedTicks() const {
@@ -123,7 +141,8 @@ class SliceRecorder {
   }
   // An operation from then to then; it stands for `weight` of which the time was not taken.
   void AddTimed(uint64_t begin_ticks, uint64_t end_ticks, uint64_t weight = 1) {
-    const auto ticks = static_cast<double>(end_ticks - begin_ticks);
+    // A thread that changes cores may read a little less than the time it waited for.
+    const auto ticks = static_cast<double>(end_ticks > begin_ticks ? end_ticks - begin_ticks : 0);
     result_->latency_ns.Add(static_cast<uint64_t>(ticks * ns_per_tick_), weight);
   }
   void AddDone(uint64_t operations = 1) { result_->operations += operations; }

@@ -2,6 +2,10 @@
 
 #include <cmath>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+
 namespace acre::bench {
 
 void Histogram::Merge(const Histogram& other) {
@@ -14,6 +18,37 @@ void Histogram::Clear() {
   std::fill(counts_.begin(), counts_.end(), 0);
   count_ = 0;
   max_ = 0;
+}
+
+// "max index:count index:count ...".
+std::string Histogram::Serialize() const {
+  std::string text = absl::StrCat(max_);
+  for (size_t i = 0; i < counts_.size(); ++i) {
+    if (counts_[i] > 0) absl::StrAppend(&text, " ", i, ":", counts_[i]);
+  }
+  return text;
+}
+
+absl::optional<Histogram> Histogram::Parse(absl::string_view text) {
+  Histogram histogram;
+  bool is_max = true;
+  for (const absl::string_view word : absl::StrSplit(text, ' ')) {
+    if (is_max) {
+      is_max = false;
+      if (!absl::SimpleAtoi(word, &histogram.max_) || histogram.max_ > kValueMax) return {};
+      continue;
+    }
+    const std::vector<absl::string_view> parts = absl::StrSplit(word, ':');
+    size_t index = 0;
+    uint64_t count = 0;
+    if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &index) ||
+        !absl::SimpleAtoi(parts[1], &count) || index >= histogram.counts_.size()) {
+      return {};
+    }
+    histogram.counts_[index] += count;
+    histogram.count_ += count;
+  }
+  return histogram;
 }
 
 uint64_t Histogram::Percentile(double share) const {

@@ -12,7 +12,11 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
 
 namespace acre::bench {
 
@@ -29,8 +33,17 @@ class Histogram {
     count_ += weight;
     max_ = std::max(max_, value);
   }
+  // As if every Add() to `other` had been one to this: exact.
   void Merge(const Histogram& other);
   void Clear();
+
+  // Text from which Parse() makes the same histogram, for another process. Short where few buckets are in
+  // use.
+  std::string Serialize() const;
+  // Nothing: the text is none that Serialize() makes.
+  static absl::optional<Histogram> Parse(absl::string_view text);
+
+  friend bool operator==(const Histogram&, const Histogram&) = default;
 
   uint64_t count() const { return count_; }
   uint64_t max() const { return max_; }

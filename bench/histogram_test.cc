@@ -78,6 +78,37 @@ TEST(HistogramTest, MergeAddsAndClearForgets) {
   EXPECT_EQ(first.max(), 0u);
 }
 
+// Goal: what several processes saw, told as text and merged, is bucket for bucket what one would have seen.
+TEST(HistogramTest, PartsFromOtherProcessesMergeExactly) {
+  Random random(2);
+  Histogram whole;
+  Histogram merged;
+  for (int part = 0; part < 4; ++part) {
+    Histogram histogram;
+    for (int i = 0; i < 10'000; ++i) {
+      const auto value = static_cast<uint64_t>(std::exp(random.NextDouble() * 28));
+      const uint64_t weight = 1 + random.Uniform(251);
+      histogram.Add(value, weight);
+      whole.Add(value, weight);
+    }
+    const absl::optional<Histogram> parsed = Histogram::Parse(histogram.Serialize());
+    ASSERT_TRUE(parsed.has_value());
+    EXPECT_EQ(*parsed, histogram);
+    merged.Merge(*parsed);
+  }
+  EXPECT_EQ(merged, whole);
+  EXPECT_EQ(merged.count(), whole.count());
+  EXPECT_EQ(merged.Percentile(0.999), whole.Percentile(0.999));
+  EXPECT_EQ(*Histogram::Parse(Histogram().Serialize()), Histogram());
+}
+
+TEST(HistogramTest, OtherTextIsNoHistogram) {
+  for (const char* text : {"", "x", "5 1", "5 1:", "5 1:2:3", "5 99999999:1", "5 -1:1", "5  1:1",
+                           "99999999999999999999", "1099511627776"}) {
+    EXPECT_FALSE(Histogram::Parse(text).has_value()) << text;
+  }
+}
+
 TEST(HistogramTest, TooLargeValuesCountAsTheLargest) {
   Histogram histogram;
   histogram.Add(UINT64_MAX);

@@ -1,21 +1,9 @@
-// messages: what a message costs. Calls over rings between two processes, over a range of payload
-// sizes and of calls outstanding.
-//
-//   bazel run --config=opt //bench:messages -- --bytes=64,1024 --outstanding=1,16
-//
-// The program starts itself a second time as the server; one thread each. The server answers each
-// call with as many bytes as it was asked with.
+// messages: what a message costs. `messages --help` says how to use it.
 
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <csignal>
 #include <cstdint>
-#include <cstdio>
-#include <fstream>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -26,255 +14,50 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "bench/fabric_factory.h"
+#include "bench/machine.h"
+#include "bench/message_rounds.h"
+#include "bench/plot.h"
+#include "bench/subprocess.h"
 #include "gflags/gflags.h"
 #include "glog/logging.h"
-#include "nlohmann/json.hpp"
 #include "runtime/clock.h"
-#include "runtime/scheduler.h"
-#include "runtime/task.h"
-#include "transport/channel.h"
-#include "transport/fabric.h"
-#include "transport/port.h"
+#include "runtime/command_line.h"
 #include "transport/rpc.h"
-#include "transport/shm/shm_fabric.h"
 
 DEFINE_string(fabric, "shm", "network that carries the rings: shm");
-DEFINE_string(bytes, "16,64,256,1024,4096", "payload sizes of requests and responses, a list");
-DEFINE_string(outstanding, "1,16", "numbers of calls outstanding at once, a list");
-DEFINE_double(seconds, 1, "how long each combination is measured");
+DEFINE_string(bytes, "16,32,64,128,256,512", "payload sizes of requests and responses, a list");
+DEFINE_string(connections, "1,16", "numbers of connections, a list");
+DEFINE_string(outstanding, "1,16",
+              "numbers of calls outstanding at once on each connection, a list");
+DEFINE_double(seconds, 0.5, "how long each load is measured each way, in all rounds together");
+DEFINE_uint64(rounds, 5, "how often rings and TCP take turns");
 DEFINE_string(poll, "busy",
               "busy: both sides poll without a break; adaptive: they sleep when idle");
-DEFINE_string(json, "", "file to write the rows to, as JSON");
+DEFINE_string(json, "", "also write the results to this file, an array of objects");
+DEFINE_string(plot, "", "also draw them into this PNG file (needs python3-matplotlib)");
 
 // Set by the program for its second process.
-DEFINE_int32(server_socket, -1,
-             "(internal) be the server, and agree with the client over this socket");
+DEFINE_bool(serve, false, "(internal) be the server of the process that started this one");
 
-namespace acre {
+namespace acre::bench {
 namespace {
 
-using transport::Channel;
-using transport::ChannelOffer;
+constexpr char kUsage[] = R"(messages: what a message costs: RPCs over rings against TCP.
 
-constexpr uint32_t kRegionId = 1;
-constexpr uint16_t kEcho = 1;
-constexpr uint64_t kNsPerS = 1'000'000'000;
-// Latencies that are kept of one combination; of a longer run the first ones.
-constexpr size_t kSamplesMax = 1 << 23;
+  messages
+  messages --bytes=64,1024 --connections=1 --outstanding=1,16,64 --seconds=5 --json=FILE --plot=FILE.png
 
-PollMode Mode() { return FLAGS_poll == "busy" ? PollMode::kBusy : PollMode::kAdaptive; }
+The program starts itself a second time as the server; one thread on each side. The server answers each call
+with the bytes that it was asked with. Rings: a call is a WRITE into a ring of the other side and one back.
+TCP: one epoll on each side, edges only; what a wake-up brings is received, answered and sent with one system
+call each; no delay. Both ways take turns in short slices, so that what the machine does meanwhile hits both
+alike; told are medians over the rounds, ratios are medians of the ratios within rounds. Where loads allow
+it, the last lines compare a ring with TCP of 16 connections, one call outstanding on each: the rate of a ring
+with 16 outstanding (wanted: 9 times), and the p50 of the ring as an open loop at TCP's rate (wanted: a 40th).
 
-// What both processes have: a thread's loop, a device, one queue pair and a channel on it.
-class Side {
- public:
-  Side() : scheduler_({.clock = &clock_, .seed = 1, .poll_mode = Mode(), .name = "messages"}) {}
-  ~Side() {
-    if (peer_ != nullptr) scheduler_.RemovePoller(peer_.get());
-    peer_.reset();
-    if (queue_pair_ != nullptr) port_->Forget(queue_pair_.get());
-    channel_.reset();
-    queue_pair_.reset();
-  }
-
-  absl::Status Open() {
-    auto fabric = transport::ShmFabric::Create({.clock = &clock_});
-    if (!fabric.ok()) return fabric.status();
-    fabric_ = *std::move(fabric);
-    auto queue = fabric_->CreateCompletionQueue();
-    if (!queue.ok()) return queue.status();
-    completion_queue_ = *std::move(queue);
-    port_ = std::make_unique<transport::Port>(&scheduler_, completion_queue_.get());
-    return absl::OkStatus();
-  }
-
-  // The client's half of making a connection; `socket` leads to the server.
-  absl::Status Connect(int socket) {
-    std::array<char, 256> endpoint = {};
-    if (auto status = Receive(socket, endpoint.data(), endpoint.size()); !status.ok())
-      return status;
-    auto connecting = fabric_->Connect(endpoint.data(), completion_queue_.get(), "");
-    if (!connecting.ok()) return connecting.status();
-    queue_pair_ = *std::move(connecting);
-    while (queue_pair_->state() == transport::QueuePairState::kConnecting) scheduler_.RunOnce();
-    if (queue_pair_->state() == transport::QueuePairState::kBroken) return queue_pair_->status();
-    return Agree(socket, /*handler=*/nullptr);
-  }
-
-  absl::Status Accept(int socket, transport::RpcHandler* handler) {
-    auto listener = fabric_->Listen();
-    if (!listener.ok()) return listener.status();
-    std::array<char, 256> endpoint = {};
-    (*listener)->endpoint().copy(endpoint.data(), endpoint.size() - 1);
-    if (auto status = Send(socket, endpoint.data(), endpoint.size()); !status.ok()) return status;
-    std::unique_ptr<transport::ConnectionRequest> request;
-    while (request == nullptr) {
-      scheduler_.RunOnce();
-      request = (*listener)->Poll();
-    }
-    auto accepted = request->Accept(completion_queue_.get(), "");
-    if (!accepted.ok()) return accepted.status();
-    queue_pair_ = *std::move(accepted);
-    return Agree(socket, handler);
-  }
-
-  Scheduler& scheduler() { return scheduler_; }
-  Clock& clock() { return clock_; }
-  Channel& channel() { return *channel_; }
-  transport::RpcPeer& peer() { return *peer_; }
-
- private:
-  absl::Status Agree(int socket, transport::RpcHandler* handler) {
-    auto channel = Channel::Create(fabric_.get(), queue_pair_.get(),
-                                   {.region_id = kRegionId,
-                                    .busy_polling = Mode() == PollMode::kBusy,
-                                    .random_seed = scheduler_.random().Next()});
-    if (!channel.ok()) return channel.status();
-    channel_ = *std::move(channel);
-    port_->SetSink(queue_pair_.get(), channel_.get());
-    const ChannelOffer& offer = channel_->offer();
-    if (auto status = Send(socket, &offer, sizeof(offer)); !status.ok()) return status;
-    ChannelOffer theirs;
-    if (auto status = Receive(socket, &theirs, sizeof(theirs)); !status.ok()) return status;
-    if (auto status = channel_->Attach(theirs); !status.ok()) return status;
-    peer_ = std::make_unique<transport::RpcPeer>(&scheduler_, channel_.get(), handler);
-    scheduler_.AddPoller(peer_.get());
-    return absl::OkStatus();
-  }
-
-  static absl::Status Send(int socket, const void* bytes, size_t count) {
-    if (send(socket, bytes, count, MSG_NOSIGNAL) == static_cast<ssize_t>(count)) {
-      return absl::OkStatus();
-    }
-    return absl::UnavailableError("the other process has gone");
-  }
-  static absl::Status Receive(int socket, void* bytes, size_t count) {
-    if (recv(socket, bytes, count, MSG_WAITALL) == static_cast<ssize_t>(count)) {
-      return absl::OkStatus();
-    }
-    return absl::UnavailableError("the other process has gone");
-  }
-
-  RealClock clock_;
-  Scheduler scheduler_;
-  std::unique_ptr<transport::Fabric> fabric_;
-  std::unique_ptr<transport::CompletionQueue> completion_queue_;
-  std::unique_ptr<transport::Port> port_;
-  std::unique_ptr<transport::QueuePair> queue_pair_;
-  std::unique_ptr<Channel> channel_;
-  std::unique_ptr<transport::RpcPeer> peer_;
-};
-
-// ---- The server.
-
-class Echo : public transport::RpcHandler {
- public:
-  Task<absl::Status> Handle(transport::RpcContext* context) override {
-    if (context->method != kEcho) co_return absl::UnimplementedError("no such method");
-    context->response.assign(context->request.data(), context->request.size());
-    co_return absl::OkStatus();
-  }
-};
-
-// Ends the loop when the client has gone.
-class StopWhenBroken : public Poller {
- public:
-  explicit StopWhenBroken(Side* side) : side_(side) { side_->scheduler().AddPoller(this); }
-  ~StopWhenBroken() override { side_->scheduler().RemovePoller(this); }
-  bool Poll() override {
-    if (!side_->channel().ok()) side_->scheduler().Stop();
-    return false;
-  }
-
- private:
-  Side* const side_;
-};
-
-int RunServer(int socket) {
-  Echo echo;
-  Side side;
-  absl::Status status = side.Open();
-  if (status.ok()) status = side.Accept(socket, &echo);
-  if (!status.ok()) {
-    std::cerr << "messages: server: " << status << "\n";
-    return 1;
-  }
-  StopWhenBroken stop(&side);
-  side.scheduler().Run();
-  return 0;
-}
-
-// ---- The client.
-
-struct Row {
-  uint64_t bytes = 0;
-  uint64_t outstanding = 0;
-  double calls_per_second = 0;
-  double p50_us = 0;
-  double p99_us = 0;
-};
-
-struct Load {
-  const std::string request;
-  const uint64_t end_ticks;
-  uint64_t calls = 0;
-  std::vector<uint32_t> latencies_ticks = {};
-  absl::Status status = {};
-};
-
-Task<void> CallAgainAndAgain(Side* side, Load* load) {
-  std::string response;
-  uint64_t begin_ticks = side->clock().Ticks();
-  while (begin_ticks < load->end_ticks && load->status.ok()) {
-    absl::Status status = co_await side->peer().Call(kEcho, load->request, "", &response);
-    const uint64_t end_ticks = side->clock().Ticks();
-    if (status.ok() && response.size() != load->request.size()) {
-      status = absl::DataLossError("a response of the wrong length");
-    }
-    if (!status.ok()) load->status = status;
-    if (load->latencies_ticks.size() < kSamplesMax) {
-      load->latencies_ticks.push_back(static_cast<uint32_t>(end_ticks - begin_ticks));
-    }
-    ++load->calls;
-    begin_ticks = end_ticks;
-  }
-}
-
-Task<void> CallConcurrently(Side* side, Load* load, uint64_t outstanding) {
-  std::vector<SpawnHandle> callers;
-  for (uint64_t i = 0; i < outstanding; ++i) {
-    callers.push_back(side->scheduler().Spawn(CallAgainAndAgain(side, load)));
-  }
-  for (SpawnHandle& caller : callers) co_await caller.Join();
-}
-
-absl::StatusOr<Row> Measure(Side* side, uint64_t bytes, uint64_t outstanding) {
-  const auto run = [&](double seconds) {
-    const uint64_t now_ns = side->clock().NowNs();
-    const auto run_ns = static_cast<uint64_t>(seconds * static_cast<double>(kNsPerS));
-    Load load = {.request = std::string(bytes, 'm'),
-                 .end_ticks = side->clock().TicksAt(now_ns + run_ns)};
-    load.latencies_ticks.reserve(kSamplesMax);
-    side->scheduler().RunUntilDone(CallConcurrently(side, &load, outstanding));
-    return std::make_pair(std::move(load), side->clock().NowNs() - now_ns);
-  };
-  run(std::min(0.2, FLAGS_seconds / 2));  // Warms caches and pools.
-  auto [load, ns] = run(FLAGS_seconds);
-  if (!load.status.ok()) return load.status;
-  std::vector<uint32_t>& samples = load.latencies_ticks;
-  std::sort(samples.begin(), samples.end());
-  const auto quantile_us = [&](double quantile) {
-    const auto index = static_cast<size_t>(quantile * static_cast<double>(samples.size() - 1));
-    return samples[index] / side->clock().ticks_per_ns() / 1000;
-  };
-  return Row{
-      .bytes = bytes,
-      .outstanding = outstanding,
-      .calls_per_second = static_cast<double>(load.calls) * kNsPerS / static_cast<double>(ns),
-      .p50_us = quantile_us(0.5),
-      .p99_us = quantile_us(0.99)};
-}
+--poll=busy wants two cores for itself. The exit code is 0 if everything was measured.)";
 
 absl::StatusOr<std::vector<uint64_t>> ListOf(const std::string& flag, const std::string& text,
                                              uint64_t min, uint64_t max) {
@@ -285,127 +68,112 @@ absl::StatusOr<std::vector<uint64_t>> ListOf(const std::string& flag, const std:
       return absl::InvalidArgumentError(
           absl::StrCat("--", flag, ": \"", item, "\" is not a number from ", min, " to ", max));
     }
+    if (std::find(values.begin(), values.end(), value) != values.end()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--", flag, ": ", value, " stands there twice"));
+    }
     values.push_back(value);
   }
   return values;
 }
 
-absl::StatusOr<std::vector<uint64_t>> BytesList() {
-  return ListOf("bytes", FLAGS_bytes, 0, transport::kRpcBytesMax);
-}
-absl::StatusOr<std::vector<uint64_t>> OutstandingList() {
-  return ListOf("outstanding", FLAGS_outstanding, 1, transport::kCallsMax);
-}
-
-absl::Status WriteJson(const std::vector<Row>& rows) {
-  nlohmann::json json = nlohmann::json::array();
-  for (const Row& row : rows) {
-    json.push_back({{"fabric", FLAGS_fabric},
-                    {"poll", FLAGS_poll},
-                    {"bytes", row.bytes},
-                    {"outstanding", row.outstanding},
-                    {"calls_per_second", row.calls_per_second},
-                    {"latency_us", {{"p50", row.p50_us}, {"p99", row.p99_us}}}});
-  }
-  std::ofstream file(FLAGS_json);
-  file << json.dump(2) << "\n";
-  file.close();
-  if (file) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat("--json: cannot write ", FLAGS_json));
-}
-
-absl::Status RunClient(int socket) {
-  const auto bytes_list = BytesList();
-  const auto outstanding_list = OutstandingList();
-  CHECK(bytes_list.ok() && outstanding_list.ok());  // CheckFlags() was there.
-
-  Side side;
-  if (absl::Status status = side.Open(); !status.ok()) return status;
-  if (absl::Status status = side.Connect(socket); !status.ok()) return status;
-  std::vector<Row> rows;
-  const size_t rows_count = bytes_list->size() * outstanding_list->size();
-  absl::PrintF("%8s %12s %12s %10s %10s   fabric=%s poll=%s\n", "bytes", "outstanding", "calls/s",
-               "p50 us", "p99 us", FLAGS_fabric, FLAGS_poll);
-  for (const uint64_t bytes : *bytes_list) {
-    for (const uint64_t outstanding : *outstanding_list) {
-      if (isatty(STDERR_FILENO) != 0) {
-        absl::FPrintF(stderr, "measuring %d of %d ...\r", rows.size() + 1, rows_count);
-      }
-      const auto row = Measure(&side, bytes, outstanding);
-      if (!row.ok()) return row.status();
-      absl::PrintF("%8d %12d %12.0f %10.2f %10.2f\n", row->bytes, row->outstanding,
-                   row->calls_per_second, row->p50_us, row->p99_us);
-      std::fflush(stdout);
-      rows.push_back(*row);
-    }
-  }
-  return FLAGS_json.empty() ? absl::OkStatus() : WriteJson(rows);
-}
-
-// Starts the server and runs the client. The server ends when its connection does.
-int RunBoth() {
-  int sockets[2];
-  PCHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) == 0);
-  const pid_t server = fork();
-  PCHECK(server >= 0);
-  if (server == 0) {
-    close(sockets[0]);
-    const std::string socket_flag = absl::StrCat("--server_socket=", sockets[1]);
-    const std::string poll_flag = absl::StrCat("--poll=", FLAGS_poll);
-    execl("/proc/self/exe", "messages", socket_flag.c_str(), poll_flag.c_str(), nullptr);
-    PLOG(FATAL) << "cannot start the server process";
-  }
-  close(sockets[1]);
-  const absl::Status status = RunClient(sockets[0]);
-  close(sockets[0]);
-  int server_status = 0;
-  PCHECK(waitpid(server, &server_status, 0) == server);
-  if (!status.ok()) {
-    std::cerr << "messages: " << status.message() << "\n";
-    return 1;
-  }
-  if (!WIFEXITED(server_status) || WEXITSTATUS(server_status) != 0) {
-    std::cerr << "messages: the server process failed\n";
-    return 1;
-  }
-  return 0;
-}
-
-absl::Status CheckFlags() {
-  if (FLAGS_fabric != "shm") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--fabric: ", FLAGS_fabric, " is not one of: shm"));
-  }
+absl::StatusOr<RoundsOptions> ReadOptions(Clock* clock) {
+  RoundsOptions options;
+  if (absl::Status status = JudgeFabric(FLAGS_fabric); !status.ok()) return status;
   if (FLAGS_poll != "busy" && FLAGS_poll != "adaptive") {
     return absl::InvalidArgumentError(
         absl::StrCat("--poll: ", FLAGS_poll, " is neither busy nor adaptive"));
   }
-  if (const auto list = BytesList(); !list.ok()) return list.status();
-  if (const auto list = OutstandingList(); !list.ok()) return list.status();
+  auto bytes = ListOf("bytes", FLAGS_bytes, 0, transport::kRpcBytesMax);
+  if (!bytes.ok()) return bytes.status();
+  auto connections = ListOf("connections", FLAGS_connections, 1, 256);
+  if (!connections.ok()) return connections.status();
+  auto outstanding = ListOf("outstanding", FLAGS_outstanding, 1, transport::kCallsMax);
+  if (!outstanding.ok()) return outstanding.status();
   if (!(FLAGS_seconds > 0 && FLAGS_seconds <= 3600)) {
     return absl::InvalidArgumentError("--seconds: not within (0, 3600]");
   }
-  return absl::OkStatus();
+  if (FLAGS_rounds < 1 || FLAGS_rounds > 10'000) {
+    return absl::InvalidArgumentError("--rounds: not from 1 to 10000");
+  }
+  options.bytes = *std::move(bytes);
+  options.connections = *std::move(connections);
+  options.outstanding = *std::move(outstanding);
+  options.rounds = static_cast<uint32_t>(FLAGS_rounds);
+  options.seconds = FLAGS_seconds;
+  const uint64_t most = *std::max_element(options.connections.begin(), options.connections.end());
+  options.sides = {.clock = clock,
+                   .poll = FLAGS_poll == "busy" ? PollMode::kBusy : PollMode::kAdaptive,
+                   .fabric = FLAGS_fabric,
+                   .connections = static_cast<uint32_t>(most)};
+  return options;
+}
+
+absl::Status Report(const RoundsOptions& options, const std::vector<MessageRow>& rows) {
+  const std::vector<Reach> reaches = Reaches(rows);
+  std::cout << "rings over " << options.sides.fabric << " and TCP over loopback, poll "
+            << FLAGS_poll << ", medians of " << options.rounds << " rounds\n"
+            << FormatMessages(rows) << FormatReaches(reaches) << std::flush;
+  const nlohmann::json json = MessagesToJson(options, rows, reaches);
+  absl::Status status;
+  if (!FLAGS_json.empty()) status = WriteJson(FLAGS_json, json);
+  if (status.ok() && !FLAGS_plot.empty()) status = Plot(json, FLAGS_plot);
+  return status;
+}
+
+// Starts the server and is the client.
+absl::Status Run(const RoundsOptions& options, std::vector<std::string> arguments) {
+  if (!FLAGS_plot.empty()) {
+    if (absl::Status status = CheckPlot(); !status.ok()) return status;
+  }
+  arguments.push_back("--serve");
+  absl::StatusOr<std::unique_ptr<Subprocess>> server = Subprocess::Start(arguments);
+  if (!server.ok()) return server.status();
+  std::cout << "server process: " << (*server)->pid() << std::endl;
+  const bool progress = isatty(STDERR_FILENO) != 0;
+  const absl::StatusOr<std::vector<MessageRow>> rows =
+      RunRounds(options, (*server)->socket(), progress);
+  // All connections are closed by now: a server that still lives ends by that.
+  const absl::Status finished = (*server)->Finish();
+  if (!finished.ok()) {
+    return absl::UnavailableError(
+        absl::StrCat("the server, ", finished.message(),
+                     rows.ok() ? "" : "; the client: ", rows.status().message()));
+  }
+  if (!rows.ok()) return rows.status();
+  return Report(options, *rows);
+}
+
+int Main(int argc, char** argv) {
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  const absl::StatusOr<CommandLine> command_line = ParseCommandLine(argc, argv);
+  absl::Status status = command_line.status();
+  if (status.ok() && command_line->help) {
+    std::cout << HelpText(kUsage, __FILE__);
+    return 0;
+  }
+  if (status.ok() && !command_line->arguments.empty()) {
+    status = absl::InvalidArgumentError(absl::StrCat(
+        "\"", command_line->arguments[0], "\" is no flag; --help lists those there are"));
+  }
+  if (status.ok()) {
+    RealClock clock;
+    const absl::StatusOr<RoundsOptions> options = ReadOptions(&clock);
+    status = options.status();
+    if (status.ok()) {
+      status = FLAGS_serve ? ServeRounds(*options, kChildSocket) : Run(*options, arguments);
+    }
+  }
+  if (status.ok()) return 0;
+  std::cerr << (FLAGS_serve ? "messages, the server: " : "messages: ") << status.message()
+            << std::endl;
+  return 1;
 }
 
 }  // namespace
-}  // namespace acre
+}  // namespace acre::bench
 
 int main(int argc, char** argv) {
   google::InitGoogleLogging(argv[0]);
-  FLAGS_logtostderr = true;
-  gflags::SetUsageMessage(
-      "what a message costs: calls over rings between two processes.\n"
-      "  messages --bytes=64,1024 --outstanding=1,16 --seconds=2 --poll=busy --json=FILE");
-  gflags::ParseCommandLineFlags(&argc, &argv, /*remove_flags=*/true);
-  const absl::Status status = acre::CheckFlags();
-  if (!status.ok() || argc > 1) {
-    std::cerr << "messages: "
-              << (status.ok() ? absl::StrCat("unknown argument ", argv[1])
-                              : std::string(status.message()))
-              << "\n";
-    return 1;
-  }
-  if (FLAGS_server_socket >= 0) return acre::RunServer(FLAGS_server_socket);
-  return acre::RunBoth();
+  return acre::bench::Main(argc, argv);
 }

@@ -1,16 +1,8 @@
 #include "bench/report.h"
 
-#include <errno.h>
-#include <sys/utsname.h>
-
-#include <fstream>
-#include <thread>
-
-#include "absl/status/statusor.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/strip.h"
+#include "bench/machine.h"
 
 namespace acre::bench {
 namespace {
@@ -27,62 +19,59 @@ double ReadsPerGet(const Row& row) {
   return static_cast<double>(row.result.reader.reads) / static_cast<double>(row.result.reader.gets);
 }
 
-std::string CpuModel() {
-  std::ifstream file("/proc/cpuinfo");
-  std::string line;
-  while (std::getline(file, line)) {
-    absl::string_view rest = line;
-    if (!absl::ConsumePrefix(&rest, "model name")) continue;
-    const size_t colon = rest.find(':');
-    if (colon == absl::string_view::npos) continue;
-    return std::string(absl::StripAsciiWhitespace(rest.substr(colon + 1)));
-  }
-  return "unknown";
-}
-
 }  // namespace
 
-nlohmann::json DescribeMachine() {
-  utsname name = {};
-  uname(&name);
-  return {{"cpu", CpuModel()},
-          {"cores", std::thread::hardware_concurrency()},
-          {"kernel", std::string(name.release)}};
-}
-
 std::string FormatTable(const std::vector<Row>& rows) {
+  const bool open_loop = !rows.empty() && rows[0].target_per_second > 0;
   double tcp = 0;
   for (const Row& row : rows) {
     if (row.path == Path::kTcp) tcp = row.operations_per_second;
   }
-  std::string table = absl::StrFormat("%-10s %-7s %13s %9s %9s %9s %9s %10s %9s %7s %10s\n", "path",
-                                      "fabric", "operations/s", "p50 us", "p95 us", "p99 us",
-                                      "p99.9 us", "max us", "reads/Get", "errors", "times tcp");
+  std::string table = open_loop ? absl::StrFormat("%13s ", "target/s") : "";
+  absl::StrAppendFormat(&table, "%-10s %-7s %13s %9s %9s %9s %9s %10s %9s %7s %10s\n", "path",
+                        "fabric", "operations/s", "p50 us", "p95 us", "p99 us", "p99.9 us",
+                        "max us", "reads/Get", "errors", open_loop ? "saturated" : "times tcp");
   for (const Row& row : rows) {
+    if (open_loop) absl::StrAppendFormat(&table, "%13.0f ", row.target_per_second);
+    const std::string last = open_loop ? (IsSaturated(row) ? "yes" : "no")
+                             : tcp > 0 ? absl::StrFormat("%.2f", row.operations_per_second / tcp)
+                                       : "-";
+    absl::StrAppendFormat(&table, "%-10s %-7s %13.0f %9.2f %9.2f %9.2f %9.2f %10.1f %9s %7d %10s\n",
+                          PathName(row.path), row.fabric, row.operations_per_second,
+                          Microseconds(row, 0.5), Microseconds(row, 0.95), Microseconds(row, 0.99),
+                          Microseconds(row, 0.999),
+                          static_cast<double>(row.result.latency_ns.max()) * 1e-3,
+                          CountsReads(row) ? absl::StrFormat("%.3f", ReadsPerGet(row)) : "-",
+                          row.result.errors, last);
+  }
+  for (const Row& row : rows) {
+    if (!IsSaturated(row)) continue;
     absl::StrAppendFormat(
-        &table, "%-10s %-7s %13.0f %9.2f %9.2f %9.2f %9.2f %10.1f %9s %7d %10s\n",
-        PathName(row.path), row.fabric, row.operations_per_second, Microseconds(row, 0.5),
-        Microseconds(row, 0.95), Microseconds(row, 0.99), Microseconds(row, 0.999),
-        static_cast<double>(row.result.latency_ns.max()) * 1e-3,
-        CountsReads(row) ? absl::StrFormat("%.3f", ReadsPerGet(row)) : "-", row.result.errors,
-        tcp > 0 ? absl::StrFormat("%.2f", row.operations_per_second / tcp) : "-");
+        &table,
+        "%s is saturated: %.0f of %.0f operations/s; %d were due and had not begun "
+        "at the end, latencies say how long it ran\n",
+        PathName(row.path), row.operations_per_second, row.target_per_second, row.result.backlog);
   }
   return table;
 }
 
 nlohmann::json RowsToJson(const std::vector<Row>& rows, const RunOptions& options) {
+  const CrewOptions& crew = options.crew;
   const nlohmann::json machine = DescribeMachine();
   nlohmann::json array = nlohmann::json::array();
   for (const Row& row : rows) {
     nlohmann::json reads_per_get;  // Null.
     if (CountsReads(row)) reads_per_get = ReadsPerGet(row);
-    const bool has_batch = options.driver.batch > 1;
+    nlohmann::json target;  // Null: closed loop.
+    if (row.target_per_second > 0) target = row.target_per_second;
     array.push_back({
-        {"workload", options.workload.name},
-        {"distribution", DistributionName(options.workload.distribution)},
+        {"workload", crew.workload.name},
+        {"distribution", DistributionName(crew.workload.distribution)},
         {"path", PathName(row.path)},
         {"fabric", row.fabric},
         {"ops_per_second", row.operations_per_second},
+        {"target_ops_per_second", target},
+        {"saturated", IsSaturated(row)},
         {"latency_us",
          {{"p50", Microseconds(row, 0.5)},
           {"p95", Microseconds(row, 0.95)},
@@ -92,24 +81,17 @@ nlohmann::json RowsToJson(const std::vector<Row>& rows, const RunOptions& option
         {"reads_per_get", reads_per_get},
         {"operations", row.result.operations},
         {"errors", row.result.errors},
-        {"threads", options.threads},
-        {"connections", row.path == Path::kTcp ? options.driver.connections : 1},
-        {"batch", has_batch ? options.driver.batch : 1},
-        {"records", options.records_count},
-        {"key_bytes", options.driver.key_bytes},
-        {"value_bytes", options.driver.value_bytes},
+        {"processes", options.processes},
+        {"threads", crew.threads},
+        {"connections", row.path == Path::kTcp ? crew.driver.connections : 1},
+        {"batch", crew.driver.batch},
+        {"records", crew.records_count},
+        {"key_bytes", crew.driver.key_bytes},
+        {"value_bytes", crew.driver.value_bytes},
         {"machine", machine},
     });
   }
   return array;
-}
-
-absl::Status WriteJson(const std::string& file, const nlohmann::json& json) {
-  std::ofstream stream(file);
-  stream << json.dump(2) << "\n";
-  stream.close();
-  if (!stream) return absl::ErrnoToStatus(errno, absl::StrCat("cannot write ", file));
-  return absl::OkStatus();
 }
 
 }  // namespace acre::bench

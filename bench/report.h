@@ -1,4 +1,4 @@
-// How benchmarks tell what they measured: a table for people, JSON for programs.
+// How ycsb tells what it measured: a table for people, JSON for programs.
 
 #ifndef ACRE_BENCH_REPORT_H_
 #define ACRE_BENCH_REPORT_H_
@@ -6,23 +6,20 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "bench/runner.h"
 #include "nlohmann/json.hpp"
 
 namespace acre::bench {
 
-// {"cpu": model, "cores": N, "kernel": release} of this machine.
-nlohmann::json DescribeMachine();
-
-// One line for each row; the ratio to the row of path tcp where there is one.
+// One line for each row. Closed loop: the ratio to the row of path tcp where there is one. Open loop: the
+// rate that was asked for, and which rows are saturated.
 std::string FormatTable(const std::vector<Row>& rows);
 
-// As design page "interfaces" fixes it: an array, one object for each row.
+// An array, one object for each row: {workload, distribution, path, fabric, ops_per_second,
+// target_ops_per_second (null: closed loop), saturated, latency_us: {p50, p95, p99, p999, max},
+// reads_per_get (null for rpc, tcp), operations, errors, processes, threads (of each), connections (of
+// each thread), batch, records, key_bytes, value_bytes, machine}.
 nlohmann::json RowsToJson(const std::vector<Row>& rows, const RunOptions& options);
-
-// Errors: the file system's, naming the file.
-absl::Status WriteJson(const std::string& file, const nlohmann::json& json);
 
 }  // namespace acre::bench
 

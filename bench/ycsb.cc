@@ -12,10 +12,16 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/types/span.h"
+#include "bench/crew.h"
 #include "bench/loader.h"
+#include "bench/machine.h"
+#include "bench/plot.h"
+#include "bench/process_crew.h"
+#include "bench/rates.h"
 #include "bench/record.h"
 #include "bench/report.h"
 #include "bench/runner.h"
+#include "bench/subprocess.h"
 #include "bench/workload.h"
 #include "client/client.h"
 #include "gflags/gflags.h"
@@ -29,12 +35,17 @@ DEFINE_bool(load, false, "load the records, and nothing else");
 DEFINE_uint64(records, 1'000'000, "how many records there are");
 DEFINE_uint64(key_bytes, 16, "length of a key: \"user\" and the record's number");
 DEFINE_uint64(value_bytes, 32, "length of a value; at least 16, for its checksum");
-DEFINE_uint64(threads, 1, "client threads, each with a client of its own");
+DEFINE_uint64(threads, 1, "client threads of each process, each with a client of its own");
+DEFINE_uint64(processes, 1,
+              "processes that generate load, in step; more than 1: started by this one");
 DEFINE_uint64(connections, 16, "sockets of each thread on path tcp");
 DEFINE_uint64(batch, 1,
               "keys per MultiGet on mapped and one_sided; requests in flight per connection on rpc "
               "and tcp");
-DEFINE_double(seconds, 10, "measured time of each path");
+DEFINE_string(target_ops, "",
+              "open loop: operations per second that are to begin, all threads and processes "
+              "together; a list as 100K,200K,1M measures one rate after another");
+DEFINE_double(seconds, 10, "measured time of each path, at each rate");
 DEFINE_double(warmup, 1, "unmeasured time of each path before that");
 DEFINE_string(path, "auto", "how Gets travel, one or several of auto, mapped, one_sided, rpc, tcp");
 DEFINE_string(fabric, "auto", "network of one-sided operations and rings: auto, shm");
@@ -45,7 +56,14 @@ DEFINE_double(zipfian_constant, 0.99, "how skewed zipfian and latest are, betwee
 DEFINE_uint64(verify, 1, "check every how many-th value; 0: none");
 DEFINE_uint64(outstanding, 64, "with --load: Puts under way at once, of each thread");
 DEFINE_uint64(seed, 1, "of the random choices");
-DEFINE_string(json, "", "also write the results to this file, an array with one object per path");
+DEFINE_string(json, "",
+              "also write the results to this file, an array with one object per path and rate");
+DEFINE_string(plot, "",
+              "also draw latency over the achieved rate into this PNG file (needs "
+              "python3-matplotlib); worth it with several --target_ops");
+
+// Set by the program for the processes that it starts.
+DEFINE_int32(child_index, -1, "(internal) be this of the processes, as the parent says");
 
 namespace acre::bench {
 namespace {
@@ -59,13 +77,22 @@ Start a server, load records, then run a workload along one or several paths:
   ycsb --servers=127.0.0.1:7400 --records=1000000 --workload=c --path=mapped,one_sided,rpc,tcp
 
 Workloads: a 50 % read, 50 % update; b 95 % read, 5 % update; c read only; d 95 % read of the latest,
-5 % insert; f 50 % read, 50 % read-modify-write; or a YCSB property file. Closed loop: an operation
-begins when one before it has ended. Several paths take turns, a second each, so that their ratios are
-fair. Updates and inserts go through the server on every path.
+5 % insert; f 50 % read, 50 % read-modify-write; or a YCSB property file. Several paths take turns, a
+second each, so that their ratios are fair. Updates and inserts go through the server on every path.
+
+Closed loop, unless --target_ops is given: an operation begins when one before it has ended. Open loop:
+operations are meant to begin at random times (exponential gaps, as many independent users make them), so
+many a second as --target_ops says; what is late queues up, and latency counts from the intended start. On
+mapped and one_sided a thread does one thing at a time, up to --batch late reads as one MultiGet; on rpc and
+tcp up to --batch requests (on each connection) are under way. A rate that a path cannot reach is told as
+saturated. A curve of latency against load, from two processes of two threads each:
+
+  ycsb --servers=127.0.0.1:7400 --path=one_sided,rpc,tcp --batch=16 --processes=2 --threads=2 \
+    --target_ops=10K,20K,50K,100K,200K,500K --seconds=5 --json=load.json --plot=load.png
 
 The table counts operations; a read-modify-write is one. Latencies of reads on mapped and one_sided,
-which take about as long as reading the clock, are those of a sample: one read in 251, with --batch one
-MultiGet in 7 (told as the time of the whole MultiGet). All others are timed each.
+which take about as long as reading the clock, are those of a sample in a closed loop: one read in 251, with
+--batch one MultiGet in 7 (told as the time of the whole MultiGet). All others are timed each.
 
 Every value carries a checksum over its record's number; --verify=0 turns the check off. The exit code
 is 0 only if something was measured and nothing failed.)";
@@ -88,7 +115,8 @@ absl::Status JudgeFlags(absl::Span<const std::string> arguments) {
   }
   for (const absl::Status& status :
        {JudgeCount("records", FLAGS_records, uint64_t{1} << 40),
-        JudgeCount("threads", FLAGS_threads, 256), JudgeCount("batch", FLAGS_batch, 1024),
+        JudgeCount("threads", FLAGS_threads, 256), JudgeCount("processes", FLAGS_processes, 64),
+        JudgeCount("batch", FLAGS_batch, 1024),
         JudgeCount("connections", FLAGS_connections, 10'000),
         JudgeCount("outstanding", FLAGS_outstanding, 4096)}) {
     if (!status.ok()) return status;
@@ -145,82 +173,128 @@ absl::StatusOr<Workload> ReadWorkload() {
   return workload;
 }
 
-absl::StatusOr<RunOptions> ReadOptions() {
-  RunOptions options;
+// Flags, and what the workload says where they are silent.
+absl::Status ReadDriverOptions(const Workload& workload, DriverOptions* options) {
+  if (FLAGS_poll != "adaptive" && FLAGS_poll != "busy") {
+    return absl::InvalidArgumentError(absl::StrCat("--poll=", FLAGS_poll, ": adaptive or busy"));
+  }
+  options->client.server = FLAGS_servers;
+  options->client.fabric = FLAGS_fabric;
+  options->client.poll = FLAGS_poll == "busy" ? PollMode::kBusy : PollMode::kAdaptive;
+  options->connections = static_cast<uint32_t>(FLAGS_connections);
+  options->batch = static_cast<uint32_t>(FLAGS_batch);
+  options->key_bytes = FLAGS_key_bytes;
+  options->value_bytes = FLAGS_value_bytes;
+  if (workload.value_bytes.has_value() && !IsSet("value_bytes")) {
+    options->value_bytes = *workload.value_bytes;
+  }
+  options->verify_every = static_cast<uint32_t>(FLAGS_verify);
+  if (options->value_bytes < kRecordValueBytesMin || options->value_bytes > kvs::kValueBytesMax) {
+    return absl::InvalidArgumentError(absl::StrCat("a value has ", kRecordValueBytesMin, " to ",
+                                                   kvs::kValueBytesMax, " bytes here, not ",
+                                                   options->value_bytes));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CrewOptions> ReadCrewOptions() {
+  CrewOptions options;
   absl::StatusOr<Workload> workload = ReadWorkload();
   if (!workload.ok()) return workload.status();
   options.workload = *std::move(workload);
   absl::StatusOr<std::vector<Path>> paths = ParsePaths();
   if (!paths.ok()) return paths.status();
   options.paths = *std::move(paths);
-  if (FLAGS_poll != "adaptive" && FLAGS_poll != "busy") {
-    return absl::InvalidArgumentError(absl::StrCat("--poll=", FLAGS_poll, ": adaptive or busy"));
-  }
+  const absl::Status status = ReadDriverOptions(options.workload, &options.driver);
+  if (!status.ok()) return status;
   options.records_count = FLAGS_records;
   if (options.workload.records_count.has_value() && !IsSet("records")) {
     options.records_count = *options.workload.records_count;
-  }
-  options.threads = static_cast<uint32_t>(FLAGS_threads);
-  options.warmup_seconds = FLAGS_warmup;
-  options.seconds = FLAGS_seconds;
-  if (options.workload.operations_count.has_value() && !IsSet("seconds")) {
-    options.operations_max = *options.workload.operations_count;
-    options.seconds = 1e6;
-  }
-  options.seed = FLAGS_seed;
-  options.driver.client.server = FLAGS_servers;
-  options.driver.client.fabric = FLAGS_fabric;
-  options.driver.client.poll = FLAGS_poll == "busy" ? PollMode::kBusy : PollMode::kAdaptive;
-  options.driver.connections = static_cast<uint32_t>(FLAGS_connections);
-  options.driver.batch = static_cast<uint32_t>(FLAGS_batch);
-  options.driver.key_bytes = FLAGS_key_bytes;
-  options.driver.value_bytes = FLAGS_value_bytes;
-  if (options.workload.value_bytes.has_value() && !IsSet("value_bytes")) {
-    options.driver.value_bytes = *options.workload.value_bytes;
-  }
-  options.driver.verify_every = static_cast<uint32_t>(FLAGS_verify);
-  if (options.driver.value_bytes < kRecordValueBytesMin ||
-      options.driver.value_bytes > kvs::kValueBytesMax) {
-    return absl::InvalidArgumentError(absl::StrCat("a value has ", kRecordValueBytesMin, " to ",
-                                                   kvs::kValueBytesMax, " bytes here, not ",
-                                                   options.driver.value_bytes));
   }
   // Room for inserts too.
   if (options.records_count > KeysCountMax(FLAGS_key_bytes) / 2) {
     return absl::InvalidArgumentError(
         absl::StrCat("--key_bytes=", FLAGS_key_bytes, " is too short for so many records"));
   }
+  if (FLAGS_processes > 1 && options.workload.insert_share > 0) {
+    return absl::InvalidArgumentError(
+        "--processes: who inserts must know what others inserted, which processes do not tell each "
+        "other; use --threads for this workload");
+  }
+  options.threads = static_cast<uint32_t>(FLAGS_threads);
+  options.open_loop = !FLAGS_target_ops.empty();
+  // No two threads of a run make the same choices.
+  options.seed = FLAGS_seed * 1'009 + static_cast<uint64_t>(FLAGS_child_index + 1);
   return options;
 }
 
-absl::Status Load(const RunOptions& run) {
+absl::StatusOr<RunOptions> ReadOptions() {
+  RunOptions options;
+  absl::StatusOr<CrewOptions> crew = ReadCrewOptions();
+  if (!crew.ok()) return crew.status();
+  options.crew = *std::move(crew);
+  options.processes = static_cast<uint32_t>(FLAGS_processes);
+  options.warmup_seconds = FLAGS_warmup;
+  options.seconds = FLAGS_seconds;
+  if (options.crew.workload.operations_count.has_value() && !IsSet("seconds")) {
+    options.operations_max = *options.crew.workload.operations_count;
+    options.seconds = 1e6;
+  }
+  if (options.crew.open_loop) {
+    absl::StatusOr<std::vector<double>> targets = ParseRates(FLAGS_target_ops);
+    if (!targets.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("--target_ops: ", targets.status().message()));
+    }
+    options.targets = *std::move(targets);
+  }
+  return options;
+}
+
+absl::Status Load(const CrewOptions& crew) {
   LoadOptions options;
-  options.client = run.driver.client;
-  const bool only_tcp = run.paths == std::vector<Path>{Path::kTcp};
+  options.client = crew.driver.client;
+  const bool only_tcp = crew.paths == std::vector<Path>{Path::kTcp};
   options.client.path = only_tcp ? Path::kTcp : Path::kRpc;
-  options.records_count = run.records_count;
-  options.key_bytes = run.driver.key_bytes;
-  options.value_bytes = run.driver.value_bytes;
-  options.threads = run.threads;
+  options.records_count = crew.records_count;
+  options.key_bytes = crew.driver.key_bytes;
+  options.value_bytes = crew.driver.value_bytes;
+  options.threads = crew.threads;
   options.outstanding = static_cast<uint32_t>(FLAGS_outstanding);
   return LoadRecords(options);
 }
 
-absl::Status Run(const RunOptions& options) {
-  const absl::StatusOr<std::vector<Row>> rows = RunWorkload(options);
-  if (!rows.ok()) return rows.status();
-  std::cout << "workload " << options.workload.name << ", "
-            << DistributionName(options.workload.distribution) << ", " << options.records_count
-            << " records of " << options.driver.key_bytes << " B + " << options.driver.value_bytes
-            << " B, " << options.threads << " thread" << (options.threads == 1 ? "" : "s")
-            << ", batch " << options.driver.batch << "\n"
-            << FormatTable(*rows) << std::flush;
-  if (!FLAGS_json.empty()) {
-    const absl::Status status = WriteJson(FLAGS_json, RowsToJson(*rows, options));
-    if (!status.ok()) return status;
+// Copies of this program with the same flags, which wait to be told what to do. Says who they are.
+absl::StatusOr<std::unique_ptr<Crew>> StartProcesses(std::vector<std::string> arguments) {
+  std::vector<std::unique_ptr<Subprocess>> children;
+  std::cout << "load processes:";
+  for (uint64_t i = 0; i < FLAGS_processes; ++i) {
+    std::vector<std::string> own = arguments;
+    own.push_back(absl::StrCat("--child_index=", i));
+    absl::StatusOr<std::unique_ptr<Subprocess>> child = Subprocess::Start(own);
+    if (!child.ok()) return child.status();
+    std::cout << " " << (*child)->pid();
+    children.push_back(*std::move(child));
   }
+  std::cout << std::endl;
+  return MakeProcessCrew(std::move(children));
+}
+
+absl::Status Report(const RunOptions& options, const std::vector<Row>& rows) {
+  const CrewOptions& crew = options.crew;
+  std::cout << "workload " << crew.workload.name << ", "
+            << DistributionName(crew.workload.distribution) << ", " << crew.records_count
+            << " records of " << crew.driver.key_bytes << " B + " << crew.driver.value_bytes
+            << " B, " << options.processes << " process" << (options.processes == 1 ? "" : "es")
+            << ", " << crew.threads << " thread" << (crew.threads == 1 ? "" : "s") << ", batch "
+            << crew.driver.batch << "\n"
+            << FormatTable(rows) << std::flush;
+  const nlohmann::json json = RowsToJson(rows, options);
+  absl::Status status;
+  if (!FLAGS_json.empty()) status = WriteJson(FLAGS_json, json);
+  if (status.ok() && !FLAGS_plot.empty()) status = Plot(json, FLAGS_plot);
+  if (!status.ok()) return status;
   uint64_t errors = 0;
-  for (const Row& row : *rows) {
+  for (const Row& row : rows) {
     errors += row.result.errors;
     if (row.result.operations == row.result.errors) {
       return absl::UnavailableError(
@@ -231,7 +305,36 @@ absl::Status Run(const RunOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status Run(const RunOptions& options, const std::vector<std::string>& arguments) {
+  absl::Status status = FLAGS_plot.empty() ? absl::OkStatus() : CheckPlot();
+  if (status.ok()) status = CheckLoaded(options.crew);
+  if (!status.ok()) return status;
+  std::unique_ptr<Crew> crew;
+  if (FLAGS_processes > 1) {
+    absl::StatusOr<std::unique_ptr<Crew>> processes = StartProcesses(arguments);
+    if (!processes.ok()) return processes.status();
+    crew = *std::move(processes);
+  } else {
+    crew = MakeLocalCrew(options.crew);
+  }
+  const absl::StatusOr<std::vector<Row>> rows = RunWorkload(options, crew.get());
+  if (!rows.ok()) return rows.status();
+  return Report(options, *rows);
+}
+
+// What the flags ask for. `arguments`: the command line, for copies of this program.
+absl::Status Execute(const std::vector<std::string>& arguments) {
+  const absl::StatusOr<RunOptions> options = ReadOptions();
+  if (!options.ok()) return options.status();
+  if (FLAGS_child_index >= 0) {
+    const std::unique_ptr<Crew> crew = MakeLocalCrew(options->crew);
+    return ServeCrew(crew.get(), kChildSocket);
+  }
+  return FLAGS_load ? Load(options->crew) : Run(*options, arguments);
+}
+
 int Main(int argc, char** argv) {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
   const absl::StatusOr<CommandLine> command_line = ParseCommandLine(argc, argv);
   absl::Status status = command_line.status();
   if (status.ok() && command_line->help) {
@@ -239,13 +342,10 @@ int Main(int argc, char** argv) {
     return 0;
   }
   if (status.ok()) status = JudgeFlags(command_line->arguments);
-  if (status.ok()) {
-    const absl::StatusOr<RunOptions> options = ReadOptions();
-    status = options.status();
-    if (status.ok()) status = FLAGS_load ? Load(*options) : Run(*options);
-  }
+  if (status.ok()) status = Execute(arguments);
   if (status.ok()) return 0;
-  std::cerr << "ycsb: " << status.message() << std::endl;
+  // What a child has to say, its parent says.
+  if (FLAGS_child_index < 0) std::cerr << "ycsb: " << status.message() << std::endl;
   return 1;
 }
 
