@@ -166,10 +166,12 @@ class Acre:
         return dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
 
     def messages(self):
+        """Rows of rings on one connection, by calls outstanding."""
         command = [self._programs.path("bench/messages"), "--bytes=64", "--outstanding=1,16"]
-        run(command + [f"--json={self._json}", "--seconds=3"], "messages")
+        run(command + ["--connections=1", f"--json={self._json}", "--seconds=3"], "messages")
         with open(self._json, encoding="utf-8") as file:
-            return {row["outstanding"]: row for row in json.load(file)}
+            rows = [row for row in json.load(file) if row.get("way") == "ring"]
+        return {row["outstanding"]: row for row in rows if row["target_calls_per_second"] is None}
 
 
 class Table:
