@@ -274,8 +274,12 @@ void Cluster::CutHome() {
     case Plant::kCutTooEarly:
       history_.cuts.push_back({kHome, struck_at_ns_ - kTooEarlyNs});
       return;
-    default:
+    case Plant::kNone:
+    case Plant::kStaleGets:
+    case Plant::kClientLeaks:
+    case Plant::kForgottenProcess:
       history_.cuts.push_back({kHome, home.last_cut_ns});
+      return;
   }
 }
 
