@@ -122,6 +122,31 @@ Outcome Process::Wait() {
   return outcome;
 }
 
+bool Process::HasEnded() const {
+  if (ended_) return true;
+  siginfo_t end{};
+  PCHECK(waitid(P_PID, static_cast<id_t>(pid_), &end, WEXITED | WNOHANG | WNOWAIT) == 0);
+  return end.si_pid != 0;
+}
+
+Process* FirstToEnd(const std::vector<Process*>& processes, int64_t timeout_us) {
+  std::vector<ScopedFd> ends;
+  std::vector<pollfd> ready;
+  for (const Process* process : processes) {
+    ends.emplace_back(static_cast<int>(syscall(SYS_pidfd_open, process->pid(), 0)));
+    PCHECK(ends.back().is_open());
+    ready.push_back({.fd = ends.back().get(), .events = POLLIN, .revents = 0});
+  }
+  timespec timeout;
+  timeout.tv_sec = timeout_us / 1'000'000;
+  timeout.tv_nsec = timeout_us % 1'000'000 * 1'000;
+  PCHECK(ppoll(ready.data(), ready.size(), &timeout, nullptr) >= 0);
+  for (size_t i = 0; i < ready.size(); ++i) {
+    if (ready[i].revents != 0) return processes[i];
+  }
+  return nullptr;
+}
+
 int64_t Process::CpuMs() const {
   const std::string stat = ReadFile(absl::StrCat("/proc/", pid_, "/stat"));
   // The second field is the program's name in parentheses; utime and stime are the 14th and 15th.
@@ -149,6 +174,11 @@ absl::StatusOr<std::unique_ptr<KvServer>> KvServer::Start(ServerFlags flags) {
 }
 
 absl::Status KvServer::StartAgain() {
+  if (absl::Status status = Launch(); !status.ok()) return status;
+  return WaitTillListening();
+}
+
+absl::Status KvServer::Launch() {
   std::vector<std::string> command = {kKvServer, "--listen=" + flags_.listen,
                                       "--memory=" + flags_.memory, "--huge_pages=off",
                                       "--state_dir=" + StateFolder()};
@@ -156,6 +186,10 @@ absl::Status KvServer::StartAgain() {
   auto process = Process::Start(std::move(command));
   if (!process.ok()) return process.status();
   process_ = *std::move(process);
+  return absl::OkStatus();
+}
+
+absl::Status KvServer::WaitTillListening() {
   constexpr absl::string_view kMark = "listening on ";
   const absl::StatusOr<std::string> line = process_->WaitForOutput(kMark);
   if (!line.ok()) return line.status();

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -46,6 +47,8 @@ class Process {
   void Freeze();
   // Till it has ended by itself or by a signal. CHECKs that it does within a minute.
   Outcome Wait();
+  // Whether it has. Its outcome is still to be had.
+  bool HasEnded() const;
   // CPU time that it has used, in milliseconds.
   int64_t CpuMs() const;
   // Open descriptors, as /proc lists them.
@@ -63,6 +66,10 @@ class Process {
   std::string stderr_path_;
 };
 
+// Waits for `timeout_us`, or till one of the processes has ended: which, or null. None of them may be one that
+// was waited for.
+Process* FirstToEnd(const std::vector<Process*>& processes, int64_t timeout_us);
+
 // Starts kv_server, which must be among the test's data, and waits till it listens.
 struct ServerFlags {
   std::string listen = "127.0.0.1:0";
@@ -79,8 +86,13 @@ class KvServer {
   Outcome Stop();
   // SIGKILL, and gone when it returns.
   void Kill();
-  // Starts it anew on the same address.
+  // Starts it anew on the same address, and waits till it listens.
   absl::Status StartAgain();
+  // The two halves of that.
+  absl::Status Launch();
+  absl::Status WaitTillListening();
+  // Replaces ServerFlags::more, from the next start on.
+  void SetFlags(std::vector<std::string> more) { flags_.more = std::move(more); }
 
  private:
   explicit KvServer(ServerFlags flags) : flags_(std::move(flags)) {}

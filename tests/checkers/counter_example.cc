@@ -236,7 +236,7 @@ class Explainer {
 
   bool CutBetween(const Operation& put, const Operation& get) const {
     return std::any_of(example_.cuts.begin(), example_.cuts.end(),
-                       [&](uint64_t cut) { return put.invoked_at < cut && cut < get.invoked_at; });
+                       [&](uint64_t cut) { return BoundSince(put) < cut && cut < get.invoked_at; });
   }
 
   // How far one can come, and why nothing can come next.

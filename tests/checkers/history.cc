@@ -80,6 +80,9 @@ class LineReader {
     if (number > ~uint32_t{0}) Refuse(absl::StrCat(what, " is too large"));
     return static_cast<uint32_t>(number);
   }
+  bool NextIs(absl::string_view word) const {
+    return rest_.substr(0, rest_.find_first_of(" \r")) == word;
+  }
   bool AtQuote() const { return !rest_.empty() && rest_[0] == '"'; }
   std::string Bytes(absl::string_view what) {
     size_t end = 1;
@@ -104,6 +107,13 @@ class LineReader {
   std::string mistake_;
 };
 
+// The end of a Put's or a Delete's line.
+void ParseCrossing(LineReader* line, Operation* operation) {
+  if (line->AtEnd()) return;
+  operation->crossing = line->Word() == "crossing";
+  if (!operation->crossing) line->Refuse("there is more than belongs there");
+}
+
 void ParseWhat(LineReader* line, Operation* operation) {
   const absl::string_view kind = line->Word();
   operation->key = line->Bytes("the key");
@@ -111,6 +121,7 @@ void ParseWhat(LineReader* line, Operation* operation) {
   if (kind == "put") {
     operation->kind = OperationKind::kPut;
     operation->value = line->Bytes("the value");
+    ParseCrossing(line, operation);
   } else if (kind == "get") {
     operation->kind = OperationKind::kGet;
     if (!is_ok) return;
@@ -121,16 +132,17 @@ void ParseWhat(LineReader* line, Operation* operation) {
     }
   } else if (kind == "delete") {
     operation->kind = OperationKind::kDelete;
-    if (!is_ok || line->AtEnd()) return;
-    const absl::string_view found = line->Word();
-    operation->found = found == "found";
-    if (found != "found" && found != "missing") line->Refuse("a delete has found or missing");
+    if (line->NextIs("found") || line->NextIs("missing")) {
+      operation->found = line->Word() == "found";
+      if (!is_ok) line->Refuse("only a delete that is ok has found or missing");
+    }
+    ParseCrossing(line, operation);
   } else {
     line->Refuse("it is neither a get, a put nor a delete");
   }
 }
 
-Operation ParseOperation(LineReader* line) {
+Operation ParseWords(LineReader* line) {
   Operation operation;
   operation.client = line->PrefixedNumber('c', "the client");
   operation.home = line->PrefixedNumber('h', "the home");
@@ -182,6 +194,7 @@ std::string ToText(const Operation& operation, size_t value_bytes_max) {
       if (is_ok && operation.found.has_value()) line += *operation.found ? " found" : " missing";
       break;
   }
+  if (operation.crossing) line += " crossing";
   return line;
 }
 
@@ -194,6 +207,14 @@ std::string ToText(const History& history) {
   }
   for (const Cut& cut : history.cuts) absl::StrAppend(&text, ToText(cut), "\n");
   return text;
+}
+
+absl::StatusOr<Operation> ParseOperation(absl::string_view text) {
+  LineReader line(text);
+  Operation operation = ParseWords(&line);
+  if (!line.AtEnd()) line.Refuse("there is more than belongs there");
+  if (!line.mistake().empty()) return absl::InvalidArgumentError(line.mistake());
+  return operation;
 }
 
 absl::StatusOr<History> ParseHistory(absl::string_view text) {
@@ -215,7 +236,7 @@ absl::StatusOr<History> ParseHistory(absl::string_view text) {
       cut.at = line.Number(line.Word(), "the time of the cut");
       history.cuts.push_back(cut);
     } else {
-      history.operations.push_back(ParseOperation(&line));
+      history.operations.push_back(ParseWords(&line));
     }
     if (!line.AtEnd()) line.Refuse("there is more than belongs there");
     if (!line.mistake().empty()) {

@@ -15,6 +15,11 @@
 // before it or never, whenever and whatever it returned. A Get (and a Delete that found nothing) that
 // spans the cut may speak of either incarnation.
 //
+// That holds for operations that know which incarnation they speak to when they are invoked. One that is
+// `crossing` does not: its client looks for a server while the operation is under way, as the client
+// library does by itself. Such a Put or Delete, too, takes effect once or never, but before the first
+// cut that is later than its return.
+//
 // The text form: one line per operation or cut, in any order, `#` begins a comment.
 //
 //   acre-history 1
@@ -23,6 +28,7 @@
 //   c4 h0 215 230 ok get "key" "v2"
 //   c4 h0 235 240 ok delete "key" found      or `missing`, or nothing if it was not told
 //   c4 h0 250 260 ok get "key" absent
+//   c5 h0 270 280 ok put "key" "v3" crossing    a Put or Delete that is
 //   cut h0 1000
 //
 // Bytes in quotes are escaped as in C.
@@ -63,9 +69,15 @@ struct Operation {
   absl::optional<std::string> value;
   // Delete that is ok: whether there was a record, if the client was told.
   absl::optional<bool> found;
+  bool crossing = false;  // Put or Delete: see above.
 
   friend bool operator==(const Operation&, const Operation&) = default;
 };
+
+// The first cut later than this is the end of what a Put or Delete can do.
+inline uint64_t BoundSince(const Operation& operation) {
+  return operation.crossing ? operation.returned_at : operation.invoked_at;
+}
 
 struct Cut {
   uint32_t home = 0;
@@ -84,6 +96,9 @@ struct History {
 std::string ToText(const Operation& operation, size_t value_bytes_max = ~size_t{0});
 std::string ToText(const Cut& cut);
 std::string ToText(const History& history);
+
+// The operation of one line of the text form. InvalidArgument: what is wrong with the line.
+absl::StatusOr<Operation> ParseOperation(absl::string_view line);
 
 // InvalidArgument: names the line and what is wrong with it.
 absl::StatusOr<History> ParseHistory(absl::string_view text);

@@ -55,9 +55,12 @@ TEST(HistoryTest, LinesReadAsDocumented) {
       "c3 h0 100 200 ok put \"key\" \"value\"   # another\n"
       "c3 h1 210 - unknown put \"k\\\"\" \"\\x01\"\r\n"
       "  c4 h0 235 240 ok delete \"key\" missing\n"
+      "c4 h0 250 260 unknown delete \"key\" crossing\n"
+      "c4 h0 270 280 ok delete \"key\" found crossing # so\n"
+      "c4 h0 290 - unknown put \"key\" \"v\" crossing\n"
       "cut h2 1000\n");
   ASSERT_TRUE(history.ok()) << history.status();
-  ASSERT_EQ(history->operations.size(), 3u);
+  ASSERT_EQ(history->operations.size(), 6u);
   EXPECT_EQ(history->operations[0].client, 3u);
   EXPECT_EQ(history->operations[0].returned_at, 200u);
   EXPECT_EQ(history->operations[0].value, "value");
@@ -65,6 +68,11 @@ TEST(HistoryTest, LinesReadAsDocumented) {
   EXPECT_EQ(history->operations[1].value, "\x01");
   EXPECT_EQ(history->operations[1].home, 1u);
   EXPECT_EQ(history->operations[2].found, false);
+  EXPECT_FALSE(history->operations[2].crossing);
+  for (size_t i = 3; i < 6; ++i) EXPECT_TRUE(history->operations[i].crossing) << i;
+  EXPECT_EQ(history->operations[4].found, true);
+  // And the way back.
+  EXPECT_EQ(ParseHistory(ToText(*history))->operations, history->operations);
   EXPECT_EQ(history->cuts, std::vector<Cut>({{2, 1000}}));
 }
 
@@ -74,6 +82,10 @@ TEST(HistoryTest, WrongLinesAreRefusedByNumber) {
       "h0 c3 1 2 ok get \"k\" absent",
       "c99999999999 h0 1 2 ok get \"k\" absent",
       "c3 h0 1 x ok get \"k\" absent",
+      "c3 h0 1 2 ok get \"k\" absent crossing",
+      "c3 h0 1 2 ok put \"k\" \"v\" found",
+      "c3 h0 1 2 ok delete \"k\" crossing found",
+      "c3 h0 1 2 unknown delete \"k\" missing",
       "c3 h0 2 1 ok get \"k\" absent",
       "c3 h0 1 - ok get \"k\" absent",
       "c3 h0 1 - failed put \"k\" \"v\"",

@@ -69,6 +69,8 @@ class Simulation {
       operation.outcome = Outcome::kFailed;
       happens_at = kNever;
     }
+    operation.crossing =
+        operation.kind != OperationKind::kGet && Percent(options_.crossing_percent);
     order_.emplace_back(happens_at, random_.Next(), history_.operations.size());
     history_.operations.push_back(std::move(operation));
   }
@@ -98,7 +100,7 @@ class Simulation {
       return;
     }
     for (const Cut& cut : history_.cuts) {
-      if (cut.home != operation->home || operation->invoked_at >= cut.at || happens_at <= cut.at) {
+      if (cut.home != operation->home || BoundSince(*operation) >= cut.at || happens_at <= cut.at) {
         continue;
       }
       // Its home died over it. A Delete that finds nothing afterwards may say so.
@@ -189,7 +191,7 @@ class Trial {
     for (size_t i = 0; i < cuts_done_.size(); ++i) {
       const uint64_t cut = history_.cuts[i];
       const bool is_over = operation.outcome == Outcome::kOk && operation.returned_at <= cut;
-      if (cuts_done_[i] && (is_over || (!reads && operation.invoked_at < cut))) return false;
+      if (cuts_done_[i] && (is_over || (!reads && BoundSince(operation) < cut))) return false;
       if (!cuts_done_[i] && operation.invoked_at > cut) return false;
     }
     absl::optional<std::string> after = held;

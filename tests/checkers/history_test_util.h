@@ -22,9 +22,10 @@ struct SimulatedHistory {
   uint32_t put_percent = 35;
   uint32_t unknown_percent = 10;  // Half of those never happen, the others at any time.
   uint32_t failed_percent = 5;
-  uint32_t unsaid_percent = 30;  // Of the Deletes: not told whether they found a record.
-  uint32_t values = 0;           // So many different ones; 0: each Put has a value of its own.
-  uint32_t cuts = 0;             // Of each home.
+  uint32_t unsaid_percent = 30;   // Of the Deletes: not told whether they found a record.
+  uint32_t values = 0;            // So many different ones; 0: each Put has a value of its own.
+  uint32_t cuts = 0;              // Of each home.
+  uint32_t crossing_percent = 0;  // Of the Puts and Deletes.
 };
 // Linearizable, by its making.
 History Simulate(const SimulatedHistory& options, uint64_t seed);

@@ -99,7 +99,7 @@ class StepsBuilder {
   // What was under way when its home died took effect before, or never does. (At the very moment of the
   // cut, it may have begun before or after.)
   void EndAtCut(const Operation& operation, Step* step) const {
-    const auto cut = std::upper_bound(cuts_.begin(), cuts_.end(), operation.invoked_at);
+    const auto cut = std::upper_bound(cuts_.begin(), cuts_.end(), BoundSince(operation));
     if (cut != cuts_.end()) step->to = std::min(step->to, Moment(*cut));
   }
 

@@ -131,6 +131,26 @@ cut h0 5
 c2 h0 10 11 ok get "k" "a"
 c3 h0 4 12 ok get "k" "b")",
      nullptr},
+    {"a crossing Put reached the new incarnation", R"(
+c1 h0 4 9 ok put "k" "a" crossing
+cut h0 5
+c2 h0 6 7 ok get "k" absent
+c2 h0 10 11 ok get "k" "a")",
+     nullptr},
+    {"a crossing Put that was given up is there till the next cut", R"(
+c1 h0 4 6 unknown put "k" "a" crossing
+cut h0 5
+c2 h0 7 8 ok get "k" absent
+c2 h0 9 10 ok get "k" "a"
+cut h0 11
+c2 h0 12 13 ok get "k" absent)",
+     nullptr},
+    {"a crossing Delete reached the new incarnation", R"(
+c1 h0 4 9 ok delete "k" found crossing
+cut h0 5
+c2 h0 6 7 ok put "k" "a"
+c2 h0 10 11 ok get "k" absent)",
+     nullptr},
     {"a Delete that spans a cut finds nothing", R"(
 c1 h0 1 2 ok put "k" "a"
 c2 h0 3 9 ok delete "k" missing
@@ -235,6 +255,23 @@ c1 h0 4 7 ok put "k" "a"
 cut h0 5
 c2 h0 6 9 ok get "k" "a")",
      "of an incarnation that had ended before"},
+    {"a crossing Put that had returned shows after the cut", R"(
+c1 h0 1 4 ok put "k" "a" crossing
+cut h0 5
+c2 h0 6 9 ok get "k" "a")",
+     "of an incarnation that had ended before"},
+    {"a crossing Put that was given up survives the next cut", R"(
+c1 h0 4 6 unknown put "k" "a" crossing
+cut h0 5
+cut h0 11
+c2 h0 12 13 ok get "k" "a")",
+     "of an incarnation that had ended before"},
+    {"a crossing Put takes effect twice", R"(
+c1 h0 3 9 ok put "k" "a" crossing
+c2 h0 4 4 ok get "k" "a"
+cut h0 5
+c2 h0 10 11 ok get "k" "a")",
+     "comes no further than"},
     {"a Delete under way at the cut shows after it", R"(
 c1 h0 4 - unknown delete "k"
 cut h0 5

@@ -27,6 +27,7 @@ SimulatedHistory RandomOptions(Random* random) {
   options.unknown_percent = static_cast<uint32_t>(random->Uniform(30));
   options.failed_percent = static_cast<uint32_t>(random->Uniform(20));
   options.cuts = static_cast<uint32_t>(random->Uniform(4));
+  options.crossing_percent = static_cast<uint32_t>(random->Uniform(2) * random->Uniform(101));
   return options;
 }
 
@@ -108,6 +109,7 @@ void CompareWithTrial(uint32_t values) {
     options.delete_percent = 25;
     options.unknown_percent = 20;
     options.cuts = static_cast<uint32_t>(random.Uniform(3));
+    options.crossing_percent = 40;
     options.values = values;
     History history = Simulate(options, seed);
     KeyHistory key_history;

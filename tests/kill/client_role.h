@@ -1,0 +1,40 @@
+// The client process: it works till it is told to stop, and writes what it does to its journal.
+//
+// SIGUSR1  end what is under way, show that the server can be reached, say so on stdout (ParkedMark), and
+//          stand still with the connection open, till
+// SIGUSR2  go on.
+// SIGTERM  end what is under way, close the connection, and exit.
+//
+// It dies with its parent. In its pauses it waits for these signals.
+
+#ifndef ACRE_TESTS_KILL_CLIENT_ROLE_H_
+#define ACRE_TESTS_KILL_CLIENT_ROLE_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "client/client.h"
+#include "tests/kill/work.h"
+
+namespace acre::tests {
+
+struct ClientRole {
+  std::string server;  // HOST:PORT.
+  uint32_t number = 0;
+  uint64_t seed = 0;
+  Path path = Path::kRpc;
+  bool coroutines = false;  // Else the blocking form.
+  std::string journal;      // Path of its file.
+  ClientPlant plant;
+};
+
+// What begins the line on stdout when it parks for the first time, the second, ...
+std::string ParkedMark(int parks);
+
+// OK after SIGTERM. Internal: what it found, for people.
+absl::Status RunClientRole(const ClientRole& role);
+
+}  // namespace acre::tests
+
+#endif  // ACRE_TESTS_KILL_CLIENT_ROLE_H_

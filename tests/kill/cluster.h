@@ -1,0 +1,151 @@
+// Cluster: real servers and real client processes at work on them, that are killed and come back; and the
+// history of all that.
+//
+// There is one server. What knows of it takes a list (`servers_`, the homes of the history), for the day
+// when there are several.
+//
+// Cuts. A server's death ends an incarnation, and the history says so with a cut between the last thing that
+// the old one showed and the first that the new one does (tests/checkers/history.h):
+//   - It showed nothing any more once it was waited for, with one exception. The kernel had marked its
+//     memory by then, or it had closed it itself (docs/leases.md); what it had left in rings and sockets are
+//     answers to what was asked before.
+//   - The exception are readers under a lease, who believe its memory till the lease is over: that is at most
+//     lease_ms after the last renewal, so after it was waited for.
+//   - The next server is started after that, and if there was a lease it listens a lease after its own start.
+//     Whether there was one it learns from the state file, and so does the cut: it is put at the time after
+//     the wait, plus the lease that the file tells of, unless the file says that the server stopped cleanly.
+//   - A server that is killed while it starts may have listened or not: it gets a cut of its own, no earlier
+//     than the one before.
+// Clients connect by themselves, so what spans a cut is `crossing`. What a killed client had under way
+// returned, as far as the history goes, when the process was waited for: it has sent nothing after that.
+//
+// Threads:   one. Errors are findings, Internal, with a text for people; after one the cluster is of no use.
+// Ownership: owns all processes and kills them when it goes. Everything of theirs on disk lies in `folder`.
+
+#ifndef ACRE_TESTS_KILL_CLUSTER_H_
+#define ACRE_TESTS_KILL_CLUSTER_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "client/client.h"
+#include "runtime/clock.h"
+#include "runtime/random.h"
+#include "tests/checkers/history.h"
+#include "tests/kill/level.h"
+#include "tests/kill/plan.h"
+#include "tests/process.h"
+
+namespace acre::tests {
+
+// Faults planted to see that they are found.
+enum class Plant : uint8_t {
+  kNone,
+  kCutTooEarly,  // Before the blow.
+  kCutTooLate,   // After the next server has worked.
+  kNoCut,
+  kStaleGets,         // A client tells old values.
+  kClientLeaks,       // A client leaves a descriptor open now and then.
+  kForgottenProcess,  // A client is left running.
+};
+
+struct ClusterOptions {
+  std::string program;    // Path of this program: a client is one that runs in that role.
+  std::string folder;     // Of the clients' journals. There, and empty.
+  std::string state_dir;  // Of the servers.
+  std::string memory = "32M";
+  std::string huge_pages = "off";
+  uint64_t seed = 1;
+  size_t clients = 8;
+  size_t immortals = 4;  // The first of them: these are never killed.
+  Plant plant = Plant::kNone;
+};
+
+class Cluster {
+ public:
+  Cluster(ClusterOptions options, Clock* clock);
+  // Kills what is left.
+  ~Cluster();
+
+  // A server, and clients that work on it, if there shall be any yet.
+  absl::Status StartServer();
+  absl::Status StartClients();
+  // The plan's blows at the plan's times. The server runs when it returns, and so do all clients.
+  absl::Status Run(const Plan& plan);
+  // Kills all clients, each at some moment of the next 40 ms.
+  absl::Status KillClients();
+
+  // Has every client show that it gets answers, and stand still.
+  absl::Status Park();
+  void GoOn();
+  // All that was done since the last call. Requires: parked, or no clients.
+  absl::StatusOr<checkers::History> TakeHistory();
+  // A new server, empty, in place of the one there is: no cut. Requires: as TakeHistory, after it.
+  absl::Status RenewServer();
+
+  // Ends the clients, which are parked: that must go well. Then the server.
+  absl::Status EndClients();
+  absl::Status EndServer();
+
+  const std::string& address() const { return servers_[0].server->address(); }
+  Process& server_process() { return servers_[0].server->process(); }
+  // Of the client in this place, and which process of the run it is.
+  Process& client_process(size_t place) { return *clients_[place].process; }
+  std::string ClientName(size_t place) const;
+  size_t immortals() const { return options_.immortals; }
+  // Every socket that a process of this run was seen to have.
+  const std::set<uint64_t>& sockets_seen() const { return sockets_seen_; }
+  // How often what came to pass.
+  const std::map<std::string, uint64_t>& counts() const { return counts_; }
+
+ private:
+  struct Home {
+    std::unique_ptr<KvServer> server;
+    uint64_t last_cut_ns = 0;
+  };
+  struct Child {
+    uint32_t number = 0;  // Of the process: never used twice.
+    std::string journal;
+    std::unique_ptr<Process> process;
+    int parks = 0;
+    bool is_frozen = false;
+  };
+
+  absl::Status StartClient(size_t place);
+  absl::Status KillClient(size_t place);
+  absl::Status StrikeServer(const Plan& plan);
+  absl::Status StopCleanly();
+  absl::Status RestartServer(const Plan& plan);
+  absl::Status WaitTill(uint64_t at_ns);
+  absl::Status WaitFor(int64_t us) {
+    return WaitTill(clock_->NowNs() + static_cast<uint64_t>(us) * 1'000);
+  }
+  std::vector<std::string> ServerFlags(const Plan& plan) const;
+  void CutHome();
+  // What the state file says of the server that has just ended: how long readers may still believe it.
+  uint64_t LeaseLeftNs() const;
+  absl::StatusOr<std::vector<checkers::Operation>> ReadJournal(const Child& child, bool was_killed);
+  void NoteSockets(const Process& process);
+
+  const ClusterOptions options_;
+  Clock* const clock_;
+  Random random_;
+  std::vector<Home> servers_;
+  std::vector<Child> clients_;
+  uint32_t clients_started_ = 0;
+  checkers::History history_;  // Of what has ended: dead clients, cuts.
+  uint64_t struck_at_ns_ = 0;
+  std::set<uint64_t> sockets_seen_;
+  std::map<std::string, uint64_t> counts_;
+  std::unique_ptr<Process> forgotten_;
+};
+
+}  // namespace acre::tests
+
+#endif  // ACRE_TESTS_KILL_CLUSTER_H_

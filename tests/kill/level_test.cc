@@ -1,0 +1,184 @@
+// That what is held is seen, and that it is gone is seen too.
+
+#include "tests/kill/level.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "runtime/scoped_fd.h"
+#include "tests/kill/plan.h"
+#include "tests/kill/values.h"
+#include "transport/socket.h"
+
+namespace acre::tests {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr size_t kBytes = size_t{64} << 20;
+
+TEST(LevelTest, DescriptorIsSeen) {
+  const ProcessLevel before = LevelOf(getpid());
+  EXPECT_EQ(Growth(before, LevelOf(getpid()), 1024), "");
+  ScopedFd file(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  EXPECT_THAT(Growth(before, LevelOf(getpid()), 1024), HasSubstr("/dev/null: 0, then 1"));
+  // One that is gone is no less strange.
+  const ProcessLevel with_file = LevelOf(getpid());
+  file.Close();
+  EXPECT_THAT(Growth(with_file, LevelOf(getpid()), 1024), HasSubstr("/dev/null: 1, then 0"));
+}
+
+TEST(LevelTest, MappingAndMemoryAreSeen) {
+  const ProcessLevel before = LevelOf(getpid());
+  ScopedFd file(memfd_create("level_test", MFD_CLOEXEC));
+  ASSERT_EQ(ftruncate(file.get(), 4096), 0);
+  void* const shared = mmap(nullptr, 4096, PROT_READ, MAP_SHARED, file.get(), 0);
+  ASSERT_NE(shared, MAP_FAILED);
+  file.Close();
+  EXPECT_THAT(Growth(before, LevelOf(getpid()), 1024), HasSubstr("shared mappings: 0, then 1"));
+  munmap(shared, 4096);
+
+  void* const own =
+      mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(own, MAP_FAILED);
+  std::memset(own, 1, kBytes);
+  EXPECT_THAT(Growth(before, LevelOf(getpid()), 1024), HasSubstr("KiB of private memory"));
+  EXPECT_EQ(Growth(before, LevelOf(getpid()), 2 * kBytes >> 10), "");
+  munmap(own, kBytes);
+}
+
+// Goal: a memfd that lies in a socket's queue is nobody's, as far as /proc can tell, and yet there.
+TEST(LevelTest, SharedMemoryOfNobodyIsSeen) {
+  ScopedFd file(memfd_create("level_test", MFD_CLOEXEC));
+  ASSERT_EQ(ftruncate(file.get(), kBytes), 0);
+  const std::vector<char> bytes(kBytes, 'x');
+  for (size_t done = 0; done < kBytes;) {
+    const ssize_t written = write(file.get(), bytes.data() + done, kBytes - done);
+    ASSERT_GT(written, 0);
+    done += static_cast<size_t>(written);
+  }
+  const int64_t held_kib = UnaccountedSharedKib();
+
+  int ends[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends), 0);
+  const ScopedFd sender(ends[0]);
+  ScopedFd receiver(ends[1]);
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  char byte = 0;
+  iovec data{.iov_base = &byte, .iov_len = 1};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof(control);
+  cmsghdr* const header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  const int fd = file.get();
+  std::memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+  ASSERT_EQ(sendmsg(sender.get(), &message, 0), 1);
+  file.Close();
+  // Neighbours move some memory, too.
+  EXPECT_GT(UnaccountedSharedKib(), held_kib + static_cast<int64_t>(kBytes >> 11));
+  receiver.Close();
+  EXPECT_LT(UnaccountedSharedKib(), held_kib + static_cast<int64_t>(kBytes >> 11));
+}
+
+TEST(LevelTest, SocketsAndPortsAreSeen) {
+  const auto address = transport::ParseAddress({"127.0.0.1", 0});
+  ASSERT_TRUE(address.has_value());
+  auto listening = transport::BindSocket(*address);
+  ASSERT_TRUE(listening.ok()) << listening.status();
+  const std::string name = transport::LocalAddress(listening->get()).ToString();
+  int port = 0;
+  ASSERT_TRUE(absl::SimpleAtoi(name.substr(name.rfind(':') + 1), &port)) << name;
+  EXPECT_FALSE(IsListenedOn(port));
+  ASSERT_EQ(transport::StartListening(listening->get()), absl::OkStatus());
+  EXPECT_TRUE(IsListenedOn(port));
+  int ends[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+  ScopedFd one(ends[0]);
+  ScopedFd other(ends[1]);
+
+  const std::set<uint64_t> mine = SocketsOf(getpid());
+  EXPECT_EQ(mine.size(), 3u);
+  std::set<uint64_t> all = SocketsOfMachine();
+  for (const uint64_t socket : mine) EXPECT_EQ(all.count(socket), 1u) << socket;
+  listening->Close();
+  one.Close();
+  other.Close();
+  all = SocketsOfMachine();
+  for (const uint64_t socket : mine) EXPECT_EQ(all.count(socket), 0u) << socket;
+  EXPECT_FALSE(IsListenedOn(port));
+}
+
+TEST(LevelTest, ProcessIsFoundByItsMark) {
+  const std::string mark = absl::StrCat("ACRE_LEVEL_TEST=", getpid());
+  EXPECT_THAT(ProcessesWith(mark), testing::IsEmpty());
+  std::string program = "/bin/cat";
+  std::string variable = mark;
+  char* arguments[] = {program.data(), nullptr};
+  char* environment[] = {variable.data(), nullptr};
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);  // It reads till it is killed.
+  const ScopedFd read_end(ends[0]);
+  const ScopedFd write_end(ends[1]);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, read_end.get(), STDIN_FILENO);
+  pid_t child = 0;
+  ASSERT_EQ(posix_spawn(&child, arguments[0], &actions, nullptr, arguments, environment), 0);
+  posix_spawn_file_actions_destroy(&actions);
+  EXPECT_THAT(ProcessesWith(mark), testing::ElementsAre(child));
+  ASSERT_EQ(kill(child, SIGKILL), 0);
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_THAT(ProcessesWith(mark), testing::IsEmpty());
+}
+
+TEST(ValuesTest, WholeValuesHaveNamesAndOthersDoNot) {
+  for (const size_t bytes : {0, 1, 48, 1000, 100'000}) {
+    const std::string value = MakeValue(3, 77, bytes);
+    EXPECT_GE(value.size(), bytes);
+    const std::string name = NameOfValue(value);
+    EXPECT_EQ(name, absl::StrCat("3.77.", bytes));
+    EXPECT_EQ(NameOfValue(name), "?" + name) << "a name is no value";
+    std::string damaged = value;
+    damaged.back() = damaged.back() == 'x' ? 'y' : 'x';
+    EXPECT_EQ(NameOfValue(damaged), "?" + damaged);
+    EXPECT_NE(NameOfValue(value.substr(0, value.size() - 1)), name);
+    EXPECT_NE(NameOfValue(value + "a"), name);
+  }
+  EXPECT_EQ(NameOfValue(""), "?");
+  EXPECT_EQ(NameOfValue("1.2.99999999999|a"), "?1.2.99999999999|a");
+}
+
+// Goal: a seed is a script, and no script kills who shall live.
+TEST(PlanTest, FollowsFromTheSeedAndSparesTheImmortals) {
+  Random one(5);
+  Random other(5);
+  for (int i = 0; i < 1000; ++i) {
+    const Plan plan = Plan::Draw(8, 4, &one);
+    EXPECT_EQ(plan.ToText(), Plan::Draw(8, 4, &other).ToText());
+    ASSERT_EQ(plan.clients.size(), 8u);
+    for (size_t k = 0; k < 4; ++k) EXPECT_NE(plan.clients[k].fate, ClientFate::kKilled);
+  }
+}
+
+}  // namespace
+}  // namespace acre::tests

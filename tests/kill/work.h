@@ -1,0 +1,79 @@
+// Work: what one client process does, step by step, and its journal. Both forms of the client drive it.
+//
+// Steps are Gets, Puts, Deletes and MultiGets of a few hot keys, so that clients meet on each. Values are
+// written once, mostly short (in a slot), some out of line, some over 4 KiB, which travel by a READ of their
+// own. Each step is in the journal before it is begun.
+//
+// Threads: one at a time.
+
+#ifndef ACRE_TESTS_KILL_WORK_H_
+#define ACRE_TESTS_KILL_WORK_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "runtime/clock.h"
+#include "runtime/random.h"
+#include "tests/checkers/history.h"
+#include "tests/checkers/journal.h"
+
+namespace acre::tests {
+
+// Faults of a client, planted to see that they are found.
+struct ClientPlant {
+  bool stale_gets = false;  // Now and then a Get tells what an earlier one saw.
+  bool leaks = false;       // An operation that fails leaves a descriptor open.
+};
+
+// One call of the client: what it is given, what it gave.
+struct Step {
+  checkers::OperationKind kind = checkers::OperationKind::kGet;
+  std::vector<std::string> keys;       // Several: a MultiGet.
+  std::vector<std::string> values;     // Of the Put, or for the Gets, one for each key.
+  std::vector<absl::Status> statuses;  // One for each key.
+  std::vector<checkers::Operation> operations;
+  std::vector<uint64_t> numbers;  // In the journal.
+};
+
+class Work {
+ public:
+  Work(uint32_t client, uint64_t seed, ClientPlant plant, checkers::Journal journal, Clock* clock);
+
+  // The next step, in the journal as begun.
+  Step Begin();
+  // Its statuses are there. Whether all of it was answered.
+  bool End(Step step);
+
+  Random& random() { return random_; }
+  uint64_t operations() const { return operations_; }
+  uint64_t answered() const { return answered_; }
+  // An error that client.h does not promise for a server that is away. Empty: none.
+  const std::string& finding() const { return finding_; }
+
+ private:
+  void EndGet(const absl::Status& status, absl::string_view value, checkers::Operation* get);
+  void EndChange(const absl::Status& status, checkers::Operation* change);
+  // What a Get tells that was planted. nullptr: the truth.
+  const std::string* Stale(const checkers::Operation& get);
+
+  const uint32_t client_;
+  const ClientPlant plant_;
+  checkers::Journal journal_;
+  Clock* const clock_;
+  Random random_;
+  uint64_t puts_ = 0;
+  uint64_t operations_ = 0;
+  uint64_t answered_ = 0;
+  std::string finding_;
+  // By key: what was seen last, and a different value before it.
+  std::map<std::string, std::pair<std::string, std::string>> seen_;
+};
+
+}  // namespace acre::tests
+
+#endif  // ACRE_TESTS_KILL_WORK_H_
