@@ -38,6 +38,8 @@ DEFINE_double(seconds, 10, "measured time of each path");
 DEFINE_double(warmup, 1, "unmeasured time of each path before that");
 DEFINE_string(path, "auto", "how Gets travel, one or several of auto, mapped, one_sided, rpc, tcp");
 DEFINE_string(fabric, "auto", "network of one-sided operations and rings: auto, shm");
+DEFINE_string(secret_file, "",
+              "file with the secret of the server, where it asks for one: see kv_server --help");
 DEFINE_string(poll, "adaptive",
               "what a client does while it waits: adaptive (sleeps after a while) or busy");
 DEFINE_string(distribution, "", "uniform, zipfian or latest, instead of the workload's own");
@@ -170,6 +172,7 @@ absl::StatusOr<RunOptions> ReadOptions() {
   options.seed = FLAGS_seed;
   options.driver.client.server = FLAGS_servers;
   options.driver.client.fabric = FLAGS_fabric;
+  options.driver.client.secret_file = FLAGS_secret_file;
   options.driver.client.poll = FLAGS_poll == "busy" ? PollMode::kBusy : PollMode::kAdaptive;
   options.driver.connections = static_cast<uint32_t>(FLAGS_connections);
   options.driver.batch = static_cast<uint32_t>(FLAGS_batch);
