@@ -11,6 +11,8 @@
 #include "bench/driver.h"
 #include "client/socket_connection.h"
 #include "glog/logging.h"
+#include "runtime/system_random.h"
+#include "transport/secret.h"
 
 namespace acre::bench {
 namespace {
@@ -78,9 +80,15 @@ class SocketDriver : public Driver {
   absl::Status Connect() override {
     epoll_fd_ = epoll_create1(EPOLL_CLOEXEC);
     if (epoll_fd_ < 0) return absl::ErrnoToStatus(errno, "epoll_create1");
+    transport::Credentials credentials;
+    if (!options_.client.secret_file.empty()) {
+      auto secret = transport::Secret::ReadFile(options_.client.secret_file);
+      if (!secret.ok()) return secret.status();
+      credentials = {*std::move(secret), FillSystemRandom};
+    }
     for (uint32_t i = 0; i < options_.connections; ++i) {
-      absl::StatusOr<std::unique_ptr<SocketConnection>> connection =
-          SocketConnection::Connect(options_.client.server, options_.client.connect_timeout_ms);
+      absl::StatusOr<std::unique_ptr<SocketConnection>> connection = SocketConnection::Connect(
+          options_.client.server, options_.client.connect_timeout_ms, credentials);
       if (!connection.ok()) return connection.status();
       auto line = std::make_unique<Line>(*std::move(connection), options_.batch);
       // Edges: readable, and writable again after a send that the kernel did not take whole.

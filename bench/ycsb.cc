@@ -49,6 +49,8 @@ DEFINE_double(seconds, 10, "measured time of each path, at each rate");
 DEFINE_double(warmup, 1, "unmeasured time of each path before that");
 DEFINE_string(path, "auto", "how Gets travel, one or several of auto, mapped, one_sided, rpc, tcp");
 DEFINE_string(fabric, "auto", "network of one-sided operations and rings: auto, shm");
+DEFINE_string(secret_file, "",
+              "file with the secret of the server, where it asks for one: see kv_server --help");
 DEFINE_string(poll, "adaptive",
               "what a client does while it waits: adaptive (sleeps after a while) or busy");
 DEFINE_string(distribution, "", "uniform, zipfian or latest, instead of the workload's own");
@@ -180,6 +182,7 @@ absl::Status ReadDriverOptions(const Workload& workload, DriverOptions* options)
   }
   options->client.server = FLAGS_servers;
   options->client.fabric = FLAGS_fabric;
+  options->client.secret_file = FLAGS_secret_file;
   options->client.poll = FLAGS_poll == "busy" ? PollMode::kBusy : PollMode::kAdaptive;
   options->connections = static_cast<uint32_t>(FLAGS_connections);
   options->batch = static_cast<uint32_t>(FLAGS_batch);

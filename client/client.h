@@ -11,6 +11,10 @@
 //                      happened; a Get never returns data of a server that is gone. The client
 //                      reconnects by itself: try again.
 //   DeadlineExceeded   no answer within operation_timeout_ms; as Unavailable.
+//   PermissionDenied   the secret: the server asks for one, has another, or could not prove its own.
+//   FailedPrecondition the server has no secret to prove, or is of another release. As with
+//                      PermissionDenied, what helps is other options or another server, not trying
+//                      again.
 //
 // Threads: a Client is used by one thread at a time; make one per thread, they are cheap.
 
@@ -47,6 +51,10 @@ const char* PathName(Path path);
 struct ClientOptions {
   std::string server;           // HOST:PORT.
   std::string fabric = "auto";  // "auto", "shm". Asking for one that is not there is an error.
+  // File with the secret that client and server prove to each other; it is read once, by Connect(),
+  // which refuses a file that others may read (InvalidArgument). With it, a server that cannot
+  // prove the same secret is refused. "": no secret.
+  std::string secret_file;
   Path path = Path::kAuto;
   PollMode poll = PollMode::kAdaptive;
   int64_t connect_timeout_ms = 5000;

@@ -12,7 +12,9 @@
 #include "kvs/limits.h"
 #include "kvs/wire.h"
 #include "runtime/deadline.h"
+#include "runtime/system_random.h"
 #include "transport/bootstrap_peer.h"
+#include "transport/secret.h"
 #include "transport/shm/shm_fabric.h"
 
 namespace acre {
@@ -47,6 +49,8 @@ Task<absl::StatusOr<std::unique_ptr<ClientCore>>> ClientCore::Connect(Scheduler*
       scheduler->NowNs() + static_cast<uint64_t>(options.connect_timeout_ms) * kNsPerMs;
   std::unique_ptr<ClientCore> core(
       new ClientCore(scheduler, std::move(options), *std::move(server)));
+  status = core->ReadSecret();
+  if (!status.ok()) co_return status;
   if (core->path_ != Path::kTcp) {
     status = core->OpenFabric();
     if (!status.ok()) co_return status;
@@ -69,6 +73,14 @@ ClientCore::ClientCore(Scheduler* scheduler, ClientOptions options, transport::H
 ClientCore::~ClientCore() {
   attempt_.Cancel();
   backend_.reset();
+}
+
+absl::Status ClientCore::ReadSecret() {
+  if (options_.secret_file.empty()) return absl::OkStatus();
+  auto secret = transport::Secret::ReadFile(options_.secret_file);
+  if (!secret.ok()) return secret.status();
+  credentials_ = {*std::move(secret), FillSystemRandom};
+  return absl::OkStatus();
 }
 
 absl::Status ClientCore::OpenFabric() {
@@ -179,6 +191,7 @@ absl::Status ClientCore::Explain(const absl::Status& status) const {
                        "timeout if need be"));
     case absl::StatusCode::kDataLoss:
     case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kPermissionDenied:
     case absl::StatusCode::kUnimplemented:
     case absl::StatusCode::kInternal:
       return absl::Status(status.code(),
@@ -205,6 +218,10 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::Connection(uint64_t d
   } while (!IsConnected() && connects_begun_ == begun_before);
   if (IsConnected()) co_return backend_;
   if (!last_attempt_.ok()) co_return Explain(last_attempt_);
+  // On path tcp a server refuses what stands already.
+  if (backend_ != nullptr && absl::IsPermissionDenied(backend_->status())) {
+    co_return Explain(backend_->status());
+  }
   co_return Explain(absl::UnavailableError("the new connection broke at once"));
 }
 
@@ -237,8 +254,8 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeBackend(uint64_t 
     absl::StatusOr<std::shared_ptr<Backend>> made = co_await MakeFabricBackend(deadline_ns);
     co_return made;
   }
-  absl::StatusOr<std::unique_ptr<SocketClient>> client =
-      co_await SocketClient::Connect(scheduler_, options_.server, deadline_ns, &resolver_);
+  absl::StatusOr<std::unique_ptr<SocketClient>> client = co_await SocketClient::Connect(
+      scheduler_, options_.server, deadline_ns, &resolver_, credentials_);
   if (!client.ok()) co_return client.status();
   std::shared_ptr<Backend> backend =
       std::make_shared<SocketBackend>(scheduler_, *std::move(client));
@@ -251,6 +268,7 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   connect.layout_version = kvs::kLayoutVersion;
   connect.process_id = process_id_;
   connect.process_id_generation = process_id_generation_;
+  connect.credentials = credentials_;
   connect.fabric = fabric_.get();
   connect.port = port_.get();
   connect.channel.region_id = next_region_id_;

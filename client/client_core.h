@@ -27,6 +27,7 @@
 #include "transport/fabric.h"
 #include "transport/port.h"
 #include "transport/resolver.h"
+#include "transport/secret_proof.h"
 #include "transport/socket.h"
 
 namespace acre {
@@ -64,6 +65,7 @@ class ClientCore final : public AsyncClient {
   ClientCore(Scheduler* scheduler, ClientOptions options, transport::HostPort server);
 
   bool IsConnected() const { return backend_ != nullptr && backend_->status().ok(); }
+  absl::Status ReadSecret();
   absl::Status OpenFabric();
   // The connection, made if need be. Unavailable, DeadlineExceeded, ... : explained.
   Task<absl::StatusOr<std::shared_ptr<Backend>>> Connection(uint64_t deadline_ns);
@@ -80,6 +82,7 @@ class ClientCore final : public AsyncClient {
   const ClientOptions options_;
   const transport::HostPort server_;
   const uint64_t operation_timeout_ns_;
+  transport::Credentials credentials_;
   Path path_;
   std::string fabric_name_;
   transport::Resolver resolver_{

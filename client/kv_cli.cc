@@ -27,6 +27,8 @@
 DEFINE_string(servers, "127.0.0.1:7400", "HOST:PORT of the server");
 DEFINE_string(path, "auto", "how a Get travels: auto, mapped, one_sided, rpc, tcp");
 DEFINE_string(fabric, "auto", "network of one-sided operations and rings: auto, shm");
+DEFINE_string(secret_file, "",
+              "file with the secret of the server, where it asks for one: see kv_server --help");
 
 namespace acre {
 namespace {
@@ -91,6 +93,7 @@ absl::StatusOr<ClientOptions> ReadOptions() {
   options.server = FLAGS_servers;
   options.fabric = FLAGS_fabric;
   options.path = *path;
+  options.secret_file = FLAGS_secret_file;
   return options;
 }
 

@@ -9,6 +9,7 @@
 #include "glog/logging.h"
 #include "kvs/limits.h"
 #include "runtime/wait_queue.h"
+#include "transport/bootstrap_proof.h"
 #include "transport/socket.h"
 
 namespace acre {
@@ -106,9 +107,16 @@ class [[nodiscard]] SocketClient::Call : public Waiter {
 };
 
 Task<absl::StatusOr<std::unique_ptr<SocketClient>>> SocketClient::Connect(
-    Scheduler* scheduler, std::string server, uint64_t deadline_ns, transport::Resolver* resolver) {
+    Scheduler* scheduler, std::string server, uint64_t deadline_ns, transport::Resolver* resolver,
+    transport::Credentials credentials) {
   absl::StatusOr<transport::HostPort> host_port = transport::ParseHostPort(server);
   if (!host_port.ok()) co_return host_port.status();
+  if (credentials.secret != nullptr) {
+    absl::StatusOr<ScopedFd> fd = co_await transport::ConnectProven(
+        scheduler, resolver, *std::move(host_port), std::move(credentials), deadline_ns);
+    if (!fd.ok()) co_return fd.status();
+    co_return Make(scheduler, SocketConnection::Adopt(*std::move(fd), server));
+  }
   transport::Resolver own_resolver(scheduler);
   if (resolver == nullptr) resolver = &own_resolver;
   absl::StatusOr<std::vector<transport::SocketAddress>> addresses =
@@ -132,12 +140,17 @@ Task<absl::StatusOr<std::unique_ptr<SocketClient>>> SocketClient::Connect(
     }
     status = (*connection)->FinishConnect();
     if (!status.ok()) continue;
-    std::unique_ptr<SocketClient> client(new SocketClient(scheduler, *std::move(connection)));
-    status = client->Watch();
-    if (!status.ok()) co_return status;
-    co_return std::move(client);
+    co_return Make(scheduler, *std::move(connection));
   }
   co_return status;
+}
+
+absl::StatusOr<std::unique_ptr<SocketClient>> SocketClient::Make(
+    Scheduler* scheduler, std::unique_ptr<SocketConnection> connection) {
+  std::unique_ptr<SocketClient> client(new SocketClient(scheduler, std::move(connection)));
+  const absl::Status status = client->Watch();
+  if (!status.ok()) return status;
+  return client;
 }
 
 SocketClient::SocketClient(Scheduler* scheduler, std::unique_ptr<SocketConnection> connection)

@@ -24,16 +24,18 @@
 #include "runtime/scheduler.h"
 #include "runtime/task.h"
 #include "transport/resolver.h"
+#include "transport/secret_proof.h"
 
 namespace acre {
 
 class SocketClient : private Poller {
  public:
   // `server`: HOST:PORT. Gives up at deadline_ns (the scheduler's clock) with Unavailable. `resolver`: of
-  // who connects again and again; it outlives the task. Null: one for this connection.
+  // who connects again and again; it outlives the task. Null: one for this connection. With a
+  // secret the two sides prove it first; errors: those of transport::ConnectProven().
   static Task<absl::StatusOr<std::unique_ptr<SocketClient>>> Connect(
       Scheduler* scheduler, std::string server, uint64_t deadline_ns,
-      transport::Resolver* resolver = nullptr);
+      transport::Resolver* resolver = nullptr, transport::Credentials credentials = {});
   ~SocketClient() override;
   SocketClient(const SocketClient&) = delete;
   SocketClient& operator=(const SocketClient&) = delete;
@@ -54,6 +56,8 @@ class SocketClient : private Poller {
   class Call;
 
   SocketClient(Scheduler* scheduler, std::unique_ptr<SocketConnection> connection);
+  static absl::StatusOr<std::unique_ptr<SocketClient>> Make(
+      Scheduler* scheduler, std::unique_ptr<SocketConnection> connection);
   absl::Status Watch();
   bool Poll() override;
   void OnEvents(uint32_t events);

@@ -215,6 +215,24 @@ TEST_F(SocketClientTest, ClientThatGoesFailsItsCalls) {
   EXPECT_TRUE(absl::IsUnavailable(call->status));
 }
 
+// Goal: who is refused learns why, in the server's words, whatever it has asked for meanwhile.
+TEST_F(SocketClientTest, ARefusalIsWhatAllCallsGet) {
+  const auto first = StartGet();
+  const auto second = StartGet();
+  Receive(8 + 2 * kGetBytes);
+  const absl::Status why = absl::PermissionDeniedError("the server asks for a secret");
+  const std::string refusal = kvs::EncodeSocketRefusal(why);
+  Send(absl::StrCat(Value("1"), absl::string_view(refusal).substr(0, 20)));
+  Finish(first.get());
+  EXPECT_EQ(first->value, "1");
+  Send(absl::string_view(refusal).substr(20));
+  Finish(second.get());
+  EXPECT_EQ(second->status, why);
+  EXPECT_EQ(client_->status(), why);
+  std::string value;
+  EXPECT_EQ(scheduler_.RunUntilDone(client_->Get("key", &value)), why);
+}
+
 // Goal: a server's bytes are judged: nonsense breaks the connection with a reason, nothing else.
 TEST_F(SocketClientTest, NonsenseFromTheServerBreaksTheConnection) {
   const std::vector<std::pair<std::string, const char*>> cases = {
@@ -224,6 +242,9 @@ TEST_F(SocketClientTest, NonsenseFromTheServerBreaksTheConnection) {
       {Response(SocketOpcode::kGet, absl::StatusCode::kNotFound, std::string(1025, 'm')),
        "message is too long"},
       {std::string("\x01\x00\x00\x00\xff\xff\xff\xff", 8), "1048576"},
+      {std::string("\0\0\0\0\0\0\0\0", 8), "refusal makes no sense: unknown status code"},
+      {std::string("\0\x07\x01\0\0\0\0\0", 8), "refusal makes no sense: reserved"},
+      {std::string("\0\x07\0\0\x01\x04\0\0", 8), "refusal makes no sense: message is too long"},
   };
   for (const auto& [bytes, why] : cases) {
     const std::unique_ptr<SocketConnection> connection =

@@ -12,6 +12,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "runtime/clock.h"
+#include "runtime/scheduler.h"
+#include "transport/bootstrap_proof.h"
 
 namespace acre {
 namespace {
@@ -19,6 +22,7 @@ namespace {
 using kvs::SocketOpcode;
 using kvs::SocketRequestHeader;
 using kvs::SocketResponseHeader;
+using kvs::WhyInvalidRefusal;
 
 // Room for what one recv() may bring; more than the answers to 1000 small requests.
 constexpr size_t kReceiveBytesMin = 16 << 10;
@@ -39,9 +43,18 @@ absl::StatusOr<std::unique_ptr<SocketConnection>> SocketConnection::StartConnect
 }
 
 absl::StatusOr<std::unique_ptr<SocketConnection>> SocketConnection::Connect(
-    absl::string_view server, int64_t timeout_ms) {
+    absl::string_view server, int64_t timeout_ms, transport::Credentials credentials) {
   const absl::StatusOr<transport::HostPort> host_port = transport::ParseHostPort(server);
   if (!host_port.ok()) return host_port.status();
+  if (credentials.secret != nullptr) {
+    RealClock clock;
+    Scheduler scheduler({.clock = &clock, .name = "proof"});
+    absl::StatusOr<ScopedFd> fd = scheduler.RunUntilDone(transport::ConnectProven(
+        &scheduler, /*resolver=*/nullptr, *host_port, std::move(credentials),
+        scheduler.NowNs() + static_cast<uint64_t>(timeout_ms) * 1'000'000));
+    if (!fd.ok()) return fd.status();
+    return Adopt(*std::move(fd), server);
+  }
   const absl::StatusOr<std::vector<transport::SocketAddress>> addresses =
       transport::Resolve(*host_port);
   if (!addresses.ok()) return addresses.status();
@@ -60,6 +73,13 @@ absl::StatusOr<std::unique_ptr<SocketConnection>> SocketConnection::Connect(
     if (status.ok()) return connection;
   }
   return status;
+}
+
+std::unique_ptr<SocketConnection> SocketConnection::Adopt(ScopedFd fd, absl::string_view server) {
+  std::unique_ptr<SocketConnection> connection(
+      new SocketConnection(std::move(fd), std::string(server)));
+  connection->Flush().IgnoreError();  // The preamble. Sticky: the first call on it tells.
+  return connection;
 }
 
 absl::Status SocketConnection::FinishConnect() {
@@ -146,6 +166,7 @@ bool SocketConnection::Next(SocketResponse* response) {
   if (bytes.size() < sizeof(SocketResponseHeader) || !status_.ok()) return false;
   SocketResponseHeader header;
   std::memcpy(&header, bytes.data(), sizeof(header));
+  if (header.opcode == kvs::kSocketRefusal) return TakeRefusal(header, bytes);
   if (outstanding_count_ == 0) {
     Break("the server answered what nobody asked").IgnoreError();
     return false;
@@ -170,6 +191,23 @@ bool SocketConnection::Next(SocketResponse* response) {
   response->payload = bytes.substr(sizeof(header), header.payload_bytes);
   input_.Consume(frame_bytes);
   return true;
+}
+
+// Never true: there is no answer.
+bool SocketConnection::TakeRefusal(const SocketResponseHeader& header, absl::string_view bytes) {
+  const absl::optional<absl::string_view> invalid = WhyInvalidRefusal(header);
+  if (invalid.has_value()) {
+    Break(absl::StrCat("the server's refusal makes no sense: ", *invalid)).IgnoreError();
+    return false;
+  }
+  const size_t frame_bytes = sizeof(header) + header.payload_bytes;
+  if (bytes.size() < frame_bytes) {
+    wanted_bytes_ = frame_bytes - bytes.size();
+    return false;
+  }
+  status_ = absl::Status(static_cast<absl::StatusCode>(header.code),
+                         bytes.substr(sizeof(header), header.payload_bytes));
+  return false;
 }
 
 absl::Status SocketConnection::Break(absl::string_view why) {

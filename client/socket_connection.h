@@ -13,7 +13,8 @@
 // Threads:    confined to one.
 // Errors:     Unavailable from Flush(), Receive() or Next() - the server went, or answered what
 //             makes no sense: the connection is broken for good, requests without an answer may or
-//             may not have happened. Sticky: every later call gives it too.
+//             may not have happened. A server that refuses the connection gives the error that it
+//             says, PermissionDenied for instance. Sticky: every later call gives it too.
 // Limits:     keys and values as in kvs/limits.h, judged by the caller (CHECKed here). Nothing is
 //             allocated but for buffers and the queue of what is outstanding, which grow and are
 //             kept.
@@ -32,6 +33,7 @@
 #include "kvs/socket_buffer.h"
 #include "kvs/socket_wire.h"
 #include "runtime/scoped_fd.h"
+#include "transport/secret_proof.h"
 #include "transport/socket.h"
 
 namespace acre {
@@ -46,10 +48,13 @@ struct SocketResponse {
 
 class SocketConnection {
  public:
-  // Connects, blocking, to the first of the host's addresses that answers. Errors: InvalidArgument
-  // - `server` is no HOST:PORT; Unavailable - nobody listens there, or not within the time.
-  static absl::StatusOr<std::unique_ptr<SocketConnection>> Connect(absl::string_view server,
-                                                                   int64_t timeout_ms);
+  // Connects, blocking, to the first of the host's addresses that answers. With a secret the two
+  // sides prove it first. Errors: InvalidArgument - `server` is no HOST:PORT; Unavailable - nobody
+  // listens there, or not within the time; those of transport::ConnectProven().
+  static absl::StatusOr<std::unique_ptr<SocketConnection>> Connect(
+      absl::string_view server, int64_t timeout_ms, transport::Credentials credentials = {});
+  // Takes over a connected socket on which nothing was said for this purpose yet.
+  static std::unique_ptr<SocketConnection> Adopt(ScopedFd fd, absl::string_view server);
   // The same in steps, for who must not block: start to connect to one of the addresses of `server`
   // (named in messages); when fd() is writable, FinishConnect() tells what came of it. Requests may
   // be queued at once.
@@ -93,6 +98,7 @@ class SocketConnection {
   SocketConnection(ScopedFd fd, std::string server);
   void Queue(kvs::SocketOpcode opcode, absl::string_view key, absl::string_view value);
   void GrowOutstanding();
+  bool TakeRefusal(const kvs::SocketResponseHeader& header, absl::string_view bytes);
   absl::Status Break(absl::string_view why);
 
   const ScopedFd fd_;

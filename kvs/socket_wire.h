@@ -6,6 +6,9 @@
 // way. A request is {header, key, value}, a response {header, payload}. Little-endian, no
 // alignment, no padding.
 //
+// A server that takes a connection for no requests at all says so with one frame that answers none:
+// its opcode is kSocketRefusal, its code and payload tell why. Nothing follows.
+//
 // Both sides judge what they read with WhyInvalid() and close the connection, that one only, when
 // it gives a reason: after a header that makes no sense nobody knows where the next one starts.
 
@@ -15,6 +18,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <type_traits>
 
 #include "absl/status/status.h"
@@ -29,6 +33,7 @@ constexpr absl::string_view kSocketPreamble("ACREKVS1", 8);
 
 // A number is never reused.
 enum class SocketOpcode : uint8_t { kGet = 1, kPut = 2, kDelete = 3, kStats = 4 };
+constexpr uint8_t kSocketRefusal = 0;  // Of a response; no request has it.
 
 struct SocketRequestHeader {
   uint8_t opcode;        // SocketOpcode.
@@ -89,6 +94,28 @@ inline absl::optional<absl::string_view> WhyInvalid(const SocketRequestHeader& h
   } else {
     if (header.value_bytes != 0) return "only Put takes a value";
   }
+  return absl::nullopt;
+}
+
+// The frame of a server that refuses a connection. A long message is cut.
+inline std::string EncodeSocketRefusal(const absl::Status& why) {
+  const absl::string_view text = why.message().substr(0, kSocketMessageBytesMax);
+  const SocketResponseHeader header = {.opcode = kSocketRefusal,
+                                       .code = static_cast<uint8_t>(why.code()),
+                                       .reserved0 = 0,
+                                       .payload_bytes = static_cast<uint32_t>(text.size())};
+  std::string bytes(reinterpret_cast<const char*>(&header), sizeof(header));
+  bytes.append(text.data(), text.size());
+  return bytes;
+}
+
+// Why a server's refusal must be refused itself, or nullopt.
+inline absl::optional<absl::string_view> WhyInvalidRefusal(const SocketResponseHeader& header) {
+  if (header.reserved0 != 0) return "reserved bytes are not zero";
+  if (header.code == 0 || header.code > static_cast<uint8_t>(absl::StatusCode::kUnauthenticated)) {
+    return "unknown status code";
+  }
+  if (header.payload_bytes > kSocketMessageBytesMax) return "message is too long";
   return absl::nullopt;
 }
 

@@ -1,7 +1,6 @@
 // kv_server: one server of Acre. Everything it does is in server/server.h; here are its flags.
 
 #include <signal.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 
 #include <cstdio>
@@ -17,13 +16,16 @@
 #include "glog/logging.h"
 #include "runtime/clock.h"
 #include "runtime/command_line.h"
+#include "runtime/system_random.h"
 #include "server/server.h"
 #include "server/size.h"
+#include "transport/secret.h"
 #include "transport/socket.h"
 
 DEFINE_string(
     listen, "127.0.0.1:7400",
-    "HOST:PORT that clients connect to. Port 0 picks a free one; the start line tells which.");
+    "HOST:PORT that clients connect to. Port 0 picks a free one; the start line tells which. "
+    "Addresses that other machines reach need --secret_file.");
 DEFINE_string(fabric, "shm",
               "Networks for one-sided reads and rings, a comma list. This build: shm.");
 DEFINE_int32(threads, 1,
@@ -59,6 +61,13 @@ DEFINE_string(
     "Folder of the small file that tells a clean stop from a death. Default: /run/acre for "
     "root, else /tmp/acre-UID.");
 
+DEFINE_string(
+    secret_file, "",
+    "File with a secret that clients and server prove to each other before anything else, without "
+    "sending it: 16 to 1024 bytes, a newline at the end does not count, readable by its owner "
+    "only. "
+    "Clients are given the same. Without one, the server listens on loopback only.");
+
 namespace acre::server {
 namespace {
 
@@ -69,9 +78,10 @@ constexpr absl::string_view kUsage =
     "\n"
     "Prints one line with \"listening on HOST:PORT\" on stdout once it serves, problems on stderr. "
     "SIGTERM\n"
-    "and SIGINT stop it cleanly. It listens on this machine only: there is no secret yet that "
-    "clients\n"
-    "would have to prove.";
+    "and SIGINT stop it cleanly. For clients on other machines:\n"
+    "\n"
+    "    (umask 077; openssl rand -base64 32 > acre.secret)   # the same file for all clients\n"
+    "    kv_server --listen=0.0.0.0:7400 --secret_file=acre.secret";
 
 absl::Status CheckFabrics(absl::string_view list) {
   for (absl::string_view name : absl::StrSplit(list, ',')) {
@@ -125,16 +135,13 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.lease_ms = FLAGS_lease_ms;
   options.death_marks = FLAGS_death_marks;
   options.state_dir = FLAGS_state_dir;
-  return options;
-}
-
-void FillRandom(absl::Span<uint8_t> bytes) {
-  size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t got = getrandom(bytes.data() + done, bytes.size() - done, 0);
-    PCHECK(got > 0 || errno == EINTR) << "getrandom";
-    if (got > 0) done += static_cast<size_t>(got);
+  // An empty name, as an unset variable of a shell gives, must not open the door to all.
+  if (!gflags::GetCommandLineFlagInfoOrDie("secret_file").is_default) {
+    auto secret = transport::Secret::ReadFile(FLAGS_secret_file);
+    if (!secret.ok()) return NameFlag("secret_file", secret.status());
+    options.secret = *std::move(secret);
   }
+  return options;
 }
 
 void Say(absl::string_view line) {
@@ -179,17 +186,18 @@ int Main(int argc, char** argv) {
 
   RealClock clock;
   options->clock = &clock;
-  options->fill_random = FillRandom;
+  options->fill_random = FillSystemRandom;
   options->say = Say;
   options->stop_requested = [] {
     sigset_t pending;
     sigpending(&pending);
     return sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1;
   };
+  const bool has_secret = options->secret != nullptr;
   auto server = Server::Start(*std::move(options));
   if (!server.ok()) return Fail(server.status());
-  printf("kv_server: listening on %s (%s)\n", (*server)->address().c_str(),
-         (*server)->Description().c_str());
+  printf("kv_server: listening on %s (%s%s)\n", (*server)->address().c_str(),
+         (*server)->Description().c_str(), has_secret ? ", clients prove a secret" : "");
   fflush(stdout);
 
   int signal_number;

@@ -62,6 +62,9 @@ class Server::Door : public transport::BootstrapServer::Delegate {
     }
     workers_[sockets_++ % workers_.size()]->AddSocket(std::move(stream));
   }
+  std::string RefusalOf(absl::string_view purpose, const absl::Status& why) override {
+    return purpose == kvs::kSocketPreamble ? kvs::EncodeSocketRefusal(why) : "";
+  }
 
  private:
   const std::vector<std::unique_ptr<Worker>>& workers_;
@@ -129,13 +132,13 @@ absl::Status Server::Bind() {
   const auto addresses = transport::Resolve(options_.listen);
   if (!addresses.ok()) return addresses.status();
   const transport::SocketAddress& address = addresses->front();
-  if (!address.is_loopback()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--listen=", options_.listen.ToString(),
-                     " can be reached from other machines, and this server has no secret that "
-                     "clients would have "
-                     "to prove: listen on this machine only, for example 127.0.0.1:",
-                     options_.listen.port));
+  if (!address.is_loopback() && options_.secret == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--listen=", options_.listen.ToString(),
+        " can be reached from other machines, and this server has no secret that "
+        "clients would have to prove: give it one with --secret_file=FILE, or listen on "
+        "this machine only, for example 127.0.0.1:",
+        options_.listen.port));
   }
   auto socket = transport::BindSocket(address);
   if (!socket.ok()) return socket.status();
@@ -264,6 +267,8 @@ absl::Status Server::OpenDoor() {
   options.generation = generation_;
   options.lease_ns = static_cast<uint64_t>(options_.lease_ms) * kNsPerMs;
   options.server_number = kServerNumber;
+  options.secret = options_.secret;
+  options.refusals = &refusals_;
   options.fill_random = options_.fill_random;
   bootstrap_ = std::make_unique<transport::BootstrapServer>(
       &scheduler_, std::move(options),
@@ -372,6 +377,13 @@ std::string Server::Stats() const {
   line("sockets", sockets);
   line("sockets_accepted", sockets_opened);
   line("sockets_refused", sockets_refused);
+  for (const auto reason :
+       {transport::RefusalReason::kVersion, transport::RefusalReason::kNoSecret,
+        transport::RefusalReason::kSecret, transport::RefusalReason::kNoneToProve,
+        transport::RefusalReason::kNonsense}) {
+    line(absl::StrCat("handshakes_refused_", transport::RefusalReasonName(reason)),
+         refusals_.Count(reason));
+  }
   line("records", table.records);
   line("main_slots", table.main_slots);
   line("overflow_buckets", table.overflow_buckets);

@@ -29,6 +29,8 @@
 #include "server/worker.h"
 #include "transport/bootstrap_server.h"
 #include "transport/fabric.h"
+#include "transport/refusal_log.h"
+#include "transport/secret.h"
 #include "transport/socket.h"
 
 namespace acre::server {
@@ -52,6 +54,9 @@ struct ServerOptions {
   int64_t lease_ms = 500;
   bool death_marks = true;  // false: readers rely on leases, as on kernels without robust futexes.
   std::string state_dir;    // "": see server/state_file.h.
+  // Proved by all clients, and to them. Null: there is none, and the server listens on loopback
+  // only.
+  std::shared_ptr<const transport::Secret> secret;
 
   Clock* clock = nullptr;  // Required.
   // Fills memory with bytes that nobody can guess. Required.
@@ -109,6 +114,7 @@ class Server {
   std::unique_ptr<transport::Fabric> fabric_;
   std::vector<std::unique_ptr<transport::MemoryRegion>> regions_;
   std::unique_ptr<kvs::Table> table_;
+  transport::RefusalLog refusals_;  // Noted on the service thread.
   std::vector<std::unique_ptr<Worker>> workers_;
   Scheduler scheduler_;  // Of the service thread.
   std::unique_ptr<transport::Listener> listener_;

@@ -1,8 +1,10 @@
 // A server in the test's own process, several threads of it and several clients, under tsan.
 
 #include <sys/random.h>
+#include <sys/stat.h>
 
 #include <atomic>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
@@ -110,6 +112,35 @@ TEST(ServerTest, ManyClientsOnSeveralThreads) {
             std::string::npos)
       << server->Stats();
   EXPECT_EQ(server->Stop(), absl::OkStatus());
+}
+
+// Goal: refusals are counted on one thread while others tell the count.
+TEST(ServerTest, RefusalsAreCountedWhileOthersAsk) {
+  RealClock clock;
+  const auto server = StartOrDie(&clock, /*threads=*/2);
+  const std::string file = testing::TempDir() + "/secret";
+  std::ofstream(file) << "a secret that nobody asked for";
+  PCHECK(chmod(file.c_str(), 0600) == 0);
+  constexpr int kRefusals = 20;
+  std::vector<std::thread> threads;
+  for (const Path path : {Path::kRpc, Path::kTcp}) {
+    threads.emplace_back([&, path] {
+      const auto client = ConnectOrDie(server->address(), path);
+      const std::string last = absl::StrCat("handshakes_refused_none_to_prove ", kRefusals, "\n");
+      while (client->ServerStats().value().find(last) == std::string::npos) {
+      }
+    });
+  }
+  for (int i = 0; i < kRefusals; ++i) {
+    ClientOptions options;
+    options.server = server->address();
+    options.path = Path::kRpc;
+    options.secret_file = file;
+    options.connect_timeout_ms = 60'000;
+    const absl::Status status = Client::Connect(options).status();
+    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 // Goal: clients that come and go while others work, and while the server stops.

@@ -6,6 +6,8 @@
 #include "glog/logging.h"
 #include "runtime/deadline.h"
 #include "runtime/wait_queue.h"
+#include "transport/bootstrap_proof.h"
+#include "transport/bootstrap_stream.h"
 #include "transport/resolver.h"
 #include "transport/stream.h"
 
@@ -31,49 +33,31 @@ class ConnectWatch : public CompletionSink {
   Event decided_;
 };
 
-absl::Status NotAServer(const absl::Status& why) {
-  return absl::DataLossError(absl::StrCat(why.message(), ": is it a kv_server of this release?"));
+// What a server of another release says to a Hello is not always what it means.
+absl::Status JudgeAnswer(const absl::Status& status) {
+  if (!absl::IsInvalidArgument(status)) return status;
+  return absl::FailedPreconditionError(absl::StrCat("the server does not understand this client (",
+                                                    status.message(),
+                                                    "): use client and server of one release"));
 }
 
-// The body of the next message. The server's refusal comes as an error.
-Task<absl::StatusOr<std::string>> ReadMessage(Stream* stream, BootstrapMessage expected,
-                                              uint64_t deadline_ns) {
-  MessageHeader header;
-  absl::Status status = co_await stream->Read(&header, sizeof(header), deadline_ns);
-  if (!status.ok()) co_return status;
-  const bool refused = header.message == static_cast<uint32_t>(BootstrapMessage::kRefusal);
-  status = CheckHeader(header, refused ? BootstrapMessage::kRefusal : expected);
-  if (!status.ok()) co_return NotAServer(status);
-  std::string body(header.body_bytes, '\0');
-  status = co_await stream->Read(body.data(), body.size(), deadline_ns);
-  if (!status.ok()) co_return status;
-  if (refused) {
-    status = ParseRefusal(body);
-    co_return status;
+// Reads the Welcome, behind the proofs if there is a secret. Its body.
+Task<absl::StatusOr<std::string>> ReadWelcome(Stream* stream, const ConnectOptions* options,
+                                              std::string hello_body) {
+  const bool has_secret = options->credentials.secret != nullptr;
+  absl::StatusOr<ServersAnswer> answer = absl::UnknownError("no secret");
+  if (has_secret) {
+    std::string purpose(kBootstrapPurpose);
+    answer = co_await ProveSecret(stream, std::move(purpose), std::move(hello_body),
+                                  options->credentials, options->deadline_ns);
+    if (!answer.ok()) co_return answer.status();
   }
+  absl::StatusOr<std::string> body =
+      co_await ReadMessage(stream, BootstrapMessage::kWelcome, options->deadline_ns);
+  if (!body.ok() || !has_secret) co_return body;
+  const absl::Status status = CheckServer(options->credentials, *answer, *body);
+  if (!status.ok()) co_return status;
   co_return body;
-}
-
-// Connects to the first of the server's addresses that takes it.
-Task<absl::StatusOr<std::unique_ptr<Stream>>> OpenStream(Scheduler* scheduler, Resolver* resolver,
-                                                         HostPort server, uint64_t deadline_ns) {
-  Resolver own_resolver(scheduler);
-  if (resolver == nullptr) resolver = &own_resolver;
-  absl::StatusOr<std::vector<SocketAddress>> addresses =
-      co_await resolver->ResolveUntil(std::move(server), deadline_ns);
-  if (!addresses.ok()) co_return addresses.status();
-  absl::Status last = absl::UnavailableError("it has no address");
-  for (const SocketAddress& address : *addresses) {
-    absl::StatusOr<ScopedFd> fd = StartConnect(address);
-    if (!fd.ok()) {
-      last = fd.status();
-      continue;
-    }
-    auto stream = std::make_unique<Stream>(scheduler, *std::move(fd));
-    last = co_await stream->FinishConnect(deadline_ns);
-    if (last.ok()) co_return stream;
-  }
-  co_return last;
 }
 
 // Greets the server and gets its Welcome.
@@ -83,13 +67,14 @@ Task<absl::StatusOr<Welcome>> Greet(Stream* stream, const ConnectOptions* option
   hello.process_id = options->process_id;
   hello.process_id_generation = options->process_id_generation;
   hello.fabric = options->fabric->device().provider;
-  std::string bytes(kBootstrapPurpose);
-  bytes += EncodeHello(hello);
+  hello.has_secret = options->credentials.secret != nullptr;
+  const std::string message = EncodeHello(hello);
+  std::string hello_body = message.substr(sizeof(MessageHeader));
+  std::string bytes = absl::StrCat(kBootstrapPurpose, message);
   absl::Status status = co_await stream->Write(std::move(bytes), options->deadline_ns);
   if (!status.ok()) co_return status;
-  absl::StatusOr<std::string> body =
-      co_await ReadMessage(stream, BootstrapMessage::kWelcome, options->deadline_ns);
-  if (!body.ok()) co_return body.status();
+  absl::StatusOr<std::string> body = co_await ReadWelcome(stream, options, std::move(hello_body));
+  if (!body.ok()) co_return JudgeAnswer(body.status());
   absl::StatusOr<Welcome> welcome = ParseWelcome(*body);
   if (!welcome.ok()) co_return NotAServer(welcome.status());
   if (welcome->fabrics.empty() || welcome->fabrics.front().name != hello.fabric) {

@@ -17,6 +17,7 @@
 #include "transport/fabric.h"
 #include "transport/port.h"
 #include "transport/resolver.h"
+#include "transport/secret_proof.h"
 #include "transport/socket.h"
 
 namespace acre::transport {
@@ -65,6 +66,7 @@ struct ConnectOptions {
   // What an earlier handshake gave; zeros at first.
   uint32_t process_id = 0;
   uint64_t process_id_generation = 0;
+  Credentials credentials;
   // The fabric that the connection is to use: its provider's name is told to the server.
   Fabric* fabric = nullptr;
   Port* port = nullptr;
@@ -84,7 +86,8 @@ struct ConnectedPeer {
 
 // Connects to a server. All pointers outlive the task.
 // Errors: Unavailable - nobody listens, no such host, or the server went meanwhile. DeadlineExceeded.
-// FailedPrecondition - the server refused: another release, no such fabric.
+// FailedPrecondition - the server refused: another release, no such fabric, no secret to prove.
+// PermissionDenied - the secret: the server asks for one, or has another, or cannot prove it.
 // ResourceExhausted - the server has too many clients. DataLoss - it is no such server at all, its bytes
 // make no sense. Messages do not name the server: the caller does.
 Task<absl::StatusOr<ConnectedPeer>> ConnectPeer(ConnectOptions options);

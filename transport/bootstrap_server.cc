@@ -20,7 +20,16 @@ namespace {
 constexpr int kAcceptsPerPass = 64;
 constexpr uint64_t kNoDescriptorsPauseNs = 100'000'000;
 
+// What a client that is refused may still send while it has not read why.
+constexpr size_t kUnreadBytesMax = 4 << 20;
+
 Task<void> WaitFor(Event* event) { co_await event->Wait(); }
+
+absl::Status NoSecretShown() {
+  return absl::PermissionDeniedError(
+      "the server asks for a secret, and the client shows none: give it the server's "
+      "--secret_file");
+}
 
 }  // namespace
 
@@ -28,7 +37,8 @@ Task<void> WaitFor(Event* event) { co_await event->Wait(); }
 class BootstrapServer::HalfOpen {
  public:
   HalfOpen(BootstrapServer* server, ScopedFd fd)
-      : stream(server->scheduler_, std::move(fd)),
+      : peer(PeerAddress(fd.get())),
+        stream(server->scheduler_, std::move(fd)),
         deadline_ns(server->scheduler_->NowNs() + server->options_.handshake_timeout_ns),
         arrived(server->scheduler_),
         server_(server),
@@ -50,8 +60,10 @@ class BootstrapServer::HalfOpen {
     arrived.Set();
   }
 
+  const SocketAddress peer;
   Stream stream;
   const uint64_t deadline_ns;
+  SecretTranscript transcript;
   bool has_token = false;  // The Welcome is on its way.
   BootstrapToken token{};
   uint32_t process_id = 0;
@@ -150,21 +162,27 @@ void BootstrapServer::OnFabric(Listener* listener) {
 }
 
 Task<void> BootstrapServer::Serve(std::unique_ptr<HalfOpen> half_open) {
-  char purpose[kPurposeBytes];
+  std::string purpose(kPurposeBytes, '\0');
   absl::Status status =
-      co_await half_open->stream.Read(purpose, sizeof(purpose), half_open->deadline_ns);
+      co_await half_open->stream.Read(purpose.data(), purpose.size(), half_open->deadline_ns);
   if (!status.ok()) co_return;
-  const absl::string_view purpose_text(purpose, sizeof(purpose));
-  if (purpose_text != kBootstrapPurpose) {
+  half_open->transcript.purpose = purpose;
+  if (purpose == kBootstrapPurpose) {
+    co_await ServeBootstrap(half_open.get());
+  } else if (purpose == kProvenPurpose) {
+    co_await ServeProven(half_open.get());
+  } else if (options_.secret != nullptr) {
+    co_await ServeUnproven(half_open.get(), std::move(purpose));
+  } else {
     half_open->Forget();
-    delegate_->OnOtherPurpose(purpose_text, half_open->stream.Release());
-    co_return;
+    delegate_->OnOtherPurpose(purpose, half_open->stream.Release());
   }
-  status = co_await Greet(half_open.get());
+}
+
+Task<void> BootstrapServer::ServeBootstrap(HalfOpen* half_open) {
+  absl::Status status = co_await Greet(half_open);
   if (!status.ok()) {
-    // Whoever does not read it does not want to know.
-    std::string bytes = EncodeRefusal(status);
-    (void)co_await half_open->stream.Write(std::move(bytes), half_open->deadline_ns);
+    co_await SendAway(half_open, std::move(status));
     co_return;
   }
   (void)co_await WithDeadline(*scheduler_, half_open->deadline_ns, WaitFor(&half_open->arrived));
@@ -173,23 +191,117 @@ Task<void> BootstrapServer::Serve(std::unique_ptr<HalfOpen> half_open) {
                      half_open->process_id, half_open->deadline_ns});
 }
 
-Task<absl::StatusOr<Hello>> BootstrapServer::ReadHello(HalfOpen* half_open) {
+// The secret, then another purpose.
+Task<void> BootstrapServer::ServeProven(HalfOpen* half_open) {
+  absl::StatusOr<Hello> hello = co_await ReadHello(half_open);
+  absl::Status status = hello.status();
+  if (status.ok()) status = co_await AskForSecret(half_open, hello->has_secret);
+  if (!status.ok()) {
+    co_await SendAway(half_open, std::move(status));
+    co_return;
+  }
+  if (options_.secret == nullptr) co_return;  // Nothing was asked for: why does it come this way?
+  std::string bytes =
+      EncodeConfirm(ServerProof(*options_.secret, half_open->transcript, /*welcome_body=*/""));
+  status = co_await half_open->stream.Write(std::move(bytes), half_open->deadline_ns);
+  if (!status.ok()) co_return;
+  std::string purpose(kPurposeBytes, '\0');
+  status = co_await half_open->stream.Read(purpose.data(), purpose.size(), half_open->deadline_ns);
+  if (!status.ok()) co_return;
+  half_open->Forget();
+  delegate_->OnOtherPurpose(purpose, half_open->stream.Release());
+}
+
+// Another purpose, where the secret should have come first.
+Task<void> BootstrapServer::ServeUnproven(HalfOpen* half_open, std::string purpose) {
+  const absl::Status why = NoSecretShown();
+  std::string bytes = delegate_->RefusalOf(purpose, why);
+  if (bytes.empty()) co_return;
+  (void)Refused(*half_open, RefusalReason::kNoSecret, why);
+  const absl::Status status =
+      co_await half_open->stream.Write(std::move(bytes), half_open->deadline_ns);
+  // It may be sending already, since nothing kept it from that.
+  if (status.ok())
+    co_await half_open->stream.FinishWriting(kUnreadBytesMax, half_open->deadline_ns);
+}
+
+Task<void> BootstrapServer::SendAway(HalfOpen* half_open, absl::Status why) {
+  // Whoever does not read it does not want to know.
+  std::string bytes = EncodeRefusal(why);
+  (void)co_await half_open->stream.Write(std::move(bytes), half_open->deadline_ns);
+}
+
+absl::Status BootstrapServer::Refused(const HalfOpen& half_open, RefusalReason reason,
+                                      absl::Status why) {
+  if (options_.refusals != nullptr) {
+    options_.refusals->Note(reason, half_open.peer, why, scheduler_->NowNs());
+  }
+  return why;
+}
+
+Task<absl::StatusOr<std::string>> BootstrapServer::ReadBody(HalfOpen* half_open,
+                                                            BootstrapMessage expected) {
   MessageHeader header;
   absl::Status status =
       co_await half_open->stream.Read(&header, sizeof(header), half_open->deadline_ns);
   if (!status.ok()) co_return status;
-  status = CheckHeader(header, BootstrapMessage::kHello);
-  if (!status.ok()) co_return status;
+  status = CheckHeader(header, expected);
+  if (!status.ok()) co_return Refused(*half_open, RefusalReason::kNonsense, std::move(status));
   std::string body(header.body_bytes, '\0');
   status = co_await half_open->stream.Read(body.data(), body.size(), half_open->deadline_ns);
   if (!status.ok()) co_return status;
-  co_return ParseHello(body);
+  co_return body;
+}
+
+Task<absl::StatusOr<Hello>> BootstrapServer::ReadHello(HalfOpen* half_open) {
+  absl::StatusOr<std::string> body = co_await ReadBody(half_open, BootstrapMessage::kHello);
+  if (!body.ok()) co_return body.status();
+  absl::StatusOr<Hello> hello = ParseHello(*body);
+  half_open->transcript.hello_body = *std::move(body);
+  if (hello.ok()) co_return hello;
+  const bool of_another_version = absl::IsFailedPrecondition(hello.status());
+  co_return Refused(*half_open,
+                    of_another_version ? RefusalReason::kVersion : RefusalReason::kNonsense,
+                    hello.status());
+}
+
+// Has the client prove the secret, where there is one. What it takes to prove it in turn is in the
+// transcript afterwards.
+Task<absl::Status> BootstrapServer::AskForSecret(HalfOpen* half_open, bool has_secret) {
+  if (options_.secret == nullptr) {
+    if (!has_secret) co_return absl::OkStatus();
+    co_return Refused(
+        *half_open, RefusalReason::kNoneToProve,
+        absl::FailedPreconditionError(
+            "the server has no secret, and the client wants it proved: start kv_server "
+            "with --secret_file, or connect without one"));
+  }
+  if (!has_secret) co_return Refused(*half_open, RefusalReason::kNoSecret, NoSecretShown());
+  SecretTranscript& transcript = half_open->transcript;
+  options_.fill_random(absl::MakeSpan(transcript.server_nonce));
+  std::string bytes = EncodeChallenge(transcript.server_nonce);
+  absl::Status status = co_await half_open->stream.Write(std::move(bytes), half_open->deadline_ns);
+  if (!status.ok()) co_return status;
+  absl::StatusOr<std::string> body = co_await ReadBody(half_open, BootstrapMessage::kProof);
+  if (!body.ok()) co_return body.status();
+  const absl::StatusOr<ClientAnswer> answer = ParseProof(*body);
+  if (!answer.ok()) co_return Refused(*half_open, RefusalReason::kNonsense, answer.status());
+  transcript.client_nonce = answer->nonce;
+  if (AreEqual(answer->proof, ClientProof(*options_.secret, transcript))) {
+    co_return absl::OkStatus();
+  }
+  co_return Refused(
+      *half_open, RefusalReason::kSecret,
+      absl::PermissionDeniedError(
+          "the client's secret is not the server's: give both the same --secret_file"));
 }
 
 Task<absl::Status> BootstrapServer::Greet(HalfOpen* half_open) {
   absl::StatusOr<Hello> hello = co_await ReadHello(half_open);
   if (!hello.ok()) co_return hello.status();
-  absl::Status status = Judge(*hello);
+  absl::Status status = co_await AskForSecret(half_open, hello->has_secret);
+  if (!status.ok()) co_return status;
+  status = Judge(*half_open, *hello);
   if (!status.ok()) co_return status;
   absl::StatusOr<uint32_t> process_id = ProcessIdFor(*hello);
   if (!process_id.ok()) co_return process_id.status();
@@ -207,19 +319,21 @@ Task<absl::Status> BootstrapServer::Greet(HalfOpen* half_open) {
     welcome.fabrics.push_back({fabric.name, fabric.listener->endpoint()});
   }
   std::string bytes = EncodeWelcome(welcome);
+  if (options_.secret != nullptr) {
+    const std::string body = bytes.substr(sizeof(MessageHeader));
+    bytes.insert(0, EncodeConfirm(ServerProof(*options_.secret, half_open->transcript, body)));
+  }
   co_return co_await half_open->stream.Write(std::move(bytes), half_open->deadline_ns);
 }
 
-absl::Status BootstrapServer::Judge(const Hello& hello) {
-  if (hello.protocol_version != kBootstrapVersion) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "the server speaks version ", kBootstrapVersion, " of the handshake, the client ",
-        hello.protocol_version, ": use client and server of one release"));
-  }
+// Of who has proved the secret: whether it can be served.
+absl::Status BootstrapServer::Judge(const HalfOpen& half_open, const Hello& hello) {
   if (hello.layout_version != options_.layout_version) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "the server's memory has layout ", options_.layout_version, ", the client reads layout ",
-        hello.layout_version, ": use client and server of one release"));
+    return Refused(half_open, RefusalReason::kVersion,
+                   absl::FailedPreconditionError(
+                       absl::StrCat("the server's memory has layout ", options_.layout_version,
+                                    ", the client reads layout ", hello.layout_version,
+                                    ": use client and server of one release")));
   }
   const auto wanted = [&hello](const OfferedFabric& fabric) { return fabric.name == hello.fabric; };
   if (!hello.fabric.empty() && std::none_of(fabrics_.begin(), fabrics_.end(), wanted)) {

@@ -7,7 +7,8 @@
 //
 // Threads:    confined to the scheduler's.
 // Ownership:  borrows scheduler, listeners and delegate; they outlive it.
-// Invariants: a token is good once, and no longer than its half-open connection.
+// Invariants: a token is good once, and no longer than its half-open connection. With a secret,
+//             nobody gets a token, and nobody's stream gets to the delegate, before they proved it.
 
 #ifndef ACRE_TRANSPORT_BOOTSTRAP_SERVER_H_
 #define ACRE_TRANSPORT_BOOTSTRAP_SERVER_H_
@@ -28,6 +29,8 @@
 #include "runtime/task.h"
 #include "transport/bootstrap_wire.h"
 #include "transport/fabric.h"
+#include "transport/refusal_log.h"
+#include "transport/secret_proof.h"
 #include "transport/stream.h"
 
 namespace acre::transport {
@@ -48,7 +51,11 @@ struct BootstrapServerOptions {
   uint32_t server_number = 1;  // High bits of the process ids that it gives. 1 to 255.
   uint64_t handshake_timeout_ns = 3'000'000'000;
   size_t half_open_max = 256;
-  // Fills memory with bytes that nobody can guess. For tokens.
+  // What clients must prove before anything else, and the server proves to them. Null: nothing.
+  std::shared_ptr<const Secret> secret;
+  // Counts those who are refused. May be null; outlives the BootstrapServer.
+  RefusalLog* refusals = nullptr;
+  // Fills memory with bytes that nobody can guess. For tokens and nonces.
   std::function<void(absl::Span<uint8_t>)> fill_random;
 };
 
@@ -62,9 +69,14 @@ class BootstrapServer {
     // Not OK: the client is sent away with this status before it costs anything.
     virtual absl::Status MayEnter() = 0;
     virtual void OnPeer(ArrivingPeer peer) = 0;
-    // A connection of another purpose: its first 8 bytes were read. Drops the descriptor if it does
-    // not know that purpose.
+    // A connection of another purpose: its first 8 bytes were read, and if there is a secret, it
+    // was proved before them. Drops the descriptor if it does not know that purpose.
     virtual void OnOtherPurpose(absl::string_view purpose, ScopedFd stream) = 0;
+    // What to answer, in the language of that purpose, to a client that should have proved the
+    // secret before. "": nothing, the purpose is unknown.
+    virtual std::string RefusalOf(absl::string_view /*purpose*/, const absl::Status& /*why*/) {
+      return "";
+    }
   };
 
   struct OfferedFabric {
@@ -92,9 +104,17 @@ class BootstrapServer {
   void MakeRoom();
 
   Task<void> Serve(std::unique_ptr<HalfOpen> half_open);
+  Task<void> ServeBootstrap(HalfOpen* half_open);
+  Task<void> ServeProven(HalfOpen* half_open);
+  Task<void> ServeUnproven(HalfOpen* half_open, std::string purpose);
+  Task<void> SendAway(HalfOpen* half_open, absl::Status why);
   Task<absl::Status> Greet(HalfOpen* half_open);
+  Task<absl::StatusOr<std::string>> ReadBody(HalfOpen* half_open, BootstrapMessage expected);
   Task<absl::StatusOr<Hello>> ReadHello(HalfOpen* half_open);
-  absl::Status Judge(const Hello& hello);
+  Task<absl::Status> AskForSecret(HalfOpen* half_open, bool has_secret);
+  absl::Status Judge(const HalfOpen& half_open, const Hello& hello);
+  // Counts and logs it, and gives it back.
+  absl::Status Refused(const HalfOpen& half_open, RefusalReason reason, absl::Status why);
   absl::StatusOr<uint32_t> ProcessIdFor(const Hello& hello);
 
   Scheduler* const scheduler_;

@@ -51,6 +51,12 @@ size_t BodyBytesMin(BootstrapMessage message) {
       return sizeof(ChannelOffer);
     case BootstrapMessage::kSetup:
       return sizeof(SetupWire);
+    case BootstrapMessage::kChallenge:
+      return sizeof(ChallengeWire);
+    case BootstrapMessage::kProof:
+      return sizeof(ProofWire);
+    case BootstrapMessage::kConfirm:
+      return sizeof(ConfirmWire);
   }
   return 0;
 }
@@ -73,6 +79,7 @@ std::string EncodeHello(const Hello& hello) {
   wire.protocol_version = hello.protocol_version;
   wire.layout_version = hello.layout_version;
   wire.process_id = hello.process_id;
+  wire.flags = hello.has_secret ? kHelloHasSecret : 0;
   wire.process_id_generation = hello.process_id_generation;
   SetText(wire.fabric, hello.fabric);
   std::string body;
@@ -81,16 +88,61 @@ std::string EncodeHello(const Hello& hello) {
 }
 
 absl::StatusOr<Hello> ParseHello(absl::string_view body) {
+  absl::string_view front = body;
+  uint32_t version;
+  if (!TakeWire(&front, &version)) return Invalid("Hello has a wrong size");
+  if (version != kBootstrapVersion) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the server speaks version ", kBootstrapVersion, " of the handshake, the client ", version,
+        ": use client and server of one release"));
+  }
   HelloWire wire;
   if (!TakeWire(&body, &wire) || !body.empty()) return Invalid("Hello has a wrong size");
-  if (wire.reserved0 != 0) return Invalid("a reserved field is not zero");
+  if ((wire.flags & ~kHelloHasSecret) != 0) return Invalid("unknown flags");
   if ((wire.process_id == 0) != (wire.process_id_generation == 0)) {
     return Invalid("a process id goes with the generation of its giver");
   }
   auto fabric = Text(wire.fabric);
   if (!fabric.has_value()) return Invalid("the fabric's name is no text");
-  return Hello{wire.protocol_version, wire.layout_version, wire.process_id,
-               wire.process_id_generation, *std::move(fabric)};
+  return Hello{wire.protocol_version, wire.layout_version,
+               wire.process_id,       wire.process_id_generation,
+               *std::move(fabric),    (wire.flags & kHelloHasSecret) != 0};
+}
+
+std::string EncodeChallenge(const SecretNonce& nonce) {
+  std::string body;
+  AppendWire(&body, ChallengeWire{nonce});
+  return Message(BootstrapMessage::kChallenge, body);
+}
+
+absl::StatusOr<SecretNonce> ParseChallenge(absl::string_view body) {
+  ChallengeWire wire;
+  if (!TakeWire(&body, &wire) || !body.empty()) return Invalid("Challenge has a wrong size");
+  return wire.nonce;
+}
+
+std::string EncodeProof(const ClientAnswer& answer) {
+  std::string body;
+  AppendWire(&body, ProofWire{answer.nonce, answer.proof});
+  return Message(BootstrapMessage::kProof, body);
+}
+
+absl::StatusOr<ClientAnswer> ParseProof(absl::string_view body) {
+  ProofWire wire;
+  if (!TakeWire(&body, &wire) || !body.empty()) return Invalid("Proof has a wrong size");
+  return ClientAnswer{wire.nonce, wire.proof};
+}
+
+std::string EncodeConfirm(const SecretProof& proof) {
+  std::string body;
+  AppendWire(&body, ConfirmWire{proof});
+  return Message(BootstrapMessage::kConfirm, body);
+}
+
+absl::StatusOr<SecretProof> ParseConfirm(absl::string_view body) {
+  ConfirmWire wire;
+  if (!TakeWire(&body, &wire) || !body.empty()) return Invalid("Confirm has a wrong size");
+  return wire.proof;
 }
 
 std::string EncodeWelcome(const Welcome& welcome) {

@@ -1,10 +1,11 @@
 // Bytes of the handshake that a server's HOST:PORT takes. Specified in docs/wire.md, section
 // "Handshake"; who says what and why is in docs/handshake.md.
 //
-// A connection opens with 8 bytes that tell its purpose. With kBootstrapPurpose messages follow, each
-// a MessageHeader and then as many bytes as it says. Little-endian, no padding, reserved fields zero
-// and refused otherwise, a number never reused. The Parse functions judge bytes and nothing else: they
-// take a message's body and return InvalidArgument with what is wrong.
+// A connection opens with 8 bytes that tell its purpose. With kBootstrapPurpose and kProvenPurpose
+// messages follow, each a MessageHeader and then as many bytes as it says. Little-endian, no
+// padding, reserved fields zero and refused otherwise, a number never reused. The Parse functions
+// judge bytes and nothing else: they take a message's body and return InvalidArgument with what is
+// wrong.
 
 #ifndef ACRE_TRANSPORT_BOOTSTRAP_WIRE_H_
 #define ACRE_TRANSPORT_BOOTSTRAP_WIRE_H_
@@ -29,7 +30,10 @@ static_assert(std::endian::native == std::endian::little);
 
 constexpr size_t kPurposeBytes = 8;
 constexpr absl::string_view kBootstrapPurpose("ACREBOOT", kPurposeBytes);
-constexpr uint32_t kBootstrapVersion = 1;
+// Who proves the secret for another purpose: Hello, Challenge, Proof, Confirm, and then that
+// purpose's 8 bytes and all that belongs to it, as on a new connection.
+constexpr absl::string_view kProvenPurpose("ACREPROV", kPurposeBytes);
+constexpr uint32_t kBootstrapVersion = 2;
 
 constexpr size_t kBootstrapRegionsMax = 1024;  // 2 TiB of the usual 2 GiB regions.
 constexpr size_t kBootstrapFabricsMax = 8;
@@ -42,6 +46,10 @@ enum class BootstrapMessage : uint32_t {
   kRefusal = 3,  // Server: why not. Then it closes.
   kOffer = 4,    // Client, connected on the fabric: my channel.
   kSetup = 5,    // Server: my channel, and the regions that you may READ. Then it closes.
+  // Between Hello and Welcome, where there is a secret (transport/secret_proof.h):
+  kChallenge = 6,  // Server: prove that you know it, with this nonce.
+  kProof = 7,      // Client: here, and prove it as well, with this nonce.
+  kConfirm = 8,    // Server: here. Its Welcome follows at once, and is part of what it proves.
 };
 
 struct MessageHeader {
@@ -60,11 +68,13 @@ using BootstrapToken = std::array<uint8_t, 16>;
 constexpr size_t kFabricNameBytes = 16;
 constexpr size_t kFabricEndpointBytes = 112;
 
+// In every version the body of a Hello begins with the version, so that each side can name the
+// other's.
 struct HelloWire {
-  uint32_t protocol_version;  // kBootstrapVersion.
-  uint32_t layout_version;    // Of the memory that the client will read. The upper layer's.
-  uint32_t process_id;        // 0: give me one.
-  uint32_t reserved0;
+  uint32_t protocol_version;       // kBootstrapVersion.
+  uint32_t layout_version;         // Of the memory that the client will read. The upper layer's.
+  uint32_t process_id;             // 0: give me one.
+  uint32_t flags;                  // Of kHelloHasSecret; others are refused.
   uint64_t process_id_generation;  // Generation of the server that gave process_id; 0 with 0.
   char fabric[kFabricNameBytes];   // The wanted one, NUL-padded; all NUL: any.
 };
@@ -73,6 +83,27 @@ static_assert(offsetof(HelloWire, process_id) == 8);
 static_assert(offsetof(HelloWire, process_id_generation) == 16);
 static_assert(offsetof(HelloWire, fabric) == 24);
 static_assert(std::has_unique_object_representations_v<HelloWire>, "hidden padding");
+// I can prove the secret, and want you to prove it.
+constexpr uint32_t kHelloHasSecret = 1;
+
+using SecretNonce = std::array<uint8_t, 32>;  // Unguessable, used once.
+using SecretProof = std::array<uint8_t, 32>;  // HMAC-SHA-256.
+
+struct ChallengeWire {
+  SecretNonce nonce;
+};
+static_assert(sizeof(ChallengeWire) == 32);
+
+struct ProofWire {
+  SecretNonce nonce;
+  SecretProof proof;
+};
+static_assert(sizeof(ProofWire) == 64 && offsetof(ProofWire, proof) == 32);
+
+struct ConfirmWire {
+  SecretProof proof;
+};
+static_assert(sizeof(ConfirmWire) == 32);
 
 // Followed by fabrics_count FabricWires, the server's favourite first.
 struct WelcomeWire {
@@ -143,6 +174,12 @@ struct Hello {
   uint32_t process_id = 0;
   uint64_t process_id_generation = 0;
   std::string fabric;  // "" for any.
+  bool has_secret = false;
+};
+
+struct ClientAnswer {
+  SecretNonce nonce{};
+  SecretProof proof{};
 };
 
 struct FabricEndpoint {
@@ -171,13 +208,20 @@ struct Setup {
 
 // Header and body, ready to be sent. CHECK what only our own bug can exceed.
 std::string EncodeHello(const Hello& hello);
+std::string EncodeChallenge(const SecretNonce& nonce);
+std::string EncodeProof(const ClientAnswer& answer);
+std::string EncodeConfirm(const SecretProof& proof);
 std::string EncodeWelcome(const Welcome& welcome);
 std::string EncodeRefusal(const absl::Status& why);  // Cuts a long message.
 std::string EncodeOffer(const ChannelOffer& offer);
 std::string EncodeSetup(const Setup& setup);
 std::string EncodeToken(const BootstrapToken& token);
 
+// FailedPrecondition: another version's; nothing of it but the version was read.
 absl::StatusOr<Hello> ParseHello(absl::string_view body);
+absl::StatusOr<SecretNonce> ParseChallenge(absl::string_view body);
+absl::StatusOr<ClientAnswer> ParseProof(absl::string_view body);
+absl::StatusOr<SecretProof> ParseConfirm(absl::string_view body);
 absl::StatusOr<Welcome> ParseWelcome(absl::string_view body);
 // The server's refusal as a status, or InvalidArgument if the bytes make no sense. Never OK.
 absl::Status ParseRefusal(absl::string_view body);

@@ -20,6 +20,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (const auto setup = transport::ParseSetup(bytes); setup.ok()) {
     CHECK(transport::EncodeSetup(*setup).substr(kHeader) == bytes);
   }
+  if (const auto nonce = transport::ParseChallenge(bytes); nonce.ok()) {
+    CHECK(transport::EncodeChallenge(*nonce).substr(kHeader) == bytes);
+  }
+  if (const auto answer = transport::ParseProof(bytes); answer.ok()) {
+    CHECK(transport::EncodeProof(*answer).substr(kHeader) == bytes);
+  }
+  if (const auto proof = transport::ParseConfirm(bytes); proof.ok()) {
+    CHECK(transport::EncodeConfirm(*proof).substr(kHeader) == bytes);
+  }
   CHECK(!transport::ParseRefusal(bytes).ok());
   (void)transport::ParseOffer(bytes);
   (void)transport::ParseToken(bytes);

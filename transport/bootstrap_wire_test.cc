@@ -32,6 +32,40 @@ TEST(BootstrapWireTest, HelloComesBack) {
   EXPECT_EQ(parsed->process_id, 0x01000005u);
   EXPECT_EQ(parsed->process_id_generation, 99u);
   EXPECT_EQ(parsed->fabric, "shm");
+  EXPECT_FALSE(parsed->has_secret);
+  hello.has_secret = true;
+  EXPECT_TRUE(ParseHello(BodyOf(EncodeHello(hello), BootstrapMessage::kHello))->has_secret);
+}
+
+// Goal: client and server of two releases tell their user so, whatever else changed between them.
+TEST(BootstrapWireTest, HelloOfAnotherVersionIsToldFromRubbish) {
+  std::string body = BodyOf(EncodeHello({}), BootstrapMessage::kHello);
+  body[0] = 3;
+  for (const std::string& other : {body, body + "and more", body.substr(0, 4)}) {
+    const absl::Status status = ParseHello(other).status();
+    ASSERT_TRUE(absl::IsFailedPrecondition(status)) << status;
+    EXPECT_NE(status.message().find("one release"), absl::string_view::npos) << status;
+  }
+  EXPECT_TRUE(absl::IsInvalidArgument(ParseHello(body.substr(0, 3)).status()));
+}
+
+TEST(BootstrapWireTest, ProofsComeBack) {
+  SecretNonce nonce;
+  for (size_t i = 0; i < nonce.size(); ++i) nonce[i] = static_cast<uint8_t>(i + 1);
+  SecretProof proof;
+  for (size_t i = 0; i < proof.size(); ++i) proof[i] = static_cast<uint8_t>(200 - i);
+  const std::string challenge = BodyOf(EncodeChallenge(nonce), BootstrapMessage::kChallenge);
+  EXPECT_EQ(ParseChallenge(challenge).value(), nonce);
+  const std::string answer = BodyOf(EncodeProof({nonce, proof}), BootstrapMessage::kProof);
+  EXPECT_EQ(ParseProof(answer)->nonce, nonce);
+  EXPECT_EQ(ParseProof(answer)->proof, proof);
+  const std::string confirm = BodyOf(EncodeConfirm(proof), BootstrapMessage::kConfirm);
+  EXPECT_EQ(ParseConfirm(confirm).value(), proof);
+  for (const std::string& bad : {std::string(), challenge + "x", challenge.substr(1)}) {
+    EXPECT_FALSE(ParseChallenge(bad).ok()) << bad.size();
+    EXPECT_FALSE(ParseProof(bad).ok()) << bad.size();
+    EXPECT_FALSE(ParseConfirm(bad).ok()) << bad.size();
+  }
 }
 
 TEST(BootstrapWireTest, HelloThatMakesNoSenseIsRefused) {
@@ -40,8 +74,8 @@ TEST(BootstrapWireTest, HelloThatMakesNoSenseIsRefused) {
   EXPECT_FALSE(ParseHello(body + "x").ok());
   EXPECT_FALSE(ParseHello(body.substr(1)).ok());
   std::string changed = body;
-  changed[offsetof(HelloWire, reserved0)] = 1;
-  EXPECT_FALSE(ParseHello(changed).ok()) << "reserved";
+  changed[offsetof(HelloWire, flags)] = 2;
+  EXPECT_FALSE(ParseHello(changed).ok()) << "a flag that there is not";
   changed = body;
   changed[offsetof(HelloWire, process_id)] = 1;
   EXPECT_FALSE(ParseHello(changed).ok()) << "a process id that nobody gave";

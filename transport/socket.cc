@@ -163,6 +163,13 @@ SocketAddress LocalAddress(int fd) {
   return SocketAddress(reinterpret_cast<const sockaddr*>(&storage), length_bytes);
 }
 
+SocketAddress PeerAddress(int fd) {
+  sockaddr_storage storage{};
+  socklen_t length_bytes = sizeof(storage);
+  if (getpeername(fd, reinterpret_cast<sockaddr*>(&storage), &length_bytes) != 0) return {};
+  return SocketAddress(reinterpret_cast<const sockaddr*>(&storage), length_bytes);
+}
+
 ScopedFd AcceptSocket(int listening_fd, int* error) {
   ScopedFd fd(accept4(listening_fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   *error = fd.is_open() ? 0 : errno;

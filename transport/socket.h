@@ -63,6 +63,8 @@ absl::StatusOr<ScopedFd> BindSocket(const SocketAddress& address);
 // AlreadyExists: somebody else listens there by now.
 absl::Status StartListening(int fd);
 SocketAddress LocalAddress(int fd);
+// Of a connected socket's other end; empty when that has gone.
+SocketAddress PeerAddress(int fd);
 // The next client, or none (get() < 0) with errno in *error: EAGAIN when nobody waits.
 ScopedFd AcceptSocket(int listening_fd, int* error);
 // Starts to connect; Stream::FinishConnect waits for it. Unavailable: refused at once.

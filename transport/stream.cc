@@ -77,6 +77,15 @@ Task<absl::Status> Stream::Read(void* to, size_t bytes, uint64_t deadline_ns) {
   co_return absl::OkStatus();
 }
 
+Task<void> Stream::FinishWriting(size_t bytes_max, uint64_t deadline_ns) {
+  shutdown(fd_.get(), SHUT_WR);  // Fails when the peer has gone: so will the reading.
+  char unread[4096];
+  for (size_t bytes = 0; bytes < bytes_max; bytes += sizeof(unread)) {
+    const absl::Status status = co_await Read(unread, sizeof(unread), deadline_ns);
+    if (!status.ok()) co_return;
+  }
+}
+
 Task<absl::Status> Stream::Write(std::string bytes, uint64_t deadline_ns) {
   if (!watch_status_.ok()) co_return watch_status_;
   size_t done = 0;

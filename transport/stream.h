@@ -9,6 +9,7 @@
 #ifndef ACRE_TRANSPORT_STREAM_H_
 #define ACRE_TRANSPORT_STREAM_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -37,6 +38,11 @@ class Stream {
   // nothing more can be read or written in any useful way.
   Task<absl::Status> Read(void* to, size_t bytes, uint64_t deadline_ns);
   Task<absl::Status> Write(std::string bytes, uint64_t deadline_ns);
+
+  // Tells the peer that nothing more comes, then throws away what it still sends, up to bytes_max,
+  // till it closes as well: closing with bytes unread would reset the connection, and what was last
+  // written might never be read.
+  Task<void> FinishWriting(size_t bytes_max, uint64_t deadline_ns);
 
   // Breaks the connection: a task that waits gets Unavailable soon.
   void Abort();
