@@ -22,6 +22,7 @@
 #include "absl/strings/string_view.h"
 #include "transport/channel.h"
 #include "transport/fabric.h"
+#include "transport/server_place.h"
 
 namespace acre::transport {
 
@@ -29,7 +30,7 @@ static_assert(std::endian::native == std::endian::little);
 
 constexpr size_t kPurposeBytes = 8;
 constexpr absl::string_view kBootstrapPurpose("ACREBOOT", kPurposeBytes);
-constexpr uint32_t kBootstrapVersion = 1;
+constexpr uint32_t kBootstrapVersion = 2;
 
 constexpr size_t kBootstrapRegionsMax = 1024;  // 2 TiB of the usual 2 GiB regions.
 constexpr size_t kBootstrapFabricsMax = 8;
@@ -66,24 +67,28 @@ struct HelloWire {
   uint32_t process_id;        // 0: give me one.
   uint32_t reserved0;
   uint64_t process_id_generation;  // Generation of the server that gave process_id; 0 with 0.
+  uint64_t view;                   // Of the cluster that the client knows; 0: any.
   char fabric[kFabricNameBytes];   // The wanted one, NUL-padded; all NUL: any.
 };
-static_assert(sizeof(HelloWire) == 40);
+static_assert(sizeof(HelloWire) == 48);
 static_assert(offsetof(HelloWire, process_id) == 8);
 static_assert(offsetof(HelloWire, process_id_generation) == 16);
-static_assert(offsetof(HelloWire, fabric) == 24);
+static_assert(offsetof(HelloWire, view) == 24 && offsetof(HelloWire, fabric) == 32);
 static_assert(std::has_unique_object_representations_v<HelloWire>, "hidden padding");
 
 // Followed by fabrics_count FabricWires, the server's favourite first.
 struct WelcomeWire {
   uint64_t generation;  // Of the server's incarnation. Never 0.
   uint64_t lease_ns;    // Never 0.
+  uint64_t view;        // Of the server's cluster; 0: it has none.
   uint32_t process_id;  // The client's from now on. Never 0.
   uint32_t fabrics_count;
+  uint32_t server_number;  // Where the server stands in its cluster: ServerPlace.
+  uint32_t servers_count;
   BootstrapToken token;
 };
-static_assert(sizeof(WelcomeWire) == 40);
-static_assert(offsetof(WelcomeWire, process_id) == 16 && offsetof(WelcomeWire, token) == 24);
+static_assert(sizeof(WelcomeWire) == 56);
+static_assert(offsetof(WelcomeWire, process_id) == 24 && offsetof(WelcomeWire, token) == 40);
 static_assert(std::has_unique_object_representations_v<WelcomeWire>, "hidden padding");
 
 struct FabricWire {
@@ -142,6 +147,7 @@ struct Hello {
   uint32_t layout_version = 0;
   uint32_t process_id = 0;
   uint64_t process_id_generation = 0;
+  uint64_t view = 0;   // Of the cluster that the client knows; 0: any.
   std::string fabric;  // "" for any.
 };
 
@@ -154,6 +160,7 @@ struct Welcome {
   uint64_t generation = 0;
   uint64_t lease_ns = 0;
   uint32_t process_id = 0;
+  ServerPlace place;
   BootstrapToken token{};
   std::vector<FabricEndpoint> fabrics;
 };
