@@ -71,8 +71,8 @@ class SocketDriver : public Driver {
     epoll_fd_ = epoll_create1(EPOLL_CLOEXEC);
     if (epoll_fd_ < 0) return absl::ErrnoToStatus(errno, "epoll_create1");
     for (uint32_t i = 0; i < options_.connections; ++i) {
-      absl::StatusOr<std::unique_ptr<SocketConnection>> connection =
-          SocketConnection::Connect(options_.client.server, options_.client.connect_timeout_ms);
+      absl::StatusOr<std::unique_ptr<SocketConnection>> connection = SocketConnection::Connect(
+          options_.client.servers.front(), options_.client.connect_timeout_ms);
       if (!connection.ok()) return connection.status();
       auto line = std::make_unique<Line>(*std::move(connection), options_.batch);
       // Edges: readable, and writable again after a send that the kernel did not take whole.

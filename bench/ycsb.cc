@@ -1,14 +1,15 @@
 // ycsb: the load generator. `ycsb --help` says how to use it; bench/workload.h names the workloads.
 
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/types/span.h"
@@ -23,7 +24,9 @@
 #include "kvs/limits.h"
 #include "runtime/command_line.h"
 
-DEFINE_string(servers, "127.0.0.1:7400", "HOST:PORT of the server");
+DEFINE_string(
+    servers, "127.0.0.1:7400",
+    "HOST:PORT of the server; of a cluster, of any of its servers, or of several, a comma list");
 DEFINE_string(workload, "c", "a, b, c, d, f, or the path of a YCSB property file");
 DEFINE_bool(load, false, "load the records, and nothing else");
 DEFINE_uint64(records, 1'000'000, "how many records there are");
@@ -81,10 +84,6 @@ absl::Status JudgeFlags(absl::Span<const std::string> arguments) {
   if (!arguments.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("\"", arguments[0], "\" is no flag; --help lists those there are"));
-  }
-  if (absl::StrContains(FLAGS_servers, ',')) {
-    return absl::InvalidArgumentError(
-        "--servers names several servers: this version has no clusters, give one HOST:PORT");
   }
   for (const absl::Status& status :
        {JudgeCount("records", FLAGS_records, uint64_t{1} << 40),
@@ -168,7 +167,7 @@ absl::StatusOr<RunOptions> ReadOptions() {
     options.seconds = 1e6;
   }
   options.seed = FLAGS_seed;
-  options.driver.client.server = FLAGS_servers;
+  options.driver.client.servers = absl::StrSplit(FLAGS_servers, ',');
   options.driver.client.fabric = FLAGS_fabric;
   options.driver.client.poll = FLAGS_poll == "busy" ? PollMode::kBusy : PollMode::kAdaptive;
   options.driver.connections = static_cast<uint32_t>(FLAGS_connections);
@@ -206,7 +205,20 @@ absl::Status Load(const RunOptions& run) {
   return LoadRecords(options);
 }
 
-absl::Status Run(const RunOptions& options) {
+// How many servers there are is what the socket path must know beforehand.
+absl::StatusOr<uint32_t> CountServers(const RunOptions& options) {
+  if (std::count(options.paths.begin(), options.paths.end(), Path::kTcp) == 0) return 1;
+  ClientOptions client_options = options.driver.client;
+  client_options.path = Path::kTcp;
+  const absl::StatusOr<std::unique_ptr<Client>> client = Client::Connect(client_options);
+  if (!client.ok()) return client.status();
+  return static_cast<uint32_t>((*client)->Servers().size());
+}
+
+absl::Status Run(RunOptions options) {
+  const absl::StatusOr<uint32_t> servers_count = CountServers(options);
+  if (!servers_count.ok()) return servers_count.status();
+  options.driver.servers_count = *servers_count;
   const absl::StatusOr<std::vector<Row>> rows = RunWorkload(options);
   if (!rows.ok()) return rows.status();
   std::cout << "workload " << options.workload.name << ", "

@@ -1,4 +1,4 @@
-// Client: Get, Put, Delete and MultiGet on a running kv_server.
+// Client: Get, Put, Delete and MultiGet on a running kv_server, or on a cluster of them (docs/cluster.md).
 //
 // Keys are 1 B to 4 KiB, values up to 1 MiB, both any bytes. Every call is linearizable: a Get that
 // starts after a Put returned sees it, whatever paths the two took.
@@ -7,10 +7,13 @@
 //   InvalidArgument    a key or value out of the limits. Nothing was sent.
 //   NotFound           no such record (Get, Delete).
 //   ResourceExhausted  the server has no memory for the record (Put); the old record stands.
-//   Unavailable        the server is gone or restarting. A Put or Delete may or may not have
+//   Unavailable        the key's server is gone or restarting. A Put or Delete may or may not have
 //                      happened; a Get never returns data of a server that is gone. The client
-//                      reconnects by itself: try again.
+//                      reconnects by itself: try again. Also: servers have different cluster files;
+//                      nothing happened then.
 //   DeadlineExceeded   no answer within operation_timeout_ms; as Unavailable.
+//   FailedPrecondition the cluster is set up wrongly: an address leads to another server than its
+//                      cluster file says.
 //
 // Threads: a Client is used by one thread at a time; make one per thread, they are cheap.
 
@@ -45,7 +48,9 @@ absl::StatusOr<Path> ParsePath(absl::string_view name);
 const char* PathName(Path path);
 
 struct ClientOptions {
-  std::string server;           // HOST:PORT.
+  // HOST:PORT of the server; of a cluster, any of its servers, better several: one that answers tells of
+  // all others.
+  std::vector<std::string> servers;
   std::string fabric = "auto";  // "auto", "shm". Asking for one that is not there is an error.
   Path path = Path::kAuto;
   PollMode poll = PollMode::kAdaptive;
@@ -69,10 +74,13 @@ class AsyncClient {
   virtual Task<void> MultiGet(absl::Span<const absl::string_view> keys,
                               absl::Span<std::string> values,
                               absl::Span<absl::Status> statuses) = 0;
-  // Counters and facts of the server, as "name value" lines.
-  virtual Task<absl::StatusOr<std::string>> ServerStats() = 0;
+  // Counters and facts of a server, as "name value" lines. `server`: its HOST:PORT as Servers() has it; ""
+  // with a single server. InvalidArgument: it is none of the cluster.
+  virtual Task<absl::StatusOr<std::string>> ServerStats(std::string server = "") = 0;
+  // The servers' addresses, in the order of their numbers: what the client goes by just now.
+  virtual std::vector<std::string> Servers() const = 0;
 
-  virtual Path path() const = 0;                      // What was picked.
+  virtual Path path() const = 0;                      // What was picked for the first server.
   virtual std::string fabric() const = 0;             // "shm"; "socket" on Path::kTcp.
   virtual kvs::ReaderStats reader_stats() const = 0;  // Zeros on kRpc and kTcp.
 };
@@ -89,7 +97,8 @@ class Client {
   std::vector<absl::StatusOr<std::string>> MultiGet(absl::Span<const absl::string_view> keys);
   void MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
                 absl::Span<absl::Status> statuses);
-  absl::StatusOr<std::string> ServerStats();
+  absl::StatusOr<std::string> ServerStats(std::string server = "");
+  std::vector<std::string> Servers() const;
 
   Path path() const;
   std::string fabric() const;
