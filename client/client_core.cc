@@ -157,6 +157,10 @@ Task<absl::StatusOr<kvs::ClusterAnswer>> ClientCore::Cluster(uint64_t deadline_n
   if (!backend.ok()) co_return backend.status();
   absl::StatusOr<kvs::ClusterAnswer> answer = co_await (*backend)->Cluster(deadline_ns);
   if (!answer.ok()) co_return Explain(answer.status());
+  if (answer->place != *place_) {
+    co_return Explain(
+        absl::DataLossError("it tells of another place in the cluster than it told at first"));
+  }
   co_return answer;
 }
 
