@@ -208,7 +208,7 @@ Task<absl::Status> Router::Get(absl::string_view key, std::string* value) {
     absl::Status status = co_await (*core)->Get(key, value);
     if (status.ok() || absl::IsNotFound(status)) co_return status;
     const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/true, deadline_ns);
-    if (!again || maps == kMapsMax) co_return status;
+    if (!again || maps == kMapsMax) co_return ToCaller(status);
   }
 }
 
@@ -221,7 +221,7 @@ Task<absl::Status> Router::Put(absl::string_view key, absl::string_view value) {
     absl::Status status = co_await (*core)->Put(key, value);
     if (status.ok()) co_return status;
     const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/false, deadline_ns);
-    if (!again || maps == kMapsMax) co_return status;
+    if (!again || maps == kMapsMax) co_return ToCaller(status);
   }
 }
 
@@ -234,7 +234,7 @@ Task<absl::Status> Router::Delete(absl::string_view key) {
     absl::Status status = co_await (*core)->Delete(key);
     if (status.ok() || absl::IsNotFound(status)) co_return status;
     const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/false, deadline_ns);
-    if (!again || maps == kMapsMax) co_return status;
+    if (!again || maps == kMapsMax) co_return ToCaller(status);
   }
 }
 
