@@ -33,7 +33,8 @@ DEFINE_uint64(records, 1'000'000, "how many records there are");
 DEFINE_uint64(key_bytes, 16, "length of a key: \"user\" and the record's number");
 DEFINE_uint64(value_bytes, 32, "length of a value; at least 16, for its checksum");
 DEFINE_uint64(threads, 1, "client threads, each with a client of its own");
-DEFINE_uint64(connections, 16, "sockets of each thread on path tcp");
+DEFINE_uint64(connections, 16,
+              "sockets of each thread on path tcp; in a cluster as many to each server");
 DEFINE_uint64(batch, 1,
               "keys per MultiGet on mapped and one_sided; requests in flight per connection on rpc "
               "and tcp");
