@@ -4,7 +4,10 @@
 
 #include "client/client.h"
 
+#include <algorithm>
+#include <memory>
 #include <utility>
+#include <vector>
 
 #include "client/client_core.h"
 #include "client/router.h"
@@ -72,6 +75,8 @@ class Client::Impl {
       scheduler_.RunUntilDone(remote_->MultiGet(keys, values, statuses, DeadlineNs()));
       AfterReads(statuses);
       LookAtReaders();
+    } else if (AllAreMapped()) {
+      MultiGetMapped(keys, values, statuses);
     } else {
       scheduler_.RunUntilDone(router_->MultiGet(keys, values, statuses));
       LookAtReaders();
@@ -93,6 +98,7 @@ class Client::Impl {
     std::shared_ptr<ClientCore> core;  // Null: nothing to do with it yet. Keeps the readers.
     kvs::MappedReader* mapped = nullptr;
     kvs::RemoteReader* remote = nullptr;
+    std::vector<size_t> indices;  // Of its keys, in the MultiGet under way.
   };
 
   // Every Get that is not that of a single server whose reader is there.
@@ -111,6 +117,45 @@ class Client::Impl {
       }
     }
     return Run(router_->Get(key, value));
+  }
+
+  bool AllAreMapped() const {
+    return homes_.size() > 1 && std::all_of(homes_.begin(), homes_.end(), [](const Home& home) {
+             return home.mapped != nullptr;
+           });
+  }
+
+  // One server after the other: each overlaps the cache misses of its keys.
+  void MultiGetMapped(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
+                      absl::Span<absl::Status> statuses) {
+    for (Home& home : homes_) home.indices.clear();
+    for (size_t i = 0; i < keys.size(); ++i) {
+      homes_[kvs::KeyShare::ServerIndex(kvs::HashKey(keys[i]), homes_.size())].indices.push_back(i);
+    }
+    bool is_failed = false;
+    for (const Home& home : homes_) {
+      const size_t count = home.indices.size();
+      part_keys_.resize(count);
+      if (part_values_.size() < count) part_values_.resize(count);
+      part_statuses_.assign(count, absl::OkStatus());
+      for (size_t i = 0; i < count; ++i) {
+        part_keys_[i] = keys[home.indices[i]];
+        part_values_[i].swap(values[home.indices[i]]);  // Their memory is reused.
+      }
+      home.mapped->MultiGet(part_keys_, absl::MakeSpan(part_values_).first(count),
+                            absl::MakeSpan(part_statuses_));
+      for (size_t i = 0; i < count; ++i) {
+        part_values_[i].swap(values[home.indices[i]]);
+        if (!IsAnswer(part_statuses_[i])) [[unlikely]] {
+          part_statuses_[i] = home.core->Explain(part_statuses_[i]);
+          is_failed = true;
+        }
+        statuses[home.indices[i]] = std::move(part_statuses_[i]);
+      }
+    }
+    const bool is_due = keys.size() >= reads_till_pass_;
+    reads_till_pass_ -= static_cast<uint32_t>(keys.size());
+    if (is_failed || is_due) Pass();
   }
 
   absl::Status ReadRemotely(kvs::RemoteReader* reader, absl::string_view key, std::string* value) {
@@ -167,7 +212,11 @@ class Client::Impl {
   const std::unique_ptr<RealClock> clock_;
   Scheduler scheduler_;
   std::unique_ptr<Router> router_;
-  std::vector<Home> homes_;              // By the index of the server.
+  std::vector<Home> homes_;  // By the index of the server.
+  // Of MultiGetMapped(), for one server at a time.
+  std::vector<absl::string_view> part_keys_;
+  std::vector<std::string> part_values_;
+  std::vector<absl::Status> part_statuses_;
   kvs::MappedReader* mapped_ = nullptr;  // Of a single server, if it is connected, or null.
   kvs::RemoteReader* remote_ = nullptr;
   uint32_t reads_till_pass_ = kReadsPerPass;
