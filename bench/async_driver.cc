@@ -1,7 +1,9 @@
 // AsyncClient: many calls of one thread under way at once, each in a coroutine of its own.
 
 #include <algorithm>
+#include <memory>
 #include <utility>
+#include <vector>
 
 #include "bench/driver.h"
 #include "runtime/scheduler.h"
@@ -26,10 +28,13 @@ class AsyncDriver : public Driver {
         turn_free_(&scheduler_) {}
 
   absl::Status Connect() override {
-    absl::StatusOr<std::unique_ptr<AsyncClient>> client =
-        scheduler_.RunUntilDone(AsyncClient::Connect(&scheduler_, options_.client));
-    if (!client.ok()) return client.status();
-    client_ = *std::move(client);
+    const uint32_t clients_count = options_.client.path == Path::kTcp ? options_.connections : 1;
+    for (uint32_t i = 0; i < clients_count; ++i) {
+      absl::StatusOr<std::unique_ptr<AsyncClient>> client =
+          scheduler_.RunUntilDone(AsyncClient::Connect(&scheduler_, options_.client));
+      if (!client.ok()) return client.status();
+      clients_.push_back(*std::move(client));
+    }
     return absl::OkStatus();
   }
 
@@ -38,19 +43,21 @@ class AsyncDriver : public Driver {
     scheduler_.RunUntilDone(RunAll(&recorder));
   }
 
-  Path path() const override { return client_->path(); }
-  std::string fabric() const override { return client_->fabric(); }
+  Path path() const override { return clients_[0]->path(); }
+  std::string fabric() const override { return clients_[0]->fabric(); }
 
  private:
   Task<void> RunAll(SliceRecorder* recorder) {
     std::vector<SpawnHandle> loops;
-    for (uint32_t i = 0; i < options_.batch; ++i) {
-      loops.push_back(scheduler_.Spawn(RunLoop(recorder)));
+    for (const std::unique_ptr<AsyncClient>& client : clients_) {
+      for (uint32_t i = 0; i < options_.batch; ++i) {
+        loops.push_back(scheduler_.Spawn(RunLoop(client.get(), recorder)));
+      }
     }
     for (SpawnHandle& loop : loops) co_await loop.Join();
   }
 
-  Task<void> RunLoop(SliceRecorder* recorder) {
+  Task<void> RunLoop(AsyncClient* client, SliceRecorder* recorder) {
     const bool paced = context_.pacer != nullptr;
     KeyWriter key_writer(options_.key_bytes);
     std::string value;
@@ -68,13 +75,13 @@ class AsyncDriver : public Driver {
       const uint64_t begin_ticks = paced ? intended_ticks : recorder->Ticks();
       if (operation.kind == OperationKind::kRead ||
           operation.kind == OperationKind::kReadModifyWrite) {
-        const absl::Status status = co_await client_->Get(key, &value);
+        const absl::Status status = co_await client->Get(key, &value);
         recorder->JudgeRead(operation.record, status, value);
       }
       if (operation.kind != OperationKind::kRead) {
         WriteValue(operation.record, context_.source->NextSequence(), written.data(),
                    written.size());
-        const absl::Status status = co_await client_->Put(key, written);
+        const absl::Status status = co_await client->Put(key, written);
         recorder->JudgeWrite(operation, status);
       }
       recorder->AddTimed(begin_ticks, recorder->Ticks());
@@ -119,7 +126,7 @@ class AsyncDriver : public Driver {
   const DriverOptions options_;
   const ThreadContext context_;
   Scheduler scheduler_;
-  std::unique_ptr<AsyncClient> client_;
+  std::vector<std::unique_ptr<AsyncClient>> clients_;
   // Open loop: somebody waits for the next start.
   bool turn_taken_ = false;
   WaitQueue turn_free_;

@@ -38,7 +38,9 @@ std::unique_ptr<Driver> MakeDriver(const DriverOptions& options, const ThreadCon
     case Path::kRpc:
       return MakeAsyncDriver(options, context);
     case Path::kTcp:
-      return MakeSocketDriver(options, context);
+      // A bare connection does not know whose a key is.
+      return options.servers_count > 1 ? MakeAsyncDriver(options, context)
+                                       : MakeSocketDriver(options, context);
   }
   LOG(FATAL) << "not a Path";
 }

@@ -63,7 +63,8 @@ struct Result {
 
 struct DriverOptions {
   ClientOptions client;
-  uint32_t connections = 16;  // Path::kTcp only.
+  uint32_t servers_count = 1;  // Of the cluster.
+  uint32_t connections = 16;  // Path::kTcp only. In a cluster each is a connection to every server.
   uint32_t batch = 1;         // Keys per MultiGet, or requests in flight on each connection.
   size_t key_bytes = 16;
   size_t value_bytes = 32;
@@ -103,9 +104,9 @@ std::unique_ptr<Driver> MakeBlockingDriver(const DriverOptions& options,
 // The same as an open loop: up to `batch` reads that are late go as one MultiGet. Requires: a pacer.
 std::unique_ptr<Driver> MakePacedBlockingDriver(const DriverOptions& options,
                                                 const ThreadContext& context);
-// Through AsyncClient, `batch` coroutines.
+// Through AsyncClient, `batch` coroutines; on Path::kTcp through `connections` of them.
 std::unique_ptr<Driver> MakeAsyncDriver(const DriverOptions& options, const ThreadContext& context);
-// Through `connections` SocketConnections, `batch` requests on each.
+// Through `connections` SocketConnections to a single server, `batch` requests on each.
 std::unique_ptr<Driver> MakeSocketDriver(const DriverOptions& options,
                                          const ThreadContext& context);
 

@@ -88,7 +88,7 @@ class SocketDriver : public Driver {
     }
     for (uint32_t i = 0; i < options_.connections; ++i) {
       absl::StatusOr<std::unique_ptr<SocketConnection>> connection = SocketConnection::Connect(
-          options_.client.server, options_.client.connect_timeout_ms, credentials);
+          options_.client.servers.front(), options_.client.connect_timeout_ms, credentials);
       if (!connection.ok()) return connection.status();
       auto line = std::make_unique<Line>(*std::move(connection), options_.batch);
       // Edges: readable, and writable again after a send that the kernel did not take whole.

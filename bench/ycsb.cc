@@ -1,14 +1,15 @@
 // ycsb: the load generator. `ycsb --help` says how to use it; bench/workload.h names the workloads.
 
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/types/span.h"
@@ -29,7 +30,9 @@
 #include "kvs/limits.h"
 #include "runtime/command_line.h"
 
-DEFINE_string(servers, "127.0.0.1:7400", "HOST:PORT of the server");
+DEFINE_string(
+    servers, "127.0.0.1:7400",
+    "HOST:PORT of the server; of a cluster, of any of its servers, or of several, a comma list");
 DEFINE_string(workload, "c", "a, b, c, d, f, or the path of a YCSB property file");
 DEFINE_bool(load, false, "load the records, and nothing else");
 DEFINE_uint64(records, 1'000'000, "how many records there are");
@@ -38,7 +41,8 @@ DEFINE_uint64(value_bytes, 32, "length of a value; at least 16, for its checksum
 DEFINE_uint64(threads, 1, "client threads of each process, each with a client of its own");
 DEFINE_uint64(processes, 1,
               "processes that generate load, in step; more than 1: started by this one");
-DEFINE_uint64(connections, 16, "sockets of each thread on path tcp");
+DEFINE_uint64(connections, 16,
+              "sockets of each thread on path tcp; in a cluster as many to each server");
 DEFINE_uint64(batch, 1,
               "keys per MultiGet on mapped and one_sided; requests in flight per connection on rpc "
               "and tcp");
@@ -111,10 +115,6 @@ absl::Status JudgeFlags(absl::Span<const std::string> arguments) {
     return absl::InvalidArgumentError(
         absl::StrCat("\"", arguments[0], "\" is no flag; --help lists those there are"));
   }
-  if (absl::StrContains(FLAGS_servers, ',')) {
-    return absl::InvalidArgumentError(
-        "--servers names several servers: this version has no clusters, give one HOST:PORT");
-  }
   for (const absl::Status& status :
        {JudgeCount("records", FLAGS_records, uint64_t{1} << 40),
         JudgeCount("threads", FLAGS_threads, 256), JudgeCount("processes", FLAGS_processes, 64),
@@ -180,7 +180,7 @@ absl::Status ReadDriverOptions(const Workload& workload, DriverOptions* options)
   if (FLAGS_poll != "adaptive" && FLAGS_poll != "busy") {
     return absl::InvalidArgumentError(absl::StrCat("--poll=", FLAGS_poll, ": adaptive or busy"));
   }
-  options->client.server = FLAGS_servers;
+  options->client.servers = absl::StrSplit(FLAGS_servers, ',');
   options->client.fabric = FLAGS_fabric;
   options->client.secret_file = FLAGS_secret_file;
   options->client.poll = FLAGS_poll == "busy" ? PollMode::kBusy : PollMode::kAdaptive;
@@ -266,6 +266,24 @@ absl::Status Load(const CrewOptions& crew) {
   return LoadRecords(options);
 }
 
+// How many servers there are is what the socket path must know beforehand.
+absl::StatusOr<uint32_t> CountServers(const CrewOptions& options) {
+  if (std::count(options.paths.begin(), options.paths.end(), Path::kTcp) == 0) return 1;
+  ClientOptions client_options = options.driver.client;
+  client_options.path = Path::kTcp;
+  const absl::StatusOr<std::unique_ptr<Client>> client = Client::Connect(client_options);
+  if (!client.ok()) return client.status();
+  return static_cast<uint32_t>((*client)->Servers().size());
+}
+
+// The threads of this process.
+absl::StatusOr<std::unique_ptr<Crew>> MakeThreads(CrewOptions options) {
+  const absl::StatusOr<uint32_t> servers_count = CountServers(options);
+  if (!servers_count.ok()) return servers_count.status();
+  options.driver.servers_count = *servers_count;
+  return MakeLocalCrew(options);
+}
+
 // Copies of this program with the same flags, which wait to be told what to do. Says who they are.
 absl::StatusOr<std::unique_ptr<Crew>> StartProcesses(std::vector<std::string> arguments) {
   std::vector<std::unique_ptr<Subprocess>> children;
@@ -312,15 +330,10 @@ absl::Status Run(const RunOptions& options, const std::vector<std::string>& argu
   absl::Status status = FLAGS_plot.empty() ? absl::OkStatus() : CheckPlot();
   if (status.ok()) status = CheckLoaded(options.crew);
   if (!status.ok()) return status;
-  std::unique_ptr<Crew> crew;
-  if (FLAGS_processes > 1) {
-    absl::StatusOr<std::unique_ptr<Crew>> processes = StartProcesses(arguments);
-    if (!processes.ok()) return processes.status();
-    crew = *std::move(processes);
-  } else {
-    crew = MakeLocalCrew(options.crew);
-  }
-  const absl::StatusOr<std::vector<Row>> rows = RunWorkload(options, crew.get());
+  const absl::StatusOr<std::unique_ptr<Crew>> crew =
+      FLAGS_processes > 1 ? StartProcesses(arguments) : MakeThreads(options.crew);
+  if (!crew.ok()) return crew.status();
+  const absl::StatusOr<std::vector<Row>> rows = RunWorkload(options, crew->get());
   if (!rows.ok()) return rows.status();
   return Report(options, *rows);
 }
@@ -330,8 +343,9 @@ absl::Status Execute(const std::vector<std::string>& arguments) {
   const absl::StatusOr<RunOptions> options = ReadOptions();
   if (!options.ok()) return options.status();
   if (FLAGS_child_index >= 0) {
-    const std::unique_ptr<Crew> crew = MakeLocalCrew(options->crew);
-    return ServeCrew(crew.get(), kChildSocket);
+    const absl::StatusOr<std::unique_ptr<Crew>> crew = MakeThreads(options->crew);
+    if (!crew.ok()) return crew.status();
+    return ServeCrew(crew->get(), kChildSocket);
   }
   return FLAGS_load ? Load(options->crew) : Run(*options, arguments);
 }

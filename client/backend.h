@@ -3,7 +3,8 @@
 // Threads:    the scheduler's.
 // Ownership:  shared by the ClientCore and the operations under way on it.
 // Errors:     those of client/client.h, in the words of whoever found out: ClientCore adds the server's
-//             name and what to do. Keys and values are within kvs/limits.h.
+//             name and what to do. OutOfRange too: the key is another server's, or the server is of another
+//             view than it was. Keys and values are within kvs/limits.h.
 
 #ifndef ACRE_CLIENT_BACKEND_H_
 #define ACRE_CLIENT_BACKEND_H_
@@ -17,6 +18,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "client/client.h"
+#include "kvs/cluster.h"
 #include "kvs/mapped_reader.h"
 #include "kvs/reader.h"
 #include "kvs/remote_reader.h"
@@ -41,6 +43,8 @@ class Backend {
                               absl::Span<std::string> values, absl::Span<absl::Status> statuses,
                               uint64_t deadline_ns) = 0;
   virtual Task<absl::StatusOr<std::string>> Stats(uint64_t deadline_ns) = 0;
+  // What the server tells of its cluster.
+  virtual Task<absl::StatusOr<kvs::ClusterAnswer>> Cluster(uint64_t deadline_ns) = 0;
 
   virtual Path path() const = 0;
   virtual std::string fabric() const = 0;

@@ -1,12 +1,19 @@
 // The blocking form of the client. Reads on the paths `mapped` and `one_sided` go straight to their
-// reader: no coroutine of the client, no pass of the scheduler, a few nanoseconds on top of the read.
+// reader: no coroutine of the client, no pass of the scheduler, a few nanoseconds on top of the read. With
+// a single server there is one reader to ask; in a cluster the key's hash says which.
 
 #include "client/client.h"
 
+#include <algorithm>
+#include <memory>
 #include <utility>
+#include <vector>
 
 #include "client/client_core.h"
+#include "client/router.h"
 #include "glog/logging.h"
+#include "kvs/hash.h"
+#include "kvs/key_share.h"
 #include "runtime/clock.h"
 
 namespace acre {
@@ -27,12 +34,15 @@ class Client::Impl {
   explicit Impl(const ClientOptions& options)
       : clock_(std::make_unique<RealClock>()),
         scheduler_({.clock = clock_.get(), .poll_mode = options.poll, .name = "client"}) {}
-  ~Impl() { core_.reset(); }
+  ~Impl() {
+    homes_.clear();
+    router_.reset();
+  }
 
   absl::Status Connect(const ClientOptions& options) {
-    auto core = scheduler_.RunUntilDone(ClientCore::Connect(&scheduler_, options));
-    if (!core.ok()) return core.status();
-    core_ = *std::move(core);
+    auto router = scheduler_.RunUntilDone(Router::Connect(&scheduler_, options));
+    if (!router.ok()) return router.status();
+    router_ = *std::move(router);
     LookAtReaders();
     return absl::OkStatus();
   }
@@ -48,10 +58,8 @@ class Client::Impl {
   }
 
   [[gnu::noinline]] absl::Status GetUnmapped(absl::string_view key, std::string* value) {
-    if (remote_ == nullptr) return Run(core_->Get(key, value));
-    absl::Status status;
-    Task<absl::Status> rest = remote_->StartGet(key, value, core_->operation_timeout_ns(), &status);
-    if (rest) status = scheduler_.RunUntilDone(std::move(rest));
+    if (remote_ == nullptr) return GetFromCluster(key, value);
+    absl::Status status = ReadRemotely(remote_, key, value);
     if (--reads_till_pass_ == 0 || !status.ok()) [[unlikely]]
       status = AfterRead(std::move(status));
     return status;
@@ -66,8 +74,11 @@ class Client::Impl {
     } else if (remote_ != nullptr) {
       scheduler_.RunUntilDone(remote_->MultiGet(keys, values, statuses, DeadlineNs()));
       AfterReads(statuses);
+      LookAtReaders();
+    } else if (AllAreMapped()) {
+      MultiGetMapped(keys, values, statuses);
     } else {
-      scheduler_.RunUntilDone(core_->MultiGet(keys, values, statuses));
+      scheduler_.RunUntilDone(router_->MultiGet(keys, values, statuses));
       LookAtReaders();
     }
   }
@@ -79,11 +90,84 @@ class Client::Impl {
     return result;
   }
 
-  ClientCore& core() { return *core_; }
+  Router& router() { return *router_; }
 
  private:
+  // A server of the cluster.
+  struct Home {
+    std::shared_ptr<ClientCore> core;  // Null: nothing to do with it yet. Keeps the readers.
+    kvs::MappedReader* mapped = nullptr;
+    kvs::RemoteReader* remote = nullptr;
+    std::vector<size_t> indices;  // Of its keys, in the MultiGet under way.
+  };
+
+  // Every Get that is not that of a single server whose reader is there.
+  absl::Status GetFromCluster(absl::string_view key, std::string* value) {
+    if (homes_.size() > 1) {
+      const Home& home = homes_[kvs::KeyShare::ServerIndex(kvs::HashKey(key), homes_.size())];
+      absl::Status status = absl::OutOfRangeError("");  // There is no reader to ask.
+      if (home.mapped != nullptr) {
+        status = home.mapped->Get(key, value);
+      } else if (home.remote != nullptr) {
+        status = ReadRemotely(home.remote, key, value);
+      }
+      if (!absl::IsOutOfRange(status)) {
+        if (--reads_till_pass_ == 0 || !status.ok()) status = AfterClusterRead(home, status);
+        return status;
+      }
+    }
+    return Run(router_->Get(key, value));
+  }
+
+  bool AllAreMapped() const {
+    return homes_.size() > 1 && std::all_of(homes_.begin(), homes_.end(), [](const Home& home) {
+             return home.mapped != nullptr;
+           });
+  }
+
+  // One server after the other: each overlaps the cache misses of its keys.
+  void MultiGetMapped(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
+                      absl::Span<absl::Status> statuses) {
+    for (Home& home : homes_) home.indices.clear();
+    for (size_t i = 0; i < keys.size(); ++i) {
+      homes_[kvs::KeyShare::ServerIndex(kvs::HashKey(keys[i]), homes_.size())].indices.push_back(i);
+    }
+    bool is_failed = false;
+    for (const Home& home : homes_) {
+      const size_t count = home.indices.size();
+      part_keys_.resize(count);
+      if (part_values_.size() < count) part_values_.resize(count);
+      part_statuses_.assign(count, absl::OkStatus());
+      for (size_t i = 0; i < count; ++i) {
+        part_keys_[i] = keys[home.indices[i]];
+        part_values_[i].swap(values[home.indices[i]]);  // Their memory is reused.
+      }
+      home.mapped->MultiGet(part_keys_, absl::MakeSpan(part_values_).first(count),
+                            absl::MakeSpan(part_statuses_));
+      for (size_t i = 0; i < count; ++i) {
+        part_values_[i].swap(values[home.indices[i]]);
+        if (!IsAnswer(part_statuses_[i])) [[unlikely]] {
+          part_statuses_[i] = home.core->Explain(part_statuses_[i]);
+          is_failed = true;
+        }
+        statuses[home.indices[i]] = std::move(part_statuses_[i]);
+      }
+    }
+    const bool is_due = keys.size() >= reads_till_pass_;
+    reads_till_pass_ -= static_cast<uint32_t>(keys.size());
+    if (is_failed || is_due) Pass();
+  }
+
+  absl::Status ReadRemotely(kvs::RemoteReader* reader, absl::string_view key, std::string* value) {
+    absl::Status status;
+    Task<absl::Status> rest =
+        reader->StartGet(key, value, router_->operation_timeout_ns(), &status);
+    if (rest) status = scheduler_.RunUntilDone(std::move(rest));
+    return status;
+  }
+
   // By the coarse clock: a few ms more or less do not matter, and it lets cache misses stay in flight.
-  uint64_t DeadlineNs() { return clock_->CoarseNowNs() + core_->operation_timeout_ns(); }
+  uint64_t DeadlineNs() { return clock_->CoarseNowNs() + router_->operation_timeout_ns(); }
 
   // The server may have gone, and its readers with it.
   void Pass() {
@@ -91,20 +175,34 @@ class Client::Impl {
     scheduler_.RunOnce();
     LookAtReaders();
   }
+  // After the scheduler ran: readers, and with another map of the cluster all else, may have changed.
   void LookAtReaders() {
-    mapped_ = core_->mapped_reader();
-    remote_ = core_->remote_reader();
+    const absl::Span<const std::shared_ptr<ClientCore>> cores = router_->cores();
+    homes_.resize(cores.size());
+    for (size_t i = 0; i < cores.size(); ++i) {
+      Home& home = homes_[i];
+      if (home.core != cores[i]) home.core = cores[i];
+      home.mapped = home.core == nullptr ? nullptr : home.core->mapped_reader();
+      home.remote = home.core == nullptr ? nullptr : home.core->remote_reader();
+    }
+    const bool is_single = homes_.size() == 1;
+    mapped_ = is_single ? homes_[0].mapped : nullptr;
+    remote_ = is_single ? homes_[0].remote : nullptr;
   }
   [[gnu::noinline]] absl::Status AfterRead(absl::Status status) {
+    return AfterClusterRead(homes_[0], std::move(status));
+  }
+  absl::Status AfterClusterRead(const Home& home, absl::Status status) {
+    if (!IsAnswer(status)) status = home.core->Explain(status);
     if (reads_till_pass_ == 0 || !IsAnswer(status)) Pass();
-    return IsAnswer(status) ? status : core_->Explain(status);
+    return status;
   }
   void AfterReads(absl::Span<absl::Status> statuses) {
     bool pass = statuses.size() >= reads_till_pass_;
     for (absl::Status& status : statuses) {
       if (IsAnswer(status)) [[likely]]
         continue;
-      status = core_->Explain(status);
+      status = homes_[0].core->Explain(status);
       pass = true;
     }
     reads_till_pass_ -= static_cast<uint32_t>(statuses.size());
@@ -113,8 +211,13 @@ class Client::Impl {
 
   const std::unique_ptr<RealClock> clock_;
   Scheduler scheduler_;
-  std::unique_ptr<ClientCore> core_;
-  kvs::MappedReader* mapped_ = nullptr;  // Of the connection that there is, or null.
+  std::unique_ptr<Router> router_;
+  std::vector<Home> homes_;  // By the index of the server.
+  // Of MultiGetMapped(), for one server at a time.
+  std::vector<absl::string_view> part_keys_;
+  std::vector<std::string> part_values_;
+  std::vector<absl::Status> part_statuses_;
+  kvs::MappedReader* mapped_ = nullptr;  // Of a single server, if it is connected, or null.
   kvs::RemoteReader* remote_ = nullptr;
   uint32_t reads_till_pass_ = kReadsPerPass;
 };
@@ -139,10 +242,12 @@ absl::Status Client::Get(absl::string_view key, std::string* value) {
 }
 
 absl::Status Client::Put(absl::string_view key, absl::string_view value) {
-  return impl_->Run(impl_->core().Put(key, value));
+  return impl_->Run(impl_->router().Put(key, value));
 }
 
-absl::Status Client::Delete(absl::string_view key) { return impl_->Run(impl_->core().Delete(key)); }
+absl::Status Client::Delete(absl::string_view key) {
+  return impl_->Run(impl_->router().Delete(key));
+}
 
 std::vector<absl::StatusOr<std::string>> Client::MultiGet(
     absl::Span<const absl::string_view> keys) {
@@ -166,12 +271,13 @@ void Client::MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::
   impl_->MultiGet(keys, values, statuses);
 }
 
-absl::StatusOr<std::string> Client::ServerStats() {
-  return impl_->Run(impl_->core().ServerStats());
+absl::StatusOr<std::string> Client::ServerStats(std::string server) {
+  return impl_->Run(impl_->router().ServerStats(std::move(server)));
 }
+std::vector<std::string> Client::Servers() const { return impl_->router().Servers(); }
 
-Path Client::path() const { return impl_->core().path(); }
-std::string Client::fabric() const { return impl_->core().fabric(); }
-kvs::ReaderStats Client::reader_stats() const { return impl_->core().reader_stats(); }
+Path Client::path() const { return impl_->router().path(); }
+std::string Client::fabric() const { return impl_->router().fabric(); }
+kvs::ReaderStats Client::reader_stats() const { return impl_->router().reader_stats(); }
 
 }  // namespace acre

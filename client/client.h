@@ -1,4 +1,4 @@
-// Client: Get, Put, Delete and MultiGet on a running kv_server.
+// Client: Get, Put, Delete and MultiGet on a running kv_server, or on a cluster of them (docs/cluster.md).
 //
 // Keys are 1 B to 4 KiB, values up to 1 MiB, both any bytes. Every call is linearizable: a Get that
 // starts after a Put returned sees it, whatever paths the two took.
@@ -7,12 +7,14 @@
 //   InvalidArgument    a key or value out of the limits. Nothing was sent.
 //   NotFound           no such record (Get, Delete).
 //   ResourceExhausted  the server has no memory for the record (Put); the old record stands.
-//   Unavailable        the server is gone or restarting. A Put or Delete may or may not have
+//   Unavailable        the key's server is gone or restarting. A Put or Delete may or may not have
 //                      happened; a Get never returns data of a server that is gone. The client
-//                      reconnects by itself: try again.
+//                      reconnects by itself: try again. Also: servers have different cluster files;
+//                      nothing happened then.
 //   DeadlineExceeded   no answer within operation_timeout_ms; as Unavailable.
 //   PermissionDenied   the secret: the server asks for one, has another, or could not prove its own.
-//   FailedPrecondition the server has no secret to prove, or is of another release. As with
+//   FailedPrecondition the server has no secret to prove, is of another release, or the cluster is set up
+//                      wrongly: an address leads to another server than its cluster file says. As with
 //                      PermissionDenied, what helps is other options or another server, not trying
 //                      again.
 //
@@ -49,7 +51,9 @@ absl::StatusOr<Path> ParsePath(absl::string_view name);
 const char* PathName(Path path);
 
 struct ClientOptions {
-  std::string server;           // HOST:PORT.
+  // HOST:PORT of the server; of a cluster, any of its servers, better several: one that answers tells of
+  // all others.
+  std::vector<std::string> servers;
   std::string fabric = "auto";  // "auto", "shm". Asking for one that is not there is an error.
   // File with the secret that client and server prove to each other; it is read once, by Connect(),
   // which refuses a file that others may read (InvalidArgument). With it, a server that cannot
@@ -77,10 +81,13 @@ class AsyncClient {
   virtual Task<void> MultiGet(absl::Span<const absl::string_view> keys,
                               absl::Span<std::string> values,
                               absl::Span<absl::Status> statuses) = 0;
-  // Counters and facts of the server, as "name value" lines.
-  virtual Task<absl::StatusOr<std::string>> ServerStats() = 0;
+  // Counters and facts of a server, as "name value" lines. `server`: its HOST:PORT as Servers() has it; ""
+  // with a single server. InvalidArgument: it is none of the cluster.
+  virtual Task<absl::StatusOr<std::string>> ServerStats(std::string server = "") = 0;
+  // The servers' addresses, in the order of their numbers: what the client goes by just now.
+  virtual std::vector<std::string> Servers() const = 0;
 
-  virtual Path path() const = 0;                      // What was picked.
+  virtual Path path() const = 0;                      // What was picked for the first server.
   virtual std::string fabric() const = 0;             // "shm"; "socket" on Path::kTcp.
   virtual kvs::ReaderStats reader_stats() const = 0;  // Zeros on kRpc and kTcp.
 };
@@ -97,7 +104,8 @@ class Client {
   std::vector<absl::StatusOr<std::string>> MultiGet(absl::Span<const absl::string_view> keys);
   void MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
                 absl::Span<absl::Status> statuses);
-  absl::StatusOr<std::string> ServerStats();
+  absl::StatusOr<std::string> ServerStats(std::string server = "");
+  std::vector<std::string> Servers() const;
 
   Path path() const;
   std::string fabric() const;

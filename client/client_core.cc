@@ -13,6 +13,7 @@
 #include "kvs/wire.h"
 #include "runtime/deadline.h"
 #include "runtime/system_random.h"
+#include "transport/address.h"
 #include "transport/bootstrap_peer.h"
 #include "transport/secret.h"
 #include "transport/shm/shm_fabric.h"
@@ -36,38 +37,34 @@ absl::Status CheckFabric(const std::string& name) {
 
 }  // namespace
 
-Task<absl::StatusOr<std::unique_ptr<ClientCore>>> ClientCore::Connect(Scheduler* scheduler,
-                                                                      ClientOptions options) {
-  absl::StatusOr<transport::HostPort> server = transport::ParseHostPort(options.server);
-  if (!server.ok()) co_return server.status();
+absl::StatusOr<std::shared_ptr<ClientCore>> ClientCore::Create(
+    Scheduler* scheduler, ClientOptions options, transport::HostPort server,
+    absl::optional<transport::ServerPlace> place, ProcessName* name) {
   absl::Status status = CheckFabric(options.fabric);
-  if (!status.ok()) co_return status;
+  if (!status.ok()) return status;
   if (options.connect_timeout_ms <= 0 || options.operation_timeout_ms <= 0) {
-    co_return absl::InvalidArgumentError("a timeout must be at least 1 ms");
+    return absl::InvalidArgumentError("a timeout must be at least 1 ms");
   }
-  const uint64_t deadline_ns =
-      scheduler->NowNs() + static_cast<uint64_t>(options.connect_timeout_ms) * kNsPerMs;
-  std::unique_ptr<ClientCore> core(
-      new ClientCore(scheduler, std::move(options), *std::move(server)));
+  std::shared_ptr<ClientCore> core(
+      new ClientCore(scheduler, std::move(options), std::move(server), place, name));
   status = core->ReadSecret();
-  if (!status.ok()) co_return status;
+  if (!status.ok()) return status;
   if (core->path_ != Path::kTcp) {
     status = core->OpenFabric();
-    if (!status.ok()) co_return status;
+    if (!status.ok()) return status;
   }
-  absl::StatusOr<std::shared_ptr<Backend>> backend = co_await core->Connection(deadline_ns);
-  if (!backend.ok()) co_return backend.status();
-  core->path_ = (*backend)->path();
-  core->fabric_name_ = (*backend)->fabric();
-  co_return core;
+  return core;
 }
 
-ClientCore::ClientCore(Scheduler* scheduler, ClientOptions options, transport::HostPort server)
+ClientCore::ClientCore(Scheduler* scheduler, ClientOptions options, transport::HostPort server,
+                       absl::optional<transport::ServerPlace> place, ProcessName* name)
     : scheduler_(scheduler),
       options_(std::move(options)),
       server_(std::move(server)),
       operation_timeout_ns_(static_cast<uint64_t>(options_.operation_timeout_ms) * kNsPerMs),
       path_(options_.path),
+      name_(name),
+      place_(place),
       attempt_over_(scheduler) {}
 
 ClientCore::~ClientCore() {
@@ -167,6 +164,18 @@ Task<absl::StatusOr<std::string>> ClientCore::ServerStats() {
   co_return text;
 }
 
+Task<absl::StatusOr<kvs::ClusterAnswer>> ClientCore::Cluster(uint64_t deadline_ns) {
+  absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
+  if (!backend.ok()) co_return backend.status();
+  absl::StatusOr<kvs::ClusterAnswer> answer = co_await (*backend)->Cluster(deadline_ns);
+  if (!answer.ok()) co_return Explain(answer.status());
+  if (answer->place != *place_) {
+    co_return Explain(
+        absl::DataLossError("it tells of another place in the cluster than it told at first"));
+  }
+  co_return answer;
+}
+
 kvs::ReaderStats ClientCore::reader_stats() const {
   kvs::ReaderStats stats = stats_before_;
   if (backend_ == nullptr) return stats;
@@ -189,6 +198,7 @@ absl::Status ClientCore::Explain(const absl::Status& status) const {
           absl::StrCat("server ", server_.ToString(), " did not answer in time (", status.message(),
                        "): see that it runs and is not overloaded, and call again, with a longer "
                        "timeout if need be"));
+    case absl::StatusCode::kOutOfRange:
     case absl::StatusCode::kDataLoss:
     case absl::StatusCode::kFailedPrecondition:
     case absl::StatusCode::kPermissionDenied:
@@ -235,7 +245,11 @@ Task<void> ClientCore::Attempt() {
       co_await MakeBackend(scheduler_->NowNs() + timeout_ns);
   ScheduleNextAttempt(backend.ok());
   last_attempt_ = backend.status();
-  if (backend.ok()) backend_ = *std::move(backend);
+  if (backend.ok()) {
+    backend_ = *std::move(backend);
+    path_ = backend_->path();
+    fabric_name_ = backend_->fabric();
+  }
   attempt_over_.NotifyAll();
 }
 
@@ -255,8 +269,15 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeBackend(uint64_t 
     co_return made;
   }
   absl::StatusOr<std::unique_ptr<SocketClient>> client = co_await SocketClient::Connect(
-      scheduler_, options_.server, deadline_ns, &resolver_, credentials_);
+      scheduler_, server_.ToString(), deadline_ns, &resolver_, credentials_);
   if (!client.ok()) co_return client.status();
+  Task<absl::StatusOr<kvs::ClusterAnswer>> ask =
+      (*client)->Cluster(place_.has_value() ? place_->view : 0);
+  absl::StatusOr<kvs::ClusterAnswer> told =
+      co_await WithDeadline(*scheduler_, deadline_ns, std::move(ask));
+  if (!told.ok()) co_return told.status();
+  absl::Status judged = JudgePlace(told->place);
+  if (!judged.ok()) co_return judged;
   std::shared_ptr<Backend> backend =
       std::make_shared<SocketBackend>(scheduler_, *std::move(client));
   co_return backend;
@@ -266,9 +287,10 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   transport::ConnectOptions connect;
   connect.server = server_;
   connect.layout_version = kvs::kLayoutVersion;
-  connect.process_id = process_id_;
-  connect.process_id_generation = process_id_generation_;
+  connect.process_id = name_->id;
+  connect.process_id_generation = name_->generation;
   connect.credentials = credentials_;
+  connect.view = place_.has_value() ? place_->view : 0;
   connect.fabric = fabric_.get();
   connect.port = port_.get();
   connect.channel.region_id = next_region_id_;
@@ -286,8 +308,12 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   absl::StatusOr<transport::ConnectedPeer> peer =
       co_await transport::ConnectPeer(std::move(connect));
   if (!peer.ok()) co_return peer.status();
-  process_id_ = peer->process_id;
-  process_id_generation_ = peer->generation;
+  // Of another giver it stays as it is.
+  if (peer->process_id >> kServerNumberShift == peer->place.server_number) {
+    *name_ = {peer->process_id, peer->generation};
+  }
+  absl::Status judged = JudgePlace(peer->place);
+  if (!judged.ok()) co_return judged;
   absl::StatusOr<std::shared_ptr<FabricBackend>> made =
       co_await FabricBackend::Create(fabric_.get(), port_.get(), *std::move(peer), options);
   if (!made.ok()) co_return made.status();
@@ -295,21 +321,20 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   co_return backend;
 }
 
+absl::Status ClientCore::JudgePlace(const transport::ServerPlace& told) {
+  if (!place_.has_value()) place_ = told;
+  if (told == *place_) return absl::OkStatus();
+  if (told.view != place_->view) return transport::OtherView(told.view, place_->view);
+  return absl::FailedPreconditionError(
+      absl::StrCat("it says that it is server ", told.server_number, " of ", told.servers_count,
+                   " of the cluster, whose file has this address as server ", place_->server_number,
+                   " of ", place_->servers_count, ": see where the address leads to"));
+}
+
 void ClientCore::Drop() {
   stats_before_ = reader_stats();
   // Operations under way keep it till they have ended.
   backend_.reset();
-}
-
-// ---- Names of client.h.
-
-Task<absl::StatusOr<std::unique_ptr<AsyncClient>>> AsyncClient::Connect(Scheduler* scheduler,
-                                                                        ClientOptions options) {
-  absl::StatusOr<std::unique_ptr<ClientCore>> core =
-      co_await ClientCore::Connect(scheduler, std::move(options));
-  if (!core.ok()) co_return core.status();
-  std::unique_ptr<AsyncClient> client = *std::move(core);
-  co_return client;
 }
 
 }  // namespace acre

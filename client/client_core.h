@@ -1,5 +1,9 @@
 // ClientCore: a connection to a server that is made anew when it breaks. What both forms of the client
-// stand on.
+// stand on: client/router.h has one for each server that it has to do with.
+//
+// It knows the server's place in its cluster, from whoever made it or from the first connection, and refuses a
+// server that has another one by then: with OutOfRange if it is of another view, so that the keys may be
+// anywhere, and FailedPrecondition if it is another server of this view.
 //
 // A broken connection fails the operations under way with Unavailable; the next operation has a new one
 // made. Attempts belong to the client: all operations that need one share it, each waits for it till its own
@@ -21,6 +25,7 @@
 #include "absl/status/statusor.h"
 #include "client/backend.h"
 #include "client/client.h"
+#include "kvs/cluster.h"
 #include "runtime/scheduler.h"
 #include "runtime/task.h"
 #include "runtime/wait_queue.h"
@@ -32,21 +37,36 @@
 
 namespace acre {
 
-class ClientCore final : public AsyncClient {
- public:
-  static Task<absl::StatusOr<std::unique_ptr<ClientCore>>> Connect(Scheduler* scheduler,
-                                                                   ClientOptions options);
-  ~ClientCore() override;
+// The client's name, shared by its connections: the first server's gift, shown to all.
+struct ProcessName {
+  uint32_t id = 0;
+  uint64_t generation = 0;  // Of the server that gave it.
+};
 
-  Task<absl::Status> Get(absl::string_view key, std::string* value) override;
-  Task<absl::Status> Put(absl::string_view key, absl::string_view value) override;
-  Task<absl::Status> Delete(absl::string_view key) override;
+class ClientCore final {
+ public:
+  // `place`: of the server; nullopt: any. `name` outlives the core. Connects to nobody yet: the first operation
+  // does. The options' servers do not matter. Errors: InvalidArgument, and those of opening a fabric.
+  static absl::StatusOr<std::shared_ptr<ClientCore>> Create(
+      Scheduler* scheduler, ClientOptions options, transport::HostPort server,
+      absl::optional<transport::ServerPlace> place, ProcessName* name);
+  ~ClientCore();
+
+  // As AsyncClient's, and OutOfRange: the server is of another view by now, or the key is not its own. Nothing
+  // happened then.
+  Task<absl::Status> Get(absl::string_view key, std::string* value);
+  Task<absl::Status> Put(absl::string_view key, absl::string_view value);
+  Task<absl::Status> Delete(absl::string_view key);
   Task<void> MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
-                      absl::Span<absl::Status> statuses) override;
-  Task<absl::StatusOr<std::string>> ServerStats() override;
-  Path path() const override { return path_; }
-  std::string fabric() const override { return fabric_name_; }
-  kvs::ReaderStats reader_stats() const override;
+                      absl::Span<absl::Status> statuses);
+  Task<absl::StatusOr<std::string>> ServerStats();
+  // Connects if need be, and asks. DeadlineExceeded at deadline_ns.
+  Task<absl::StatusOr<kvs::ClusterAnswer>> Cluster(uint64_t deadline_ns);
+  Path path() const { return path_; }
+  std::string fabric() const { return fabric_name_; }
+  kvs::ReaderStats reader_stats() const;
+  const transport::HostPort& server() const { return server_; }
+  bool is_connected() const { return IsConnected(); }
 
   // The readers of the connection that there is, or null: for calls past the coroutines. They are good
   // till the scheduler next runs. What such a call returns goes through Explain(), unless it is OK or
@@ -62,7 +82,8 @@ class ClientCore final : public AsyncClient {
   uint64_t operation_timeout_ns() const { return operation_timeout_ns_; }
 
  private:
-  ClientCore(Scheduler* scheduler, ClientOptions options, transport::HostPort server);
+  ClientCore(Scheduler* scheduler, ClientOptions options, transport::HostPort server,
+             absl::optional<transport::ServerPlace> place, ProcessName* name);
 
   bool IsConnected() const { return backend_ != nullptr && backend_->status().ok(); }
   absl::Status ReadSecret();
@@ -74,6 +95,8 @@ class ClientCore final : public AsyncClient {
   Task<void> AttemptOver();
   Task<absl::StatusOr<std::shared_ptr<Backend>>> MakeBackend(uint64_t deadline_ns);
   Task<absl::StatusOr<std::shared_ptr<Backend>>> MakeFabricBackend(uint64_t deadline_ns);
+  // Whether a server that tells this place is the one that was meant. The first that is asked settles it.
+  absl::Status JudgePlace(const transport::ServerPlace& told);
   void Drop();
   void ScheduleNextAttempt(bool succeeded);
   uint64_t OperationDeadlineNs() { return scheduler_->NowNs() + operation_timeout_ns_; }
@@ -92,8 +115,8 @@ class ClientCore final : public AsyncClient {
   std::unique_ptr<transport::CompletionQueue> completion_queue_;
   std::unique_ptr<transport::Port> port_;
   uint32_t next_region_id_ = 1;
-  uint32_t process_id_ = 0;  // The server's gift, shown to it again.
-  uint64_t process_id_generation_ = 0;
+  ProcessName* const name_;
+  absl::optional<transport::ServerPlace> place_;  // What it must be. None: not known yet.
 
   std::shared_ptr<Backend> backend_;  // Null: none, or it broke.
   kvs::ReaderStats stats_before_;     // Of earlier connections.

@@ -13,7 +13,7 @@ int Fail(const absl::Status& status) {
 
 int main(int argc, char** argv) {
   acre::ClientOptions options;
-  options.server = argc > 1 ? argv[1] : "127.0.0.1:7400";
+  options.servers = {argc > 1 ? argv[1] : "127.0.0.1:7400"};
   auto client = acre::Client::Connect(options);
   if (!client.ok()) return Fail(client.status());
 

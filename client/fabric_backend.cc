@@ -20,6 +20,8 @@ absl::Status AnswerStatus(absl::StatusCode code) {
       return absl::OkStatus();
     case absl::StatusCode::kNotFound:
       return absl::NotFoundError("no such record");
+    case absl::StatusCode::kOutOfRange:
+      return absl::OutOfRangeError("the key belongs to another server of the cluster");
     default:
       return absl::Status(code, "the server could not answer for this key");
   }
@@ -46,8 +48,9 @@ FabricBackend::FabricBackend(transport::Fabric* fabric, transport::Port* port,
       port_(port),
       scheduler_(port->scheduler()),
       epoch_interval_ns_(peer.lease_ns / 5),
+      share_(kvs::ShareOf(peer.place)),
       link_(std::move(peer.link)),
-      rpc_(scheduler_, link_.channel(), /*handler=*/nullptr) {
+      rpc_(scheduler_, link_.channel(), /*handler=*/nullptr, peer.place.view) {
   port_->SetSink(link_.queue_pair(), this);
   scheduler_->AddPoller(this);
 }
@@ -65,13 +68,13 @@ Task<absl::Status> FabricBackend::MakeReader(Options options,
   path_ = path;
   if (path == Path::kMapped) {
     auto reader = kvs::MappedReader::Create(link_.queue_pair(), directory, scheduler_->clock(),
-                                            options.operation_timeout_ns);
+                                            options.operation_timeout_ns, share_);
     if (!reader.ok()) co_return reader.status();
     mapped_reader_ = *std::move(reader);
   } else if (path == Path::kOneSided) {
     auto reader =
         co_await kvs::RemoteReader::Create(fabric_, port_, link_.queue_pair(), std::move(directory),
-                                           options.region_id, options.deadline_ns);
+                                           options.region_id, options.deadline_ns, share_);
     if (!reader.ok()) co_return reader.status();
     remote_reader_ = *std::move(reader);
   } else {
@@ -173,6 +176,19 @@ Task<absl::StatusOr<std::string>> FabricBackend::Stats(uint64_t deadline_ns) {
   absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
   if (!status.ok()) co_return status;
   co_return text;
+}
+
+Task<absl::StatusOr<kvs::ClusterAnswer>> FabricBackend::Cluster(uint64_t deadline_ns) {
+  std::string bytes;
+  Task<absl::Status> call = rpc_.Call(MethodNumber(kvs::Method::kCluster), "", "", &bytes);
+  absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
+  if (!status.ok()) co_return status;
+  absl::StatusOr<kvs::ClusterAnswer> answer = kvs::ParseClusterAnswer(bytes);
+  if (!answer.ok()) {
+    absl::Status damaged = absl::DataLossError(answer.status().message());
+    co_return damaged;
+  }
+  co_return answer;
 }
 
 kvs::ReaderStats FabricBackend::reader_stats() const {

@@ -47,6 +47,7 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   Task<void> MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
                       absl::Span<absl::Status> statuses, uint64_t deadline_ns) override;
   Task<absl::StatusOr<std::string>> Stats(uint64_t deadline_ns) override;
+  Task<absl::StatusOr<kvs::ClusterAnswer>> Cluster(uint64_t deadline_ns) override;
   Path path() const override { return path_; }
   std::string fabric() const override { return fabric_->device().provider; }
   kvs::ReaderStats reader_stats() const override;
@@ -68,6 +69,7 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   transport::Port* const port_;
   Scheduler* const scheduler_;
   const uint64_t epoch_interval_ns_;
+  const kvs::KeyShare share_;  // Of the server.
   Path path_ = Path::kRpc;
   transport::Link link_;
   transport::RpcPeer rpc_;

@@ -17,6 +17,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "client/client.h"
 #include "client/command_line.h"
 #include "client/shell.h"
@@ -24,7 +26,9 @@
 #include "glog/logging.h"
 #include "runtime/command_line.h"
 
-DEFINE_string(servers, "127.0.0.1:7400", "HOST:PORT of the server");
+DEFINE_string(
+    servers, "127.0.0.1:7400",
+    "HOST:PORT of the server; of a cluster, of any of its servers, or of several, a comma list");
 DEFINE_string(path, "auto", "how a Get travels: auto, mapped, one_sided, rpc, tcp");
 DEFINE_string(fabric, "auto", "network of one-sided operations and rings: auto, shm");
 DEFINE_string(secret_file, "",
@@ -41,6 +45,7 @@ constexpr char kUsageHead[] = R"(kv_cli: shell of the Acre key-value store.
 
   kv_cli --servers=HOST:PORT get KEY       one command
   kv_cli --servers=HOST:PORT               a shell; or commands from standard input, one a line
+  kv_cli --servers=HOST:PORT,HOST:PORT     the same on a cluster: one that answers tells of all others
 
 Commands:
 )";
@@ -68,7 +73,10 @@ class ClientStore : public ShellStore {
       absl::Span<const absl::string_view> keys) override {
     return client_->MultiGet(keys);
   }
-  absl::StatusOr<std::string> Stats() override { return client_->ServerStats(); }
+  absl::StatusOr<std::string> Stats(const std::string& server) override {
+    return client_->ServerStats(server);
+  }
+  std::vector<std::string> Servers() override { return client_->Servers(); }
 
   const Client& client() const { return *client_; }
 
@@ -83,14 +91,10 @@ absl::StatusOr<std::unique_ptr<ClientStore>> Connect(const ClientOptions& option
 }
 
 absl::StatusOr<ClientOptions> ReadOptions() {
-  if (absl::StrContains(FLAGS_servers, ',')) {
-    return absl::InvalidArgumentError(
-        "--servers names several servers: this version has no clusters, give one HOST:PORT");
-  }
   const absl::StatusOr<Path> path = ParsePath(FLAGS_path);
   if (!path.ok()) return path.status();
   ClientOptions options;
-  options.server = FLAGS_servers;
+  options.servers = absl::StrSplit(FLAGS_servers, ',');
   options.fabric = FLAGS_fabric;
   options.path = *path;
   options.secret_file = FLAGS_secret_file;
@@ -204,8 +208,9 @@ int RunInteractive(const ClientOptions& options) {
   const absl::StatusOr<std::unique_ptr<ClientStore>> store = Connect(options);
   if (!store.ok()) return TellError(store.status());
   const Client& client = (*store)->client();
-  std::cout << "connected to " << options.server << ", path " << PathName(client.path())
-            << ", fabric " << client.fabric() << "; help lists the commands\n";
+  std::cout << "connected to " << absl::StrJoin(client.Servers(), ", ") << ", path "
+            << PathName(client.path()) << ", fabric " << client.fabric()
+            << "; help lists the commands\n";
   const std::string history_file = HistoryFile();
   using_history();
   stifle_history(kHistoryLinesMax);
@@ -213,7 +218,7 @@ int RunInteractive(const ClientOptions& options) {
   rl_attempted_completion_function = Complete;
   if (!history_file.empty()) read_history(history_file.c_str());
   Shell shell(store->get(), ValueFormat::kQuoted, &std::cout, &std::cerr);
-  const std::string prompt = absl::StrCat(options.server, "> ");
+  const std::string prompt = absl::StrCat(options.servers.front(), "> ");
   while (char* const line = readline(prompt.c_str())) {
     const std::unique_ptr<char, decltype(&std::free)> owned(line, std::free);
     if (line[0] == '\0') continue;

@@ -13,7 +13,9 @@ constexpr ShellCommand kCommands[] = {
     {"put", "KEY VALUE", "writes a record, new or not", 2, 2},
     {"del", "KEY", "deletes a record", 1, 1},
     {"mget", "KEY...", "gets many keys at once, one line for each, values in quotes", 1, SIZE_MAX},
-    {"stats", "", "prints facts and counters of the server", 0, 0},
+    {"stats", "[SERVER]", "prints facts and counters of a server, or of all", 0, 1},
+    {"servers", "", "lists the servers in the order of their numbers, and whether they answer", 0,
+     0},
     {"help", "", "prints this", 0, 0},
     {"quit", "", "ends the shell, as does end of file (Ctrl-D)", 0, 0},
 };
@@ -73,7 +75,8 @@ Shell::Outcome Shell::Run(absl::Span<const std::string> words) {
   if (name == "put") return Tell(store_->Put(words[1], words[2]));
   if (name == "del") return Tell(store_->Delete(words[1]));
   if (name == "mget") return MultiGet(words.subspan(1));
-  if (name == "stats") return Stats();
+  if (name == "stats") return words.size() == 1 ? AllStats() : Stats(words[1]);
+  if (name == "servers") return Servers();
   if (name == "quit") return Outcome::kQuit;
   CHECK_EQ(name, "help");
   *out_ << ShellHelp();
@@ -106,11 +109,35 @@ Shell::Outcome Shell::MultiGet(absl::Span<const std::string> keys) {
   return outcome;
 }
 
-Shell::Outcome Shell::Stats() {
-  const absl::StatusOr<std::string> text = store_->Stats();
+Shell::Outcome Shell::Stats(const std::string& server) {
+  const absl::StatusOr<std::string> text = store_->Stats(server);
   if (!text.ok()) return Tell(text.status());
   *out_ << *text;
   return Outcome::kOk;
+}
+
+// With several servers a line says whose lines follow.
+Shell::Outcome Shell::AllStats() {
+  const std::vector<std::string> servers = store_->Servers();
+  Outcome outcome = Outcome::kOk;
+  for (size_t i = 0; i < servers.size(); ++i) {
+    if (servers.size() > 1) *out_ << "[server " << i + 1 << " " << servers[i] << "]\n";
+    const Outcome one = Stats(servers[i]);
+    if (one != Outcome::kOk) outcome = one;
+  }
+  return outcome;
+}
+
+Shell::Outcome Shell::Servers() {
+  const std::vector<std::string> servers = store_->Servers();
+  Outcome outcome = Outcome::kOk;
+  for (size_t i = 0; i < servers.size(); ++i) {
+    const absl::Status status = store_->Stats(servers[i]).status();
+    *out_ << i + 1 << " " << servers[i] << " " << (status.ok() ? "answers" : "does not answer")
+          << "\n";
+    if (!status.ok()) outcome = Tell(status);
+  }
+  return outcome;
 }
 
 Shell::Outcome Shell::Tell(const absl::Status& status) {

@@ -23,7 +23,9 @@ class ShellStore {
   virtual absl::Status Delete(absl::string_view key) = 0;
   virtual std::vector<absl::StatusOr<std::string>> MultiGet(
       absl::Span<const absl::string_view> keys) = 0;
-  virtual absl::StatusOr<std::string> Stats() = 0;
+  // Of one server, an address as Servers() has it.
+  virtual absl::StatusOr<std::string> Stats(const std::string& server) = 0;
+  virtual std::vector<std::string> Servers() = 0;
 };
 
 // How a value is printed by get.
@@ -60,7 +62,9 @@ class Shell {
  private:
   Outcome Get(const std::string& key);
   Outcome MultiGet(absl::Span<const std::string> keys);
-  Outcome Stats();
+  Outcome Stats(const std::string& server);
+  Outcome AllStats();
+  Outcome Servers();
   Outcome Tell(const absl::Status& status);
 
   ShellStore* const store_;

@@ -35,10 +35,16 @@ class FakeStore : public ShellStore {
     for (const absl::string_view key : keys) values.push_back(Get(key));
     return values;
   }
-  absl::StatusOr<std::string> Stats() override { return "records 1\n"; }
+  absl::StatusOr<std::string> Stats(const std::string& server) override {
+    if (server == down) return absl::UnavailableError(server + " is down");
+    return "records of " + server + "\n";
+  }
+  std::vector<std::string> Servers() override { return servers; }
 
   std::map<std::string, std::string> records;
   absl::Status failure;
+  std::vector<std::string> servers = {"a:1"};
+  std::string down;
 };
 
 class ShellTest : public testing::Test {
@@ -109,9 +115,26 @@ TEST_F(ShellTest, WrongUseIsToldAndNotSent) {
   EXPECT_TRUE(store_.records.empty());
 }
 
+TEST_F(ShellTest, StatsAndServersNameEachServer) {
+  store_.servers = {"a:1", "b:2"};
+  EXPECT_EQ(Run({"stats"}), Outcome::kOk);
+  EXPECT_EQ(out_.str(), "[server 1 a:1]\nrecords of a:1\n[server 2 b:2]\nrecords of b:2\n");
+  EXPECT_EQ(Run({"stats", "b:2"}), Outcome::kOk);
+  EXPECT_EQ(out_.str(), "records of b:2\n");
+  EXPECT_EQ(Run({"servers"}), Outcome::kOk);
+  EXPECT_EQ(out_.str(), "1 a:1 answers\n2 b:2 answers\n");
+
+  store_.down = "a:1";
+  EXPECT_EQ(Run({"stats"}), Outcome::kFailed);
+  EXPECT_EQ(out_.str(), "[server 1 a:1]\n[server 2 b:2]\nrecords of b:2\n") << "the others too";
+  EXPECT_THAT(errors_.str(), HasSubstr("a:1 is down"));
+  EXPECT_EQ(Run({"servers"}), Outcome::kFailed);
+  EXPECT_EQ(out_.str(), "1 a:1 does not answer\n2 b:2 answers\n");
+}
+
 TEST_F(ShellTest, StatsHelpAndQuit) {
   EXPECT_EQ(Run({"stats"}), Outcome::kOk);
-  EXPECT_EQ(out_.str(), "records 1\n");
+  EXPECT_EQ(out_.str(), "records of a:1\n") << "a single server needs no heading";
   EXPECT_EQ(Run({"help"}), Outcome::kOk);
   for (const ShellCommand& command : ShellCommands()) {
     EXPECT_THAT(out_.str(), HasSubstr(std::string(command.name)));

@@ -36,4 +36,8 @@ Task<absl::StatusOr<std::string>> SocketBackend::Stats(uint64_t deadline_ns) {
   return WithDeadline(*scheduler_, deadline_ns, client_->Stats());
 }
 
+Task<absl::StatusOr<kvs::ClusterAnswer>> SocketBackend::Cluster(uint64_t deadline_ns) {
+  return WithDeadline(*scheduler_, deadline_ns, client_->Cluster(/*view=*/0));
+}
+
 }  // namespace acre

@@ -24,6 +24,7 @@ class SocketBackend final : public Backend {
   Task<void> MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
                       absl::Span<absl::Status> statuses, uint64_t deadline_ns) override;
   Task<absl::StatusOr<std::string>> Stats(uint64_t deadline_ns) override;
+  Task<absl::StatusOr<kvs::ClusterAnswer>> Cluster(uint64_t deadline_ns) override;
   Path path() const override { return Path::kTcp; }
   std::string fabric() const override { return "socket"; }
 

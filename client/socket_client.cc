@@ -236,6 +236,21 @@ Task<absl::StatusOr<std::string>> SocketClient::Stats() {
   co_return text;
 }
 
+Task<absl::StatusOr<kvs::ClusterAnswer>> SocketClient::Cluster(uint64_t view) {
+  if (failed_) co_return connection_->status();
+  connection_->QueueCluster(view);
+  std::string bytes;
+  Call call(this, &bytes);
+  absl::Status status = co_await call;
+  if (!status.ok()) co_return status;
+  absl::StatusOr<kvs::ClusterAnswer> answer = kvs::ParseClusterAnswer(bytes);
+  if (!answer.ok()) {
+    absl::Status damaged = absl::DataLossError(answer.status().message());
+    co_return damaged;
+  }
+  co_return answer;
+}
+
 bool SocketClient::Poll() {
   if (!flush_wanted_) return false;
   flush_wanted_ = false;

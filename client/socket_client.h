@@ -21,6 +21,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "client/socket_connection.h"
+#include "kvs/cluster.h"
 #include "runtime/scheduler.h"
 #include "runtime/task.h"
 #include "transport/resolver.h"
@@ -48,6 +49,8 @@ class SocketClient : private Poller {
   Task<void> MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
                       absl::Span<absl::Status> statuses);
   Task<absl::StatusOr<std::string>> Stats();
+  // What the server tells of its cluster. OutOfRange: it is of another view than `view`, which is not 0.
+  Task<absl::StatusOr<kvs::ClusterAnswer>> Cluster(uint64_t view);
 
   // OK, or why the connection broke.
   const absl::Status& status() const { return connection_->status(); }

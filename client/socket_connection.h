@@ -73,6 +73,10 @@ class SocketConnection {
   }
   void QueueDelete(absl::string_view key) { Queue(kvs::SocketOpcode::kDelete, key, {}); }
   void QueueStats() { Queue(kvs::SocketOpcode::kStats, {}, {}); }
+  void QueueCluster(uint64_t view) {
+    const absl::string_view bytes(reinterpret_cast<const char*>(&view), sizeof(view));
+    Queue(kvs::SocketOpcode::kCluster, {}, bytes);
+  }
 
   // Sends what is queued, as much as the kernel takes; has_unsent() tells whether some is left,
   // then call it again when fd() is writable. Keep receiving meanwhile: a server that cannot get

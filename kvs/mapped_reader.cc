@@ -34,7 +34,7 @@ struct MappedReader::Impl {
   const Mapping& MappingOf(uint64_t hash) const {
     if (mappings.size() == 1) [[likely]]
       return mappings[0];
-    return mappings[SegmentIndex(hash, mappings.size())];
+    return mappings[share.SegmentOf(hash, mappings.size())];
   }
   Mapping& MappingOf(uint64_t hash) {
     return const_cast<Mapping&>(std::as_const(*this).MappingOf(hash));
@@ -65,6 +65,7 @@ struct MappedReader::Impl {
                                                       ReaderStats* stats, uint64_t* give_up_ns);
 
   std::vector<Mapping> mappings;
+  KeyShare share;
   Clock* clock = nullptr;
   uint64_t patience_ns = 0;
   std::vector<uint64_t> scratch;
@@ -92,14 +93,17 @@ absl::Status MappedReader::Impl::GetSlowly(Mapping& mapping, LookupResult result
   if (result == LookupResult::kDamaged) {
     return absl::DataLossError("the server's table names places outside of its memory: give it up");
   }
+  // A hit proves itself; a miss counts only where the key would be if it were anywhere.
+  if (!share.Holds(key.hash)) return NotOurKey(share, key.hash);
   ++stats->misses;
   return absl::NotFoundError("no such record");
 }
 
 absl::StatusOr<std::unique_ptr<MappedReader>> MappedReader::Create(
     transport::QueuePair* queue_pair, absl::Span<const RegionEntry> directory, Clock* clock,
-    uint64_t patience_ns) {
+    uint64_t patience_ns, const KeyShare& share) {
   auto impl = std::make_unique<Impl>();
+  impl->share = share;
   impl->clock = clock;
   impl->patience_ns = std::min(patience_ns, kStalledNsMax);
   if (directory.empty()) return absl::DataLossError("the server's directory names no region");

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "kvs/key_share.h"
 #include "kvs/reader.h"
 #include "runtime/clock.h"
 #include "transport/fabric.h"
@@ -23,10 +24,11 @@ class MappedReader {
  public:
   // Maps every region of the directory through `queue_pair` and judges its layout. `patience_ns`: how
   // long a call waits for records that stay locked, but a second at most, since it holds its thread.
-  // Errors: those of QueuePair::Map; DataLoss - a header makes no sense.
+  // `share`: the keys that the server holds. Errors: those of QueuePair::Map; DataLoss - a header makes no
+  // sense.
   static absl::StatusOr<std::unique_ptr<MappedReader>> Create(
       transport::QueuePair* queue_pair, absl::Span<const RegionEntry> directory, Clock* clock,
-      uint64_t patience_ns);
+      uint64_t patience_ns, const KeyShare& share = {});
   ~MappedReader();
 
   // Replaces *value, whose memory is reused. Answers: kvs/reader.h.

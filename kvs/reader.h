@@ -13,6 +13,7 @@
 //                    again.
 //   DeadlineExceeded RemoteReader only: its READs were held up: try again.
 //   InvalidArgument  kvs/limits.h.
+//   OutOfRange       the key is another server's (kvs/key_share.h): the caller's directory is old.
 //   DataLoss         the server's memory makes no sense (a hostile or broken server): give it up.
 
 #ifndef ACRE_KVS_READER_H_
@@ -25,8 +26,8 @@
 
 namespace acre::kvs {
 
-// One data region of a server, as the handshake names it. Order matters: it is the table's
-// directory.
+// One data region of a server, as the handshake names it. Order matters: it is the directory of the
+// server's share of the table.
 struct RegionEntry {
   uint32_t region_id = 0;
   transport::RemoteKey key;

@@ -103,6 +103,108 @@ TEST_F(ReaderTest, ServerThatIsGoneIsUnavailable) {
   ExpectBoth("absent", absl::StatusCode::kUnavailable);
 }
 
+// Goal: a READ shows by itself that the directory by which it was sent is old: the bucket is of another segment,
+// or of another incarnation of it.
+TEST_F(ReaderTest, StaleDirectoryIsNoticedByTheRead) {
+  Put("key", "value");
+  Bucket* const home = HomeOf("key");
+  const uint64_t identity = segment().layout().identity;
+  for (const uint64_t other : {identity + 1, identity + (uint64_t{1} << 32)}) {
+    for (Bucket* const bucket : {home, home + 1}) {
+      bucket->identity.Store(other, std::memory_order_release);
+      EXPECT_EQ(RemoteGet("key").code(), absl::StatusCode::kUnavailable) << RemoteGet("key");
+      bucket->identity.Store(identity, std::memory_order_release);
+    }
+  }
+  EXPECT_EQ(RemoteGet("key").code(), absl::StatusCode::kOk);
+}
+
+// A server of a cluster, and its readers.
+class ShareTest : public ::testing::Test {
+ public:
+  static constexpr KeyShare kShare{.servers_count = 3, .server_index = 1};
+
+  void SetUp() override {
+    ASSERT_NO_FATAL_FAILURE(server_.Open(&clock_, 4, 1 << 20, 50, kShare));
+    writer_ = std::make_unique<TableWriter>(server_.table(), &scheduler_);
+    ASSERT_NO_FATAL_FAILURE(readers_.Connect(&clock_, &server_));
+    ASSERT_NO_FATAL_FAILURE(
+        readers_.Open(&scheduler_, nullptr, TestReaders::kNoDeadlineNs, kShare));
+  }
+
+  RealClock clock_;
+  Scheduler scheduler_{{.clock = &clock_, .name = "share_test"}};
+  TestServer server_;
+  TestReaders readers_;
+  std::unique_ptr<TableWriter> writer_;
+};
+
+// Goal: the server and both readers agree in which segment a key is, and whose it is: a key of another server
+// is never "not found".
+TEST_F(ShareTest, ForeignKeysAreRefusedAndOwnOnesFound) {
+  uint64_t own = 0;
+  uint64_t foreign = 0;
+  std::vector<std::string> keys;
+  for (int i = 0; i < 300; ++i) {
+    // Both kinds of key that readers tell apart, and both kinds of record.
+    keys.push_back(i % 2 == 0 ? absl::StrCat("key", i)
+                              : absl::StrCat("key ", 1000 + i, "       +"));
+    const std::string& key = keys.back();
+    const std::string value(i % 3 == 0 ? 100 : 8, 'v');
+    const absl::Status put = scheduler_.RunUntilDone(writer_->Put(key, value));
+    std::string found;
+    const absl::Status mapped = readers_.mapped()->Get(key, &found);
+    const absl::Status remote = readers_.RemoteGet(key, &found);
+    if (kShare.Holds(HashKey(key))) {
+      ++own;
+      EXPECT_EQ(put, absl::OkStatus());
+      EXPECT_EQ(writer_->Get(key, &found), absl::OkStatus());
+      EXPECT_EQ(mapped, absl::OkStatus());
+      EXPECT_EQ(remote, absl::OkStatus());
+      EXPECT_EQ(found, value);
+    } else {
+      foreign += 3;
+      EXPECT_TRUE(absl::IsOutOfRange(put)) << put;
+      EXPECT_TRUE(absl::IsOutOfRange(writer_->Get(key, &found)));
+      EXPECT_TRUE(absl::IsOutOfRange(scheduler_.RunUntilDone(writer_->Delete(key))));
+      EXPECT_TRUE(absl::IsOutOfRange(mapped)) << mapped;
+      EXPECT_TRUE(absl::IsOutOfRange(remote)) << remote;
+    }
+  }
+  EXPECT_GT(own, 50u);
+  EXPECT_EQ(server_.table()->Stats().records, own);
+  EXPECT_EQ(server_.table()->Stats().keys_refused, foreign);
+  for (size_t i = 0; i < 4; ++i) EXPECT_GT(server_.segment(i).CheckInvariants(), 5u);
+
+  const std::vector<absl::string_view> views(keys.begin(), keys.end());
+  std::vector<std::string> values(keys.size());
+  std::vector<absl::Status> statuses(keys.size());
+  for (const bool is_mapped : {true, false}) {
+    if (is_mapped) {
+      readers_.mapped()->MultiGet(views, absl::MakeSpan(values), absl::MakeSpan(statuses));
+    } else {
+      readers_.RemoteMultiGet(views, absl::MakeSpan(values), absl::MakeSpan(statuses));
+    }
+    for (size_t i = 0; i < keys.size(); ++i) {
+      EXPECT_EQ(statuses[i].code(), kShare.Holds(HashKey(keys[i])) ? absl::StatusCode::kOk
+                                                                   : absl::StatusCode::kOutOfRange);
+    }
+  }
+}
+
+// Goal: a key that nobody has put is not found at its own server, and only there.
+TEST_F(ShareTest, MissesAreBelievedOfOwnKeysOnly) {
+  for (int i = 0; i < 30; ++i) {
+    const std::string key = absl::StrCat("absent", i);
+    std::string found;
+    const absl::StatusCode expected =
+        kShare.Holds(HashKey(key)) ? absl::StatusCode::kNotFound : absl::StatusCode::kOutOfRange;
+    EXPECT_EQ(readers_.mapped()->Get(key, &found).code(), expected);
+    EXPECT_EQ(readers_.RemoteGet(key, &found).code(), expected);
+    EXPECT_EQ(writer_->Get(key, &found).code(), expected);
+  }
+}
+
 // Goal: a record or a home that stays locked is Unavailable once patience is over, no hang; the
 // neighbours stay readable, and all is well when the lock goes.
 TEST_F(ReaderTest, RecordThatStaysLockedIsUnavailable) {

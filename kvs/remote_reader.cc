@@ -52,9 +52,9 @@ absl::Status WriterAtWork() { return absl::AbortedError("a writer is at work on 
 
 Task<absl::StatusOr<std::unique_ptr<RemoteReader>>> RemoteReader::Create(
     transport::Fabric* fabric, transport::Port* port, transport::QueuePair* queue_pair,
-    std::vector<RegionEntry> directory, uint32_t region_id, uint64_t deadline_ns) {
+    std::vector<RegionEntry> directory, uint32_t region_id, uint64_t deadline_ns, KeyShare share) {
   if (directory.empty()) co_return absl::DataLossError("the server's directory names no region");
-  std::unique_ptr<RemoteReader> reader(new RemoteReader(port, queue_pair));
+  std::unique_ptr<RemoteReader> reader(new RemoteReader(port, queue_pair, share));
   absl::StatusOr<std::unique_ptr<LandingPool>> landings =
       LandingPool::Create(fabric, port, region_id, kLandingsCount, kLandingBytes);
   if (!landings.ok()) co_return landings.status();
@@ -88,7 +88,7 @@ Task<absl::StatusOr<std::unique_ptr<RemoteReader>>> RemoteReader::Create(
 
 RemoteReader::Target RemoteReader::TargetOf(absl::string_view key, uint64_t deadline_ns) const {
   const LookupKey lookup(key);
-  const RemoteSegment* const segment = &segments_[SegmentIndex(lookup.hash, segments_.size())];
+  const RemoteSegment* const segment = &segments_[share_.SegmentOf(lookup.hash, segments_.size())];
   return {lookup, segment, HomeBucket(lookup.hash, segment->layout.buckets_count), deadline_ns};
 }
 
@@ -317,7 +317,11 @@ Task<absl::Status> RemoteReader::Finish(const Target* target, Landing* landing, 
     absl::Status status = co_await FinishOnce(target, landing, chain_landed, value);
     chain_landed = false;
     if (!absl::IsAborted(status)) {
-      if (absl::IsNotFound(status)) ++stats_.misses;
+      if (absl::IsNotFound(status)) {
+        // A hit proves itself; a miss counts only where the key would be if it were anywhere.
+        if (!share_.Holds(target->key.hash)) co_return NotOurKey(share_, target->key.hash);
+        ++stats_.misses;
+      }
       co_return status;
     }
     ++stats_.retries;

@@ -17,6 +17,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "kvs/bucket.h"
+#include "kvs/key_share.h"
 #include "kvs/landing.h"
 #include "kvs/reader.h"
 #include "kvs/segment_layout.h"
@@ -31,10 +32,11 @@ class RemoteReader {
  public:
   // READs and judges the layout of every region of the directory. `region_id` and the next one name
   // the memory where READs land; they are not used for anything else in this process.
-  // DeadlineExceeded as below.
+  // `share`: the keys that the server holds. DeadlineExceeded as below.
   static Task<absl::StatusOr<std::unique_ptr<RemoteReader>>> Create(
       transport::Fabric* fabric, transport::Port* port, transport::QueuePair* queue_pair,
-      std::vector<RegionEntry> directory, uint32_t region_id, uint64_t deadline_ns);
+      std::vector<RegionEntry> directory, uint32_t region_id, uint64_t deadline_ns,
+      KeyShare share = {});
 
   // Replaces *value. `key` and `value` outlive the task. Answers: kvs/reader.h. At deadline_ns (the
   // scheduler's clock) gives up: DeadlineExceeded if a READ, or a place to READ into, is still
@@ -76,8 +78,8 @@ class RemoteReader {
   // What one collect of a pair, or of a chain's bucket, says of a key.
   enum class Verdict : uint8_t { kFound, kAbsent, kTorn, kStale };
 
-  RemoteReader(transport::Port* port, transport::QueuePair* queue_pair)
-      : port_(port), queue_pair_(queue_pair) {}
+  RemoteReader(transport::Port* port, transport::QueuePair* queue_pair, const KeyShare& share)
+      : port_(port), queue_pair_(queue_pair), share_(share) {}
 
   Target TargetOf(absl::string_view key, uint64_t deadline_ns) const;
   // What has been done of a Get.
@@ -137,6 +139,7 @@ class RemoteReader {
 
   transport::Port* const port_;
   transport::QueuePair* const queue_pair_;
+  const KeyShare share_;
   std::vector<RemoteSegment> segments_;
   std::unique_ptr<LandingPool> landings_;
   std::unique_ptr<LandingPool> object_landings_;

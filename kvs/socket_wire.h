@@ -32,14 +32,14 @@ namespace acre::kvs {
 constexpr absl::string_view kSocketPreamble("ACREKVS1", 8);
 
 // A number is never reused.
-enum class SocketOpcode : uint8_t { kGet = 1, kPut = 2, kDelete = 3, kStats = 4 };
+enum class SocketOpcode : uint8_t { kGet = 1, kPut = 2, kDelete = 3, kStats = 4, kCluster = 5 };
 constexpr uint8_t kSocketRefusal = 0;  // Of a response; no request has it.
 
 struct SocketRequestHeader {
   uint8_t opcode;        // SocketOpcode.
   uint8_t reserved0;     // Zero, refused otherwise.
-  uint16_t key_bytes;    // 1 to kKeyBytesMax; kStats: 0.
-  uint32_t value_bytes;  // kPut: up to kValueBytesMax; all others: 0.
+  uint16_t key_bytes;    // 1 to kKeyBytesMax; kStats, kCluster: 0.
+  uint32_t value_bytes;  // kPut: up to kValueBytesMax; kCluster: 8, the view; all others: 0.
 };
 static_assert(sizeof(SocketRequestHeader) == 8);
 static_assert(offsetof(SocketRequestHeader, key_bytes) == 2);
@@ -48,10 +48,11 @@ static_assert(std::is_trivially_copyable_v<SocketRequestHeader>);
 static_assert(std::has_unique_object_representations_v<SocketRequestHeader>, "hidden padding");
 
 struct SocketResponseHeader {
-  uint8_t opcode;          // Of the request that it answers.
-  uint8_t code;            // absl::StatusCode.
-  uint16_t reserved0;      // Zero, refused otherwise.
-  uint32_t payload_bytes;  // OK: the value (kGet), the text (kStats), 0; else the message.
+  uint8_t opcode;      // Of the request that it answers.
+  uint8_t code;        // absl::StatusCode.
+  uint16_t reserved0;  // Zero, refused otherwise.
+  uint32_t
+      payload_bytes;  // OK: the value (kGet), the text (kStats), the answer (kCluster), 0; else the message.
 };
 static_assert(sizeof(SocketResponseHeader) == 8);
 static_assert(offsetof(SocketResponseHeader, reserved0) == 2);
@@ -73,6 +74,7 @@ constexpr bool IsValid(SocketOpcode opcode) {
     case SocketOpcode::kPut:
     case SocketOpcode::kDelete:
     case SocketOpcode::kStats:
+    case SocketOpcode::kCluster:
       return true;
   }
   return false;
@@ -83,16 +85,18 @@ inline absl::optional<absl::string_view> WhyInvalid(const SocketRequestHeader& h
   const auto opcode = static_cast<SocketOpcode>(header.opcode);
   if (!IsValid(opcode)) return "unknown opcode";
   if (header.reserved0 != 0) return "reserved byte is not zero";
-  if (opcode == SocketOpcode::kStats) {
-    if (header.key_bytes != 0) return "Stats takes no key";
+  if (opcode == SocketOpcode::kStats || opcode == SocketOpcode::kCluster) {
+    if (header.key_bytes != 0) return "this request takes no key";
   } else {
     if (header.key_bytes == 0) return "key is empty";
     if (header.key_bytes > kKeyBytesMax) return "key is longer than 4096 bytes";
   }
   if (opcode == SocketOpcode::kPut) {
     if (header.value_bytes > kValueBytesMax) return "value is longer than 1048576 bytes";
+  } else if (opcode == SocketOpcode::kCluster) {
+    if (header.value_bytes != sizeof(uint64_t)) return "a view has 8 bytes";
   } else {
-    if (header.value_bytes != 0) return "only Put takes a value";
+    if (header.value_bytes != 0) return "this request takes no value";
   }
   return absl::nullopt;
 }
@@ -129,7 +133,8 @@ inline absl::optional<absl::string_view> WhyInvalid(const SocketResponseHeader& 
   }
   if (header.code != 0) {
     if (header.payload_bytes > kSocketMessageBytesMax) return "message is too long";
-  } else if (expected == SocketOpcode::kGet || expected == SocketOpcode::kStats) {
+  } else if (expected == SocketOpcode::kGet || expected == SocketOpcode::kStats ||
+             expected == SocketOpcode::kCluster) {
     if (header.payload_bytes > kValueBytesMax) return "value is longer than 1048576 bytes";
   } else {
     if (header.payload_bytes != 0) return "this answer takes no payload";

@@ -20,7 +20,8 @@ namespace acre::kvs {
 absl::StatusOr<std::unique_ptr<Table>> Table::Create(
     const TableOptions& options, absl::Span<transport::MemoryRegion* const> regions) {
   CHECK(!regions.empty());
-  std::unique_ptr<Table> table(new Table);
+  CHECK_LT(options.share.server_index, options.share.servers_count);
+  std::unique_ptr<Table> table(new Table(options.share));
   table->epochs_ = std::make_unique<EpochClock>();
   for (transport::MemoryRegion* const region : regions) {
     absl::StatusOr<std::unique_ptr<Segment>> segment =
@@ -31,15 +32,22 @@ absl::StatusOr<std::unique_ptr<Table>> Table::Create(
   return table;
 }
 
-Table::Table() = default;
+Table::Table(const KeyShare& share) : share_(share) {}
 Table::~Table() = default;
 
 Segment& Table::SegmentOf(uint64_t hash) const {
-  return *segments_[SegmentIndex(hash, segments_.size())];
+  return *segments_[share_.SegmentOf(hash, segments_.size())];
+}
+
+absl::Status Table::CheckShare(uint64_t hash) {
+  if (share_.Holds(hash)) return absl::OkStatus();
+  keys_refused_.fetch_add(1, std::memory_order_relaxed);
+  return NotOurKey(share_, hash);
 }
 
 TableStats Table::Stats() const {
   TableStats stats;
+  stats.keys_refused = keys_refused_.load(std::memory_order_relaxed);
   for (const std::unique_ptr<Segment>& segment : segments_) {
     const SegmentLayout& layout = segment->layout();
     const Heap::Stats heap = segment->heap().stats();
@@ -132,6 +140,7 @@ Task<absl::Status> TableWriter::Put(absl::string_view key, absl::string_view val
   if (absl::Status status = CheckKey(key); !status.ok()) co_return status;
   if (absl::Status status = CheckValue(value); !status.ok()) co_return status;
   const uint64_t hash = HashKey(key);
+  if (absl::Status status = table_->CheckShare(hash); !status.ok()) co_return status;
   Segment* const segment = &table_->SegmentOf(hash);
   const uint64_t home = HomeBucket(hash, segment->layout().buckets_count);
   // Memory first: from the locks on, nothing suspends but the wait for the next lock, and an object
@@ -161,6 +170,7 @@ Task<absl::Status> TableWriter::Put(absl::string_view key, absl::string_view val
 Task<absl::Status> TableWriter::Delete(absl::string_view key) {
   if (absl::Status status = CheckKey(key); !status.ok()) co_return status;
   const uint64_t hash = HashKey(key);
+  if (absl::Status status = table_->CheckShare(hash); !status.ok()) co_return status;
   Segment* const segment = &table_->SegmentOf(hash);
   const uint64_t home = HomeBucket(hash, segment->layout().buckets_count);
   LockSet locks(locks_.get());
@@ -177,7 +187,8 @@ Task<absl::Status> TableWriter::Delete(absl::string_view key) {
 absl::Status TableWriter::Get(absl::string_view key, std::string* value) {
   if (absl::Status status = CheckKey(key); !status.ok()) return status;
   const LookupKey lookup(key);
-  const SegmentView& view = views_[SegmentIndex(lookup.hash, views_.size())];
+  if (absl::Status status = table_->CheckShare(lookup.hash); !status.ok()) return status;
+  const SegmentView& view = views_[table_->share_.SegmentOf(lookup.hash, views_.size())];
   LookupResult result = view.Lookup(lookup, value, &scratch_, &stats_);
   // Writers hold no slot odd across a suspension, so the one that is at work is another thread.
   for (int retries = 0; result == LookupResult::kRetry; ++retries) {

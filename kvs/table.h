@@ -20,6 +20,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "kvs/epoch.h"
+#include "kvs/key_share.h"
 #include "kvs/reader.h"
 #include "kvs/segment.h"
 #include "kvs/segment_view.h"
@@ -34,6 +35,8 @@ struct TableOptions {
   // Share of each region that holds the main buckets, in percent; the rest is for chains and
   // objects.
   int index_percent = 50;
+  // Of the cluster's keys, those that the table holds; it refuses all others.
+  KeyShare share = {};
 };
 
 struct TableStats {
@@ -45,6 +48,7 @@ struct TableStats {
   uint64_t object_bytes_used = 0;
   uint64_t object_bytes_free = 0;
   uint64_t displacements = 0;
+  uint64_t keys_refused = 0;  // Operations on keys that are another server's.
 };
 
 class Table {
@@ -57,11 +61,18 @@ class Table {
   TableStats Stats() const;
   EpochClock& epochs() { return *epochs_; }
   absl::Span<const std::unique_ptr<Segment>> segments() const { return segments_; }
+  // Of a key that the table holds.
   Segment& SegmentOf(uint64_t hash) const;
+  const KeyShare& share() const { return share_; }
 
  private:
   friend class TableWriter;
-  Table();
+  explicit Table(const KeyShare& share);
+  // OK, or NotOurKey(), counted.
+  absl::Status CheckShare(uint64_t hash);
+
+  const KeyShare share_;
+  std::atomic<uint64_t> keys_refused_{0};  // Statistics: relaxed.
   std::unique_ptr<EpochClock> epochs_;
   std::vector<std::unique_ptr<Segment>> segments_;
   // Of the next object (kvs/object.h). Never the same twice; relaxed.
@@ -80,7 +91,7 @@ class TableWriter {
 
   // `key` and `value` outlive the task. When it returns OK every reader sees the new value.
   // Errors: InvalidArgument - kvs/limits.h. ResourceExhausted - no memory: the record is as it was
-  // before.
+  // before. OutOfRange - the key is another server's (kvs/key_share.h); so too of the others.
   Task<absl::Status> Put(absl::string_view key, absl::string_view value);
   // NotFound: there was no such record.
   Task<absl::Status> Delete(absl::string_view key);

@@ -30,7 +30,8 @@ class TestServer {
  public:
   static constexpr uint32_t kFirstRegionId = 1000;
 
-  void Open(Clock* clock, size_t segments, size_t segment_bytes, int index_percent) {
+  void Open(Clock* clock, size_t segments, size_t segment_bytes, int index_percent,
+            const KeyShare& share = {}) {
     ASSERT_NO_FATAL_FAILURE(node_.Open(clock));
     std::vector<transport::MemoryRegion*> regions;
     for (size_t i = 0; i < segments; ++i) {
@@ -45,6 +46,7 @@ class TestServer {
     }
     TableOptions options;
     options.index_percent = index_percent;
+    options.share = share;
     auto table = Table::Create(options, regions);
     ASSERT_TRUE(table.ok()) << table.status();
     table_ = *std::move(table);
@@ -98,16 +100,17 @@ class TestReaders {
   }
   // On the thread that reads. `mapped_clock`, `patience_ns`: of the mapped reader, others than usual.
   void Open(Scheduler* scheduler, Clock* mapped_clock = nullptr,
-            uint64_t patience_ns = kNoDeadlineNs) {
+            uint64_t patience_ns = kNoDeadlineNs, const KeyShare& share = {}) {
     scheduler_ = scheduler;
     auto mapped =
         MappedReader::Create(node_.queue_pair.get(), directory_,
-                             mapped_clock != nullptr ? mapped_clock : clock_, patience_ns);
+                             mapped_clock != nullptr ? mapped_clock : clock_, patience_ns, share);
     ASSERT_TRUE(mapped.ok()) << mapped.status();
     mapped_ = *std::move(mapped);
     port_ = std::make_unique<transport::Port>(scheduler, node_.completion_queue.get());
-    auto remote = scheduler->RunUntilDone(RemoteReader::Create(
-        node_.fabric.get(), port_.get(), node_.queue_pair.get(), directory_, 1, kNoDeadlineNs));
+    auto remote = scheduler->RunUntilDone(RemoteReader::Create(node_.fabric.get(), port_.get(),
+                                                               node_.queue_pair.get(), directory_,
+                                                               1, kNoDeadlineNs, share));
     ASSERT_TRUE(remote.ok()) << remote.status();
     remote_ = *std::move(remote);
   }

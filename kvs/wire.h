@@ -39,6 +39,7 @@ enum class Method : uint16_t {
   kDelete = 3,
   kMultiGet = 4,
   kStats = 5,
+  kCluster = 6,  // kvs/cluster.h. No request.
 };
 
 // Request of kPut: this, the key, the value. No response.

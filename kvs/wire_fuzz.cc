@@ -1,10 +1,11 @@
-// Whatever bytes come in a request or a response, parsing them breaks nothing.
+// Whatever bytes come in a request, a response or a cluster file, parsing them breaks nothing.
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
 
 #include "glog/logging.h"
+#include "kvs/cluster.h"
 #include "kvs/wire.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -24,6 +25,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       total += sizeof(kvs::MultiGetAnswer) + answer.value.size();
     }
     CHECK_EQ(total, bytes.size());
+  }
+  if (const auto answer = kvs::ParseClusterAnswer(bytes); answer.ok()) {
+    const auto again = kvs::ParseClusterAnswer(kvs::EncodeClusterAnswer(*answer));
+    CHECK(again.ok()) << again.status();
+    CHECK(again->place == answer->place);
+  }
+  if (const auto map = kvs::ParseClusterFile(bytes); map.ok()) {
+    CHECK_EQ(map->view, kvs::ViewOf(map->servers));
+    CHECK_EQ(map->NumberOf(map->servers.back()), map->servers.size());
   }
   return 0;
 }

@@ -5,15 +5,26 @@
 
 #include "kvs/wire.h"
 #include "server/counter.h"
+#include "transport/server_place.h"
 
 namespace acre::server {
-namespace {}  // namespace
 
 KvHandler::KvHandler(kvs::TableWriter* writer, OperationCounters* counters,
-                     std::function<std::string()> stats)
-    : writer_(writer), counters_(counters), stats_(std::move(stats)) {}
+                     std::function<std::string()> stats, ClusterFacts cluster)
+    : writer_(writer),
+      counters_(counters),
+      stats_(std::move(stats)),
+      cluster_(std::move(cluster)) {}
+
+absl::Status KvHandler::CheckView(uint64_t view) {
+  if (view == cluster_.view) [[likely]]
+    return absl::OkStatus();
+  AddToCounter(&counters_->views_refused);
+  return transport::OtherView(cluster_.view, view);
+}
 
 Task<absl::Status> KvHandler::Handle(transport::RpcContext* context) {
+  if (absl::Status status = CheckView(context->view); !status.ok()) co_return status;
   switch (static_cast<kvs::Method>(context->method)) {
     case kvs::Method::kGet: {
       AddToCounter(&counters_->gets_rpc);
@@ -37,6 +48,10 @@ Task<absl::Status> KvHandler::Handle(transport::RpcContext* context) {
       context->response = stats_();
       co_return absl::OkStatus();
     }
+    case kvs::Method::kCluster: {
+      context->response = cluster_.answer;
+      co_return absl::OkStatus();
+    }
   }
   co_return absl::UnimplementedError("the server knows no such method: is it an older release?");
 }
@@ -50,6 +65,14 @@ absl::Status KvHandler::MultiGet(transport::RpcContext* context) {
     if (!response.Add(status.code(), value_)) break;  // The client asks again for the rest.
     AddToCounter(&counters_->gets_rpc);
   }
+  return absl::OkStatus();
+}
+
+absl::Status KvHandler::Cluster(uint64_t view, std::string* answer) {
+  if (view != 0) {  // 0: whatever there is.
+    if (absl::Status status = CheckView(view); !status.ok()) return status;
+  }
+  *answer = cluster_.answer;
   return absl::OkStatus();
 }
 

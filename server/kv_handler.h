@@ -31,28 +31,40 @@ struct OperationCounters {
   SharedWord puts_socket;
   SharedWord deletes_rpc;
   SharedWord deletes_socket;
+  SharedWord views_refused;  // Requests of clients of another view.
+};
+
+// What the server is to its cluster, and what it tells of it.
+struct ClusterFacts {
+  uint64_t view = 0;
+  std::string answer;  // To kCluster: kvs::ClusterAnswer as bytes.
 };
 
 class KvHandler : public transport::RpcHandler, public SocketService {
  public:
   // `stats`: the text of kStats.
   KvHandler(kvs::TableWriter* writer, OperationCounters* counters,
-            std::function<std::string()> stats);
+            std::function<std::string()> stats, ClusterFacts cluster = {});
 
-  // InvalidArgument: bytes that make no sense. Unimplemented: no such method.
+  // InvalidArgument: bytes that make no sense. Unimplemented: no such method. OutOfRange: a request in a frame
+  // of another view, or for a key that is another server's.
   Task<absl::Status> Handle(transport::RpcContext* context) override;
 
   absl::Status Get(absl::string_view key, std::string* value) override;
   Task<absl::Status> Put(absl::string_view key, absl::string_view value) override;
   Task<absl::Status> Delete(absl::string_view key) override;
   std::string Stats() override { return stats_(); }
+  absl::Status Cluster(uint64_t view, std::string* answer) override;
 
  private:
+  // OutOfRange, and counted: a request of another view than ours.
+  absl::Status CheckView(uint64_t view);
   absl::Status MultiGet(transport::RpcContext* context);
 
   kvs::TableWriter* const writer_;
   OperationCounters* const counters_;
   const std::function<std::string()> stats_;
+  const ClusterFacts cluster_;
   std::string value_;  // Of the Get being answered; its memory is reused.
 };
 

@@ -4,6 +4,8 @@
 #include <sys/resource.h>
 
 #include <cstdio>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +16,7 @@
 #include "absl/strings/str_split.h"
 #include "gflags/gflags.h"
 #include "glog/logging.h"
+#include "kvs/cluster.h"
 #include "runtime/clock.h"
 #include "runtime/command_line.h"
 #include "runtime/system_random.h"
@@ -28,6 +31,12 @@ DEFINE_string(
     "Addresses that other machines reach need --secret_file.");
 DEFINE_string(fabric, "shm",
               "Networks for one-sided reads and rings, a comma list. This build: shm.");
+DEFINE_string(
+    cluster, "",
+    "File that lists the servers of a cluster, one HOST:PORT a line in the order of their numbers, "
+    "--listen of this one among them. All servers are given the same file. Default: no cluster, "
+    "this "
+    "server alone.");
 DEFINE_int32(threads, 1,
              "Threads that serve clients. One more, mostly idle, keeps the server alive.");
 DEFINE_string(memory, "2G", "Memory for records: a number with K, M or G. Taken at the start.");
@@ -75,6 +84,7 @@ constexpr absl::string_view kUsage =
     "kv_server: an in-memory key-value store that clients read without its CPU.\n"
     "\n"
     "    kv_server --listen=127.0.0.1:7400 --memory=4G --threads=2\n"
+    "    kv_server --listen=127.0.0.1:7401 --cluster=servers.txt     one server of several\n"
     "\n"
     "Prints one line with \"listening on HOST:PORT\" on stdout once it serves, problems on stderr. "
     "SIGTERM\n"
@@ -115,11 +125,30 @@ absl::Status NameFlag(absl::string_view flag, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat("--", flag, ": ", status.message()));
 }
 
+absl::StatusOr<kvs::ClusterMap> ReadClusterFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  if (!file.is_open() || file.bad()) {
+    return absl::NotFoundError(absl::StrCat("--cluster=", path, ": cannot read this file"));
+  }
+  absl::StatusOr<kvs::ClusterMap> map = kvs::ParseClusterFile(text);
+  if (!map.ok()) {
+    return absl::Status(map.status().code(),
+                        absl::StrCat("--cluster=", path, ": ", map.status().message()));
+  }
+  return map;
+}
+
 absl::StatusOr<ServerOptions> OptionsFromFlags() {
   ServerOptions options;
   auto listen = transport::ParseHostPort(FLAGS_listen);
   if (!listen.ok()) return NameFlag("listen", listen.status());
   options.listen = *std::move(listen);
+  if (!FLAGS_cluster.empty()) {
+    auto cluster = ReadClusterFile(FLAGS_cluster);
+    if (!cluster.ok()) return cluster.status();
+    options.cluster = *std::move(cluster);
+  }
   if (absl::Status status = CheckFabrics(FLAGS_fabric); !status.ok()) return status;
   const auto memory = ParseSize(FLAGS_memory);
   if (!memory.ok()) return NameFlag("memory", memory.status());

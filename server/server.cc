@@ -23,7 +23,6 @@ namespace acre::server {
 namespace {
 
 constexpr uint64_t kNsPerMs = 1'000'000;
-constexpr uint32_t kServerNumber = 1;  // There is one server.
 constexpr uint64_t kLookForStopNs = 50 * kNsPerMs;
 constexpr uint64_t kRegionGrainBytes = uint64_t{2} << 20;
 
@@ -76,6 +75,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
   CHECK(options.clock != nullptr && options.fill_random != nullptr);
   std::unique_ptr<Server> server(new Server(std::move(options)));
   if (absl::Status status = server->CheckOptions(); !status.ok()) return status;
+  if (absl::Status status = server->FindPlace(); !status.ok()) return status;
   if (absl::Status status = server->Bind(); !status.ok()) return status;
   if (absl::Status status = server->OpenStateFile(); !status.ok()) return status;
   if (absl::Status status = server->MakeMemory(); !status.ok()) return status;
@@ -126,6 +126,32 @@ absl::Status Server::CheckOptions() {
                      " that one server can have"));
   }
   return absl::OkStatus();
+}
+
+absl::Status Server::FindPlace() {
+  if (options_.cluster.servers.empty()) return absl::OkStatus();
+  const absl::StatusOr<transport::ServerPlace> place =
+      kvs::PlaceOf(options_.cluster, options_.listen);
+  if (!place.ok()) {
+    return absl::Status(place.status().code(),
+                        absl::StrCat("the cluster file ", place.status().message()));
+  }
+  place_ = *place;
+  return absl::OkStatus();
+}
+
+std::string Server::ClusterAnswer() const {
+  kvs::ClusterAnswer answer;
+  answer.place = place_;
+  answer.generation = generation_;
+  answer.segments_count = static_cast<uint32_t>(regions_.size());
+  answer.servers = options_.cluster.servers;
+  if (answer.servers.empty()) {
+    const absl::StatusOr<transport::HostPort> own = transport::ParseHostPort(address_);
+    CHECK(own.ok()) << own.status();
+    answer.servers.push_back(*own);
+  }
+  return kvs::EncodeClusterAnswer(answer);
 }
 
 absl::Status Server::Bind() {
@@ -206,7 +232,8 @@ absl::Status Server::MakeMemory() {
       regions, CoresUsable(), options_.clock, [this](absl::string_view line) { Say(line); },
       options_.stop_requested);
   if (!populated.ok()) return populated;
-  auto table = kvs::Table::Create({.index_percent = options_.index_percent}, regions);
+  auto table = kvs::Table::Create(
+      {.index_percent = options_.index_percent, .share = kvs::ShareOf(place_)}, regions);
   if (!table.ok()) return table.status();
   table_ = *std::move(table);
   return absl::OkStatus();
@@ -218,7 +245,7 @@ uint32_t Server::NextRegionId() {
   do {
     if (given == kIdsOfServerMax) return 0;
   } while (!region_ids_given_.compare_exchange_weak(given, given + 1, std::memory_order_relaxed));
-  return kServerNumber << kServerNumberShift | (given + 1);
+  return place_.server_number << kServerNumberShift | (given + 1);
 }
 
 absl::Status Server::StartWorkers() {
@@ -230,6 +257,7 @@ absl::Status Server::StartWorkers() {
   context.poll = options_.poll;
   context.next_region_id = [this] { return NextRegionId(); };
   context.stats = [this] { return Stats(); };
+  context.cluster = {place_.view, ClusterAnswer()};
   for (int i = 0; i < options_.threads; ++i) {
     auto worker = Worker::Start(context, i, generation_ + static_cast<uint64_t>(i) + 1);
     if (!worker.ok()) return worker.status();
@@ -266,7 +294,8 @@ absl::Status Server::OpenDoor() {
   options.layout_version = kvs::kLayoutVersion;
   options.generation = generation_;
   options.lease_ns = static_cast<uint64_t>(options_.lease_ms) * kNsPerMs;
-  options.server_number = kServerNumber;
+  options.place = place_;
+  options.views_refused = &views_refused_;
   options.secret = options_.secret;
   options.refusals = &refusals_;
   options.fill_random = options_.fill_random;
@@ -330,20 +359,24 @@ std::string Server::Description() const {
     pages.insert(FormatSize(region->page_bytes()));
     bytes += region->size_bytes();
   }
-  return absl::StrCat("fabric ", fabric_->device().provider, ", ", FormatSize(bytes), " in ",
-                      regions_.size(), regions_.size() == 1 ? " region" : " regions",
-                      " on pages of ", absl::StrJoin(pages, " and "), ", ", options_.threads,
-                      options_.threads == 1 ? " thread on " : " threads on ", CoresUsable(),
-                      CoresUsable() == 1 ? " core, " : " cores, ",
-                      options_.poll == PollMode::kBusy ? "busy" : "adaptive", " polling, ",
-                      HasLease() ? absl::StrCat("lease ", options_.lease_ms, " ms")
-                                 : "deaths marked by the kernel");
+  return absl::StrCat(
+      "fabric ", fabric_->device().provider, ", ", FormatSize(bytes), " in ", regions_.size(),
+      regions_.size() == 1 ? " region" : " regions", " on pages of ", absl::StrJoin(pages, " and "),
+      ", ", options_.threads, options_.threads == 1 ? " thread on " : " threads on ", CoresUsable(),
+      CoresUsable() == 1 ? " core, " : " cores, ",
+      options_.poll == PollMode::kBusy ? "busy" : "adaptive", " polling, ",
+      HasLease() ? absl::StrCat("lease ", options_.lease_ms, " ms") : "deaths marked by the kernel",
+      place_.view == 0
+          ? ""
+          : absl::StrCat(", server ", place_.server_number, " of ", place_.servers_count, ", view ",
+                         transport::ViewName(place_.view)));
 }
 
 std::string Server::Stats() const {
   uint64_t gets_rpc = 0, gets_socket = 0, puts_rpc = 0, puts_socket = 0, deletes_rpc = 0;
   uint64_t deletes_socket = 0, peers = 0, peers_accepted = 0, peers_failed = 0;
   uint64_t sockets = 0, sockets_opened = 0, sockets_refused = 0;
+  uint64_t views_refused = Load(views_refused_);
   for (const auto& worker : workers_) {
     const WorkerCounters& counters = worker->counters();
     gets_rpc += Load(counters.operations.gets_rpc);
@@ -356,6 +389,7 @@ std::string Server::Stats() const {
     peers_accepted += Load(counters.peers_accepted);
     peers_failed += Load(counters.peers_failed);
     const SocketServerCounters& socket_counters = worker->socket_counters();
+    views_refused += Load(counters.operations.views_refused);
     sockets += Load(socket_counters.connections_open);
     sockets_opened += Load(socket_counters.connections_opened);
     sockets_refused += Load(socket_counters.connections_refused);
@@ -384,6 +418,8 @@ std::string Server::Stats() const {
     line(absl::StrCat("handshakes_refused_", transport::RefusalReasonName(reason)),
          refusals_.Count(reason));
   }
+  line("views_refused", views_refused);
+  line("keys_refused", table.keys_refused);
   line("records", table.records);
   line("main_slots", table.main_slots);
   line("overflow_buckets", table.overflow_buckets);
@@ -397,6 +433,9 @@ std::string Server::Stats() const {
   line("death_marks", HasLease() ? 0 : 1);
   line("epoch", table_->epochs().Now());
   line("generation", generation_);
+  line("server_number", place_.server_number);
+  line("servers", place_.servers_count);
+  absl::StrAppend(&text, "view ", transport::ViewName(place_.view), "\n");
   return text;
 }
 

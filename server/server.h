@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "kvs/cluster.h"
 #include "kvs/table.h"
 #include "runtime/clock.h"
 #include "runtime/scheduler.h"
@@ -44,6 +45,8 @@ constexpr uint64_t kSocketsMax = 10'000;
 
 struct ServerOptions {
   transport::HostPort listen;  // Port 0: a free one.
+  // The cluster that `listen` is a server of. Empty: none, a server alone.
+  kvs::ClusterMap cluster;
   int threads = 1;
   uint64_t memory_bytes = uint64_t{2} << 30;
   // Data regions are of equal size, at most this. Keys spread evenly over them, so memory does too.
@@ -92,6 +95,8 @@ class Server {
 
   explicit Server(ServerOptions options);
   absl::Status CheckOptions();
+  absl::Status FindPlace();
+  std::string ClusterAnswer() const;
   absl::Status Bind();
   absl::Status OpenStateFile();
   absl::Status MakeMemory();
@@ -106,9 +111,11 @@ class Server {
   const ServerOptions options_;
   uint64_t generation_ = 0;
   std::string address_;
+  transport::ServerPlace place_;
   std::string boot_id_;
   uint64_t listen_not_before_ns_ = 0;
   std::atomic<uint32_t> region_ids_given_{0};  // Relaxed: only unique.
+  SharedWord views_refused_;                   // At the door. Stored by the service thread.
   ScopedFd listening_;
   std::unique_ptr<StateFile> state_file_;
   std::unique_ptr<transport::Fabric> fabric_;

@@ -187,6 +187,12 @@ SocketServer::Next SocketServer::ExecuteReads(Connection* connection) {
       const std::string text = service_->Stats();
       Answer(connection, opcode, absl::OkStatus(),
              absl::string_view(text).substr(0, kvs::kValueBytesMax));
+    } else if (opcode == SocketOpcode::kCluster) {
+      uint64_t view;
+      std::memcpy(&view, Parse(header, bytes).value.data(), sizeof(view));  // private memory
+      std::string text;
+      const absl::Status status = service_->Cluster(view, &text);
+      Answer(connection, opcode, status, text);
     } else {
       next = Next::kChange;
       break;

@@ -48,6 +48,8 @@ class SocketService {
   virtual Task<absl::Status> Delete(absl::string_view key) = 0;
   // "name value" lines.
   virtual std::string Stats() = 0;
+  // kvs/cluster.h. OutOfRange: `view` is not 0 and not the server's.
+  virtual absl::Status Cluster(uint64_t view, std::string* answer) = 0;
 };
 
 // Counted from the start. The server's thread alone writes them; any thread may load them, and sees

@@ -21,6 +21,7 @@
 #include "runtime/clock.h"
 #include "runtime/scheduler.h"
 #include "runtime/wait_queue.h"
+#include "transport/server_place.h"
 
 namespace acre::server {
 namespace {
@@ -53,6 +54,12 @@ class FakeStore : public SocketService {
     co_return erased ? absl::OkStatus() : absl::NotFoundError("no such record");
   }
   std::string Stats() override { return absl::StrCat("records ", records_.size(), "\n"); }
+  absl::Status Cluster(uint64_t view, std::string* answer) override {
+    if (view != 0 && view != kView) return transport::OtherView(kView, view);
+    *answer = "the cluster";
+    return absl::OkStatus();
+  }
+  static constexpr uint64_t kView = 7;
 
   void Lock() { unlocked_.Reset(); }
   void Unlock() { unlocked_.Set(); }
@@ -74,6 +81,9 @@ std::string Header(uint8_t opcode, size_t key_bytes, size_t value_bytes, uint8_t
 
 std::string Request(SocketOpcode opcode, absl::string_view key, absl::string_view value = "") {
   return absl::StrCat(Header(static_cast<uint8_t>(opcode), key.size(), value.size()), key, value);
+}
+std::string BytesOf(uint64_t view) {
+  return std::string(reinterpret_cast<const char*>(&view), sizeof(view));
 }
 std::string Get(absl::string_view key) { return Request(SocketOpcode::kGet, key); }
 std::string Put(absl::string_view key, absl::string_view value) {
@@ -213,11 +223,17 @@ TEST_F(SocketServerTest, AnswersEachKindOfRequest) {
   EXPECT_EQ(peer.ReceiveText(), absl::StrCat("0 ", absl::string_view("v\0w", 3)));
   peer.Send(Header(static_cast<uint8_t>(SocketOpcode::kStats), 0, 0));
   EXPECT_EQ(peer.ReceiveText(), "0 records 1\n");
+  for (const uint64_t view : {uint64_t{0}, FakeStore::kView}) {
+    peer.Send(Request(SocketOpcode::kCluster, "", BytesOf(view)));
+    EXPECT_EQ(peer.ReceiveText(), "0 the cluster");
+  }
+  peer.Send(Request(SocketOpcode::kCluster, "", BytesOf(FakeStore::kView + 1)));
+  EXPECT_THAT(peer.ReceiveText(), HasSubstr("differs"));
   peer.Send(Delete("k"));
   EXPECT_EQ(peer.ReceiveText(), kOk);
   peer.Send(Delete("k"));
   EXPECT_EQ(peer.ReceiveText(), kNotFound);
-  EXPECT_EQ(server_->counters().requests.Load(std::memory_order_relaxed), 6u);
+  EXPECT_EQ(server_->counters().requests.Load(std::memory_order_relaxed), 9u);
 }
 
 // Goal: answers come in the order of the requests, and each request sees those before it.
@@ -309,8 +325,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadBytes{"LongestKey", Header(2, 65535, 10), "longer than 4096"},
         BadBytes{"LongValue", absl::StrCat(Header(2, 1, (1 << 20) + 1), "k"), "1048576"},
         BadBytes{"LongestValue", absl::StrCat(Header(2, 1, UINT32_MAX), "k"), "1048576"},
-        BadBytes{"GetWithValue", absl::StrCat(Header(1, 1, 5), "kvalue"), "only Put"},
+        BadBytes{"GetWithValue", absl::StrCat(Header(1, 1, 5), "kvalue"), "no value"},
         BadBytes{"StatsWithKey", absl::StrCat(Header(4, 3, 0), "key"), "no key"},
+        BadBytes{"ClusterWithKey", absl::StrCat(Header(5, 3, 8), "key12345678"), "no key"},
+        BadBytes{"ClusterWithoutView", Header(5, 0, 0), "8 bytes"},
         BadBytes{"MuchBehindIt", std::string(1 << 20, '\xff'), "unknown opcode"}),
     [](const auto& param_info) { return param_info.param.name; });
 

@@ -19,8 +19,9 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(WorkerContext context, int
   worker->port_ =
       std::make_unique<transport::Port>(&worker->scheduler_, worker->completion_queue_.get());
   worker->writer_ = std::make_unique<kvs::TableWriter>(worker->context_.table, &worker->scheduler_);
-  worker->handler_ = std::make_unique<KvHandler>(
-      worker->writer_.get(), &worker->counters_.operations, worker->context_.stats);
+  worker->handler_ =
+      std::make_unique<KvHandler>(worker->writer_.get(), &worker->counters_.operations,
+                                  worker->context_.stats, worker->context_.cluster);
   worker->socket_server_ =
       std::make_unique<SocketServer>(&worker->scheduler_, worker->handler_.get());
   worker->connections_ = std::make_unique<ConnectionSet>(&worker->scheduler_);

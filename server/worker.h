@@ -38,6 +38,7 @@ struct WorkerContext {
   PollMode poll = PollMode::kAdaptive;
   std::function<uint32_t()> next_region_id;  // Any thread. 0: there is none left.
   std::function<std::string()> stats;        // Any thread.
+  ClusterFacts cluster;
 };
 
 struct WorkerCounters {

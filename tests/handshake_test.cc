@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "runtime/shared_word.h"
 #include "tests/handshake_test_util.h"
 #include "transport/bootstrap_peer.h"
 #include "transport/bootstrap_wire.h"
@@ -58,6 +59,35 @@ TEST_F(HandshakeTest, RefusalsReachTheClient) {
   const absl::Status status =
       scheduler_.RunUntilDone(transport::ConnectPeer(std::move(options))).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+}
+
+// Goal: a client learns the server's place, and one that knows of another cluster is refused and counted.
+TEST_F(HandshakeTest, ClientsOfAnotherViewAreRefused) {
+  SharedWord refused;
+  transport::BootstrapServerOptions door;
+  door.place = {0xabc, 2, 3};
+  door.views_refused = &refused;
+  Open(std::move(door));
+  for (const uint64_t view : {uint64_t{0}, uint64_t{0xabc}}) {
+    absl::StatusOr<transport::Link> served = absl::UnknownError("not yet");
+    SpawnHandle serving = scheduler_.Spawn(Keep(AcceptNext(), &served));
+    transport::ConnectOptions options = ClientOptions();
+    options.view = view;
+    auto peer = scheduler_.RunUntilDone(transport::ConnectPeer(std::move(options)));
+    ASSERT_TRUE(peer.ok()) << peer.status();
+    while (!serving.done()) scheduler_.RunOnce();
+    EXPECT_EQ(peer->place, (transport::ServerPlace{0xabc, 2, 3}));
+    EXPECT_EQ(peer->process_id >> 24, 2u);
+  }
+  EXPECT_EQ(refused.Load(std::memory_order_relaxed), 0u);
+  transport::ConnectOptions options = ClientOptions();
+  options.view = 0xdef;
+  const absl::Status status =
+      scheduler_.RunUntilDone(transport::ConnectPeer(std::move(options))).status();
+  EXPECT_TRUE(absl::IsOutOfRange(status)) << status;
+  EXPECT_EQ(status.message(),
+            "the server's cluster file differs: view 0000000000000abc, yours 0000000000000def");
+  EXPECT_EQ(refused.Load(std::memory_order_relaxed), 1u);
 }
 
 TEST_F(HandshakeTest, TokensThatNobodyGaveAreRejected) {

@@ -92,9 +92,9 @@ TEST_F(KvCliTest, StatsAreLinesOfNameAndValue) {
 }
 
 TEST_F(KvCliTest, WrongUseIsExitCodeTwo) {
-  for (const char* command :
-       {"$CLI nonsense", "$CLI get", "$CLI put k", "$CLI put k v w", "$CLI --path=telepathy get k",
-        "$CLI --no_such_flag get k", "$CLI --servers=a:1,b:2 get k", R"($CLI get '"\q"')"}) {
+  for (const char* command : {"$CLI nonsense", "$CLI get", "$CLI put k", "$CLI put k v w",
+                              "$CLI --path=telepathy get k", "$CLI --no_such_flag get k",
+                              "$CLI --servers=127.0.0.1:1,nonsense get k", R"($CLI get '"\q"')"}) {
     const Outcome outcome = Run(command);
     EXPECT_EQ(outcome.exit_code, 2) << command << outcome.stderr_text;
     EXPECT_NE(outcome.stderr_text, "") << command;

@@ -200,7 +200,7 @@ TEST(KvServerDoor, RandomBytesHurtNobodyElse) {
   for (int round = 0; round < 200; ++round) {
     std::string bytes;
     if (round % 3 != 0) bytes.assign(transport::kBootstrapPurpose.data(), transport::kPurposeBytes);
-    if (round % 3 == 2) bytes += std::string("\x28\0\0\0\x01\0\0\0", 8);  // A Hello's header.
+    if (round % 3 == 2) bytes += std::string("\x30\0\0\0\x01\0\0\0", 8);  // A Hello's header.
     const size_t more = random.Uniform(300);
     for (size_t i = 0; i < more; ++i) bytes += static_cast<char>(random.Next());
     const ScopedFd fd = Knock(server->address(), bytes);

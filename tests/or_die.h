@@ -15,7 +15,7 @@ namespace acre::tests {
 
 inline ClientOptions OptionsFor(const std::string& address, Path path) {
   ClientOptions options;
-  options.server = address;
+  options.servers = {address};
   options.path = path;
   return options;
 }

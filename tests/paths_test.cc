@@ -205,7 +205,7 @@ TEST(ClientTest, ServerMayBeNamed) {
 TEST(ClientTest, BadOptionsAreNamed) {
   const auto connect = [](std::string server, std::string fabric) {
     ClientOptions options;
-    options.server = std::move(server);
+    options.servers = {std::move(server)};
     options.fabric = std::move(fabric);
     return Client::Connect(options).status();
   };

@@ -49,7 +49,7 @@ std::unique_ptr<Server> StartOrDie(Clock* clock, int threads) {
 
 std::unique_ptr<Client> ConnectOrDie(const std::string& address, Path path) {
   ClientOptions options;
-  options.server = address;
+  options.servers = {address};
   options.path = path;
   options.operation_timeout_ms = 60'000;
   options.connect_timeout_ms = 60'000;
@@ -157,7 +157,7 @@ TEST(ServerTest, StopsUnderLoad) {
       int failures = 0;
       while (!gone.load(std::memory_order_relaxed) && failures < 3) {
         ClientOptions options;
-        options.server = address;
+        options.servers = {address};
         options.path = path;
         const auto client = Client::Connect(options);
         if (!client.ok()) {

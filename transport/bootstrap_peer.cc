@@ -66,6 +66,7 @@ Task<absl::StatusOr<Welcome>> Greet(Stream* stream, const ConnectOptions* option
   hello.layout_version = options->layout_version;
   hello.process_id = options->process_id;
   hello.process_id_generation = options->process_id_generation;
+  hello.view = options->view;
   hello.fabric = options->fabric->device().provider;
   hello.has_secret = options->credentials.secret != nullptr;
   const std::string message = EncodeHello(hello);
@@ -159,6 +160,7 @@ Task<absl::StatusOr<ConnectedPeer>> ConnectPeer(ConnectOptions options) {
   peer.generation = welcome->generation;
   peer.lease_ns = welcome->lease_ns;
   peer.process_id = welcome->process_id;
+  peer.place = welcome->place;
   absl::StatusOr<Link> link = co_await OpenLink(&options, &*welcome);
   if (!link.ok()) co_return link.status();
   peer.link = *std::move(link);

@@ -67,6 +67,8 @@ struct ConnectOptions {
   uint32_t process_id = 0;
   uint64_t process_id_generation = 0;
   Credentials credentials;
+  // The view of the cluster that the client knows. 0: any.
+  uint64_t view = 0;
   // The fabric that the connection is to use: its provider's name is told to the server.
   Fabric* fabric = nullptr;
   Port* port = nullptr;
@@ -81,12 +83,14 @@ struct ConnectedPeer {
   uint64_t generation = 0;  // Of the server.
   uint64_t lease_ns = 0;
   uint32_t process_id = 0;
+  ServerPlace place;  // Of the server.
   std::vector<GrantedRegion> regions;
 };
 
 // Connects to a server. All pointers outlive the task.
 // Errors: Unavailable - nobody listens, no such host, or the server went meanwhile. DeadlineExceeded.
 // FailedPrecondition - the server refused: another release, no such fabric, no secret to prove.
+// OutOfRange - it is of another view.
 // PermissionDenied - the secret: the server asks for one, or has another, or cannot prove it.
 // ResourceExhausted - the server has too many clients. DataLoss - it is no such server at all, its bytes
 // make no sense. Messages do not name the server: the caller does.

@@ -86,7 +86,7 @@ BootstrapServer::BootstrapServer(Scheduler* scheduler, BootstrapServerOptions op
       listening_(std::move(listening)),
       delegate_(delegate) {
   CHECK(options_.generation != 0 && options_.lease_ns != 0 && options_.fill_random);
-  CHECK(options_.server_number >= 1 && options_.server_number <= 255);
+  CHECK(!WhyInvalid(options_.place).has_value());
   CHECK_GE(options_.half_open_max, 1u);
   WatchDoor();
   for (const OfferedFabric& fabric : fabrics_) {
@@ -313,6 +313,7 @@ Task<absl::Status> BootstrapServer::Greet(HalfOpen* half_open) {
   welcome.generation = options_.generation;
   welcome.lease_ns = options_.lease_ns;
   welcome.process_id = *process_id;
+  welcome.place = options_.place;
   welcome.token = half_open->token;
   for (const OfferedFabric& fabric : fabrics_) {
     if (!hello->fabric.empty() && hello->fabric != fabric.name) continue;
@@ -335,6 +336,13 @@ absl::Status BootstrapServer::Judge(const HalfOpen& half_open, const Hello& hell
                                     ", the client reads layout ", hello.layout_version,
                                     ": use client and server of one release")));
   }
+  if (hello.view != 0 && hello.view != options_.place.view) {
+    if (SharedWord* const count = options_.views_refused; count != nullptr) {
+      // Relaxed: a statistic, and nobody else stores it.
+      count->Store(count->Load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    }
+    return OtherView(options_.place.view, hello.view);
+  }
   const auto wanted = [&hello](const OfferedFabric& fabric) { return fabric.name == hello.fabric; };
   if (!hello.fabric.empty() && std::none_of(fabrics_.begin(), fabrics_.end(), wanted)) {
     const auto name = [](std::string* out, const OfferedFabric& fabric) { *out += fabric.name; };
@@ -347,14 +355,14 @@ absl::Status BootstrapServer::Judge(const HalfOpen& half_open, const Hello& hell
 
 absl::StatusOr<uint32_t> BootstrapServer::ProcessIdFor(const Hello& hello) {
   // Ids of an earlier incarnation of this server may have been given to somebody else by now.
-  const bool ours = hello.process_id >> kServerNumberShift == options_.server_number;
+  const bool ours = hello.process_id >> kServerNumberShift == options_.place.server_number;
   const bool stale = ours && hello.process_id_generation != options_.generation;
   if (hello.process_id != 0 && !stale) return hello.process_id;
   if (process_ids_given_ == kIdsOfServerMax) {
     return absl::ResourceExhaustedError(
         "the server has given away all its process ids: restart it when it suits");
   }
-  return options_.server_number << kServerNumberShift | ++process_ids_given_;
+  return options_.place.server_number << kServerNumberShift | ++process_ids_given_;
 }
 
 }  // namespace acre::transport

@@ -26,6 +26,7 @@
 #include "absl/types/span.h"
 #include "runtime/scheduler.h"
 #include "runtime/scoped_fd.h"
+#include "runtime/shared_word.h"
 #include "runtime/task.h"
 #include "transport/bootstrap_wire.h"
 #include "transport/fabric.h"
@@ -48,7 +49,10 @@ struct BootstrapServerOptions {
   uint32_t layout_version = 0;  // Clients must have the same.
   uint64_t generation = 0;      // Of this server's incarnation. Never 0.
   uint64_t lease_ns = 0;
-  uint32_t server_number = 1;  // High bits of the process ids that it gives. 1 to 255.
+  // In its cluster. The number is also in the high bits of the process ids that it gives.
+  ServerPlace place;
+  // Clients of another view, turned away: counted here, by this thread alone, for any to load. May be null.
+  SharedWord* views_refused = nullptr;
   uint64_t handshake_timeout_ns = 3'000'000'000;
   size_t half_open_max = 256;
   // What clients must prove before anything else, and the server proves to them. Null: nothing.

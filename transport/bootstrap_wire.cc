@@ -81,6 +81,7 @@ std::string EncodeHello(const Hello& hello) {
   wire.process_id = hello.process_id;
   wire.flags = hello.has_secret ? kHelloHasSecret : 0;
   wire.process_id_generation = hello.process_id_generation;
+  wire.view = hello.view;
   SetText(wire.fabric, hello.fabric);
   std::string body;
   AppendWire(&body, wire);
@@ -104,9 +105,9 @@ absl::StatusOr<Hello> ParseHello(absl::string_view body) {
   }
   auto fabric = Text(wire.fabric);
   if (!fabric.has_value()) return Invalid("the fabric's name is no text");
-  return Hello{wire.protocol_version, wire.layout_version,
-               wire.process_id,       wire.process_id_generation,
-               *std::move(fabric),    (wire.flags & kHelloHasSecret) != 0};
+  return Hello{wire.protocol_version,      wire.layout_version, wire.process_id,
+               wire.process_id_generation, wire.view,           *std::move(fabric),
+               (wire.flags & kHelloHasSecret) != 0};
 }
 
 std::string EncodeChallenge(const SecretNonce& nonce) {
@@ -151,6 +152,9 @@ std::string EncodeWelcome(const Welcome& welcome) {
   wire.generation = welcome.generation;
   wire.lease_ns = welcome.lease_ns;
   wire.process_id = welcome.process_id;
+  wire.view = welcome.place.view;
+  wire.server_number = welcome.place.server_number;
+  wire.servers_count = welcome.place.servers_count;
   wire.fabrics_count = static_cast<uint32_t>(welcome.fabrics.size());
   wire.token = welcome.token;
   std::string body;
@@ -171,7 +175,9 @@ absl::StatusOr<Welcome> ParseWelcome(absl::string_view body) {
   if (wire.lease_ns == 0) return Invalid("lease is 0");
   if (wire.process_id == 0) return Invalid("process id is 0");
   if (wire.fabrics_count > kBootstrapFabricsMax) return Invalid("too many fabrics");
-  Welcome welcome{wire.generation, wire.lease_ns, wire.process_id, wire.token, {}};
+  const ServerPlace place{wire.view, wire.server_number, wire.servers_count};
+  if (const auto why = WhyInvalid(place)) return Invalid(*why);
+  Welcome welcome{wire.generation, wire.lease_ns, wire.process_id, place, wire.token, {}};
   for (uint32_t i = 0; i < wire.fabrics_count; ++i) {
     FabricWire entry;
     if (!TakeWire(&body, &entry)) return Invalid("Welcome has a wrong size");

@@ -23,6 +23,7 @@
 #include "absl/strings/string_view.h"
 #include "transport/channel.h"
 #include "transport/fabric.h"
+#include "transport/server_place.h"
 
 namespace acre::transport {
 
@@ -76,12 +77,13 @@ struct HelloWire {
   uint32_t process_id;             // 0: give me one.
   uint32_t flags;                  // Of kHelloHasSecret; others are refused.
   uint64_t process_id_generation;  // Generation of the server that gave process_id; 0 with 0.
+  uint64_t view;                   // Of the cluster that the client knows; 0: any.
   char fabric[kFabricNameBytes];   // The wanted one, NUL-padded; all NUL: any.
 };
-static_assert(sizeof(HelloWire) == 40);
+static_assert(sizeof(HelloWire) == 48);
 static_assert(offsetof(HelloWire, process_id) == 8);
 static_assert(offsetof(HelloWire, process_id_generation) == 16);
-static_assert(offsetof(HelloWire, fabric) == 24);
+static_assert(offsetof(HelloWire, view) == 24 && offsetof(HelloWire, fabric) == 32);
 static_assert(std::has_unique_object_representations_v<HelloWire>, "hidden padding");
 // I can prove the secret, and want you to prove it.
 constexpr uint32_t kHelloHasSecret = 1;
@@ -109,12 +111,15 @@ static_assert(sizeof(ConfirmWire) == 32);
 struct WelcomeWire {
   uint64_t generation;  // Of the server's incarnation. Never 0.
   uint64_t lease_ns;    // Never 0.
+  uint64_t view;        // Of the server's cluster; 0: it has none.
   uint32_t process_id;  // The client's from now on. Never 0.
   uint32_t fabrics_count;
+  uint32_t server_number;  // Where the server stands in its cluster: ServerPlace.
+  uint32_t servers_count;
   BootstrapToken token;
 };
-static_assert(sizeof(WelcomeWire) == 40);
-static_assert(offsetof(WelcomeWire, process_id) == 16 && offsetof(WelcomeWire, token) == 24);
+static_assert(sizeof(WelcomeWire) == 56);
+static_assert(offsetof(WelcomeWire, process_id) == 24 && offsetof(WelcomeWire, token) == 40);
 static_assert(std::has_unique_object_representations_v<WelcomeWire>, "hidden padding");
 
 struct FabricWire {
@@ -173,6 +178,7 @@ struct Hello {
   uint32_t layout_version = 0;
   uint32_t process_id = 0;
   uint64_t process_id_generation = 0;
+  uint64_t view = 0;   // Of the cluster that the client knows; 0: any.
   std::string fabric;  // "" for any.
   bool has_secret = false;
 };
@@ -191,6 +197,7 @@ struct Welcome {
   uint64_t generation = 0;
   uint64_t lease_ns = 0;
   uint32_t process_id = 0;
+  ServerPlace place;
   BootstrapToken token{};
   std::vector<FabricEndpoint> fabrics;
 };

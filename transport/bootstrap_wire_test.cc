@@ -23,6 +23,7 @@ TEST(BootstrapWireTest, HelloComesBack) {
   hello.layout_version = 7;
   hello.process_id = 0x01000005;
   hello.process_id_generation = 99;
+  hello.view = 0x1234567890;
   hello.fabric = "shm";
   const std::string body = BodyOf(EncodeHello(hello), BootstrapMessage::kHello);
   const auto parsed = ParseHello(body);
@@ -31,6 +32,7 @@ TEST(BootstrapWireTest, HelloComesBack) {
   EXPECT_EQ(parsed->layout_version, 7u);
   EXPECT_EQ(parsed->process_id, 0x01000005u);
   EXPECT_EQ(parsed->process_id_generation, 99u);
+  EXPECT_EQ(parsed->view, 0x1234567890u);
   EXPECT_EQ(parsed->fabric, "shm");
   EXPECT_FALSE(parsed->has_secret);
   hello.has_secret = true;
@@ -92,6 +94,7 @@ TEST(BootstrapWireTest, WelcomeComesBack) {
   welcome.generation = 3;
   welcome.lease_ns = 500;
   welcome.process_id = 5;
+  welcome.place = {77, 2, 3};
   welcome.token = {1, 2, 3};
   welcome.fabrics = {{"shm", "@acre/1"}, {"tcp", "10.0.0.1:7"}};
   const std::string body = BodyOf(EncodeWelcome(welcome), BootstrapMessage::kWelcome);
@@ -99,6 +102,7 @@ TEST(BootstrapWireTest, WelcomeComesBack) {
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_EQ(parsed->generation, 3u);
   EXPECT_EQ(parsed->token, welcome.token);
+  EXPECT_EQ(parsed->place, welcome.place);
   ASSERT_EQ(parsed->fabrics.size(), 2u);
   EXPECT_EQ(parsed->fabrics[1].name, "tcp");
   EXPECT_EQ(parsed->fabrics[1].endpoint, "10.0.0.1:7");
@@ -106,6 +110,9 @@ TEST(BootstrapWireTest, WelcomeComesBack) {
     EXPECT_FALSE(ParseWelcome(body.substr(0, bytes)).ok()) << bytes;
   }
   std::string many = body;
+  std::string nowhere = body;
+  nowhere[offsetof(WelcomeWire, server_number)] = 4;
+  EXPECT_FALSE(ParseWelcome(nowhere).ok()) << "server 4 of 3";
   many[offsetof(WelcomeWire, fabrics_count) + 3] = '\x7f';
   EXPECT_FALSE(ParseWelcome(many).ok());
 }

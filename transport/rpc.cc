@@ -62,7 +62,7 @@ class Outgoing : public ListLink<OutgoingTag> {
 
 class RpcPeer::Impl final : public Channel::Receiver {
  public:
-  Impl(Scheduler* scheduler, Channel* channel, RpcHandler* handler);
+  Impl(Scheduler* scheduler, Channel* channel, RpcHandler* handler, uint64_t view);
   ~Impl() override;
 
   absl::Status OnMessage(uint8_t type, uint64_t view, absl::string_view payload) override;
@@ -127,6 +127,7 @@ class RpcPeer::Impl final : public Channel::Receiver {
   Scheduler* const scheduler_;
   Channel* const channel_;
   RpcHandler* const handler_;
+  const uint64_t view_;  // Of our calls.
   absl::Status failed_;  // OK, or Unavailable.
 
   std::vector<Slot> slots_;
@@ -177,8 +178,8 @@ class RpcPeer::Impl::CallAwaiter : public Waiter, public Outgoing, public ListLi
   absl::Status status_;
 };
 
-RpcPeer::Impl::Impl(Scheduler* scheduler, Channel* channel, RpcHandler* handler)
-    : scheduler_(scheduler), channel_(channel), handler_(handler), slots_(kCallsMax) {
+RpcPeer::Impl::Impl(Scheduler* scheduler, Channel* channel, RpcHandler* handler, uint64_t view)
+    : scheduler_(scheduler), channel_(channel), handler_(handler), view_(view), slots_(kCallsMax) {
   for (uint32_t slot = 0; slot < kCallsMax; ++slot) {
     slots_[slot].next_free = static_cast<uint16_t>(slot + 1);
   }
@@ -284,6 +285,9 @@ absl::Status RpcPeer::Impl::OnMessage(uint8_t type, uint64_t view, absl::string_
   payload.remove_prefix(sizeof(head));
   if (head.reserved != 0) return absl::DataLossError("reserved bits: not zero");
   if (type == kTypeRequest) return OnRequest(head, view, payload);
+  if (type == kTypeResponse && view != view_) {
+    return absl::DataLossError("view: of an answer, is not its call's");
+  }
   if (type == kTypeResponse) return OnResponse(head, payload);
   return absl::DataLossError(absl::StrCat("type: ", type));
 }
@@ -362,7 +366,7 @@ bool RpcPeer::Impl::TrySend(Outgoing* message) {
     const RpcHead head = {.call_id = CallId(call->slot_, slot.generation),
                           .method_or_code = call->method_,
                           .reserved = 0};
-    if (!channel_->Send(kTypeRequest, 0, {BytesOf(head), call->head_, call->body_}).ok()) {
+    if (!channel_->Send(kTypeRequest, view_, {BytesOf(head), call->head_, call->body_}).ok()) {
       return false;
     }
     slot.state = Slot::State::kInFlight;
@@ -426,8 +430,8 @@ void RpcPeer::Impl::Fail(absl::Status why) {
 
 // ---- RpcPeer.
 
-RpcPeer::RpcPeer(Scheduler* scheduler, Channel* channel, RpcHandler* handler)
-    : impl_(std::make_unique<Impl>(scheduler, channel, handler)) {}
+RpcPeer::RpcPeer(Scheduler* scheduler, Channel* channel, RpcHandler* handler, uint64_t view)
+    : impl_(std::make_unique<Impl>(scheduler, channel, handler, view)) {}
 
 RpcPeer::~RpcPeer() = default;
 

@@ -43,7 +43,7 @@ constexpr size_t kKeptBytesMax = 64 << 10;
 // One call being served. Lives until its handler is done, across suspensions.
 struct RpcContext {
   uint16_t method = 0;
-  uint64_t view = 0;
+  uint64_t view = 0;          // Of the request's frame: the handler's to judge.
   absl::string_view request;  // Private copy, 8-byte aligned, stays until the handler is done.
   std::string response;       // The handler's answer, at most kRpcBytesMax. Memory is reused.
 };
@@ -60,8 +60,9 @@ class RpcHandler {
 class RpcPeer : public Poller {
  public:
   // Borrows all; `handler` may be null: then calls from the peer break the channel. Not yet polled:
-  // the owner calls Poll(), or adds it to the scheduler and removes it before it goes.
-  RpcPeer(Scheduler* scheduler, Channel* channel, RpcHandler* handler);
+  // the owner calls Poll(), or adds it to the scheduler and removes it before it goes. `view`: of the
+  // frames of our calls; an answer comes in a frame of its call's view, or it breaks the channel.
+  RpcPeer(Scheduler* scheduler, Channel* channel, RpcHandler* handler, uint64_t view = 0);
   // Outstanding calls end with Unavailable; handlers under way are cancelled. Not from a handler.
   ~RpcPeer() override;
 

@@ -355,15 +355,15 @@ class HostileRpcTest : public ::testing::Test, public Channel::Receiver {
     return absl::OkStatus();
   }
   void Send(uint8_t type, uint32_t call_id, uint16_t code, uint16_t reserved,
-            const std::string& body = "") {
+            const std::string& body = "", uint64_t view = 0) {
     std::string payload(8, '\0');
     std::memcpy(payload.data(), &call_id, 4);       // Private memory.
     std::memcpy(payload.data() + 4, &code, 2);      // Private memory.
     std::memcpy(payload.data() + 6, &reserved, 2);  // Private memory.
-    SendRaw(type, payload + body);
+    SendRaw(type, payload + body, view);
   }
-  void SendRaw(uint8_t type, const std::string& payload) {
-    ASSERT_TRUE(channel()->Send(type, 0, {payload}).ok());
+  void SendRaw(uint8_t type, const std::string& payload, uint64_t view = 0) {
+    ASSERT_TRUE(channel()->Send(type, view, {payload}).ok());
     Step();
   }
   void Step() {
@@ -415,6 +415,14 @@ TEST_F(HostileRpcTest, UnknownType) {
 TEST_F(HostileRpcTest, ReservedBits) {
   Send(kRequest, 0, kEcho, 1);
   ExpectBroken("reserved");
+}
+
+// Goal: an answer in a frame of another view is no answer.
+TEST_F(HostileRpcTest, ResponseOfAnotherView) {
+  const uint32_t call_id = CallIdOfNewCall();
+  Send(kResponse, call_id, 0, 0, "of another cluster", /*view=*/7);
+  ExpectBroken("view");
+  EXPECT_EQ(call_.response, "");
 }
 
 TEST_F(HostileRpcTest, RequestIdOutOfBounds) {

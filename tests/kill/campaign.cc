@@ -233,7 +233,7 @@ class Running {
   // The server notices that clients have died; asked over a socket, which it counts apart.
   absl::Status CheckServerIsAlone() {
     ClientOptions client_options;
-    client_options.server = cluster_->address();
+    client_options.servers = {cluster_->address()};
     client_options.path = Path::kTcp;
     const auto client = Client::Connect(client_options);
     if (!client.ok()) return absl::InternalError(client.status().ToString());

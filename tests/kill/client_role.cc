@@ -246,7 +246,7 @@ absl::Status RunClientRole(const ClientRole& role) {
     form = std::make_unique<Blocking>(&work, &signals);
   }
   ClientOptions options;
-  options.server = role.server;
+  options.servers = {role.server};
   options.path = role.path;
   options.connect_timeout_ms = kTimeoutMs;
   options.operation_timeout_ms = kTimeoutMs;

@@ -1,0 +1,415 @@
+#include "client/router.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "glog/logging.h"
+#include "kvs/hash.h"
+#include "kvs/key_share.h"
+#include "kvs/limits.h"
+#include "runtime/deadline.h"
+
+namespace acre {
+namespace {
+
+using transport::HostPort;
+
+constexpr uint64_t kNsPerMs = 1'000'000;
+// The map is asked for no more often: servers that disagree may do so for long.
+constexpr uint64_t kRefreshDistanceNs = 50 * kNsPerMs;
+// Maps that an operation goes by. Whoever changes them faster does not need an answer.
+constexpr int kMapsMax = 4;
+
+bool IsSilence(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+}
+
+void Add(const kvs::ReaderStats& more, kvs::ReaderStats* stats) {
+  stats->gets += more.gets;
+  stats->reads += more.reads;
+  stats->retries += more.retries;
+  stats->misses += more.misses;
+}
+
+std::string AddressesOf(const std::vector<HostPort>& servers) {
+  return absl::StrJoin(servers, ", ", [](std::string* out, const HostPort& server) {
+    absl::StrAppend(out, server.ToString());
+  });
+}
+
+// What the caller gets for what no map that is known can help with.
+absl::Status ToCaller(const absl::Status& status) {
+  if (!absl::IsOutOfRange(status)) return status;
+  return absl::UnavailableError(
+      absl::StrCat(status.message(), ": see that all servers run with the same --cluster file"));
+}
+
+absl::StatusOr<std::vector<HostPort>> ParseSeeds(const std::vector<std::string>& servers) {
+  kvs::ClusterMap seeds;
+  for (const std::string& server : servers) {
+    absl::StatusOr<HostPort> seed = transport::ParseHostPort(server);
+    if (!seed.ok()) return seed.status();
+    if (seeds.NumberOf(*seed) == 0) seeds.servers.push_back(*std::move(seed));
+  }
+  if (seeds.servers.empty()) {
+    return absl::InvalidArgumentError("no server is given: name one, HOST:PORT");
+  }
+  return seeds.servers;
+}
+
+}  // namespace
+
+struct Router::Part {
+  std::shared_ptr<ClientCore> core;
+  std::vector<size_t> indices;  // In the whole.
+  std::vector<absl::string_view> keys;
+  std::vector<std::string> values;
+  std::vector<absl::Status> statuses;
+};
+
+// ---- Joining the cluster.
+
+Task<absl::StatusOr<std::unique_ptr<Router>>> Router::Connect(Scheduler* scheduler,
+                                                              ClientOptions options) {
+  absl::StatusOr<std::vector<HostPort>> seeds = ParseSeeds(options.servers);
+  if (!seeds.ok()) co_return seeds.status();
+  const auto timeout_ms = static_cast<uint64_t>(std::max<int64_t>(options.connect_timeout_ms, 1));
+  const uint64_t deadline_ns = scheduler->NowNs() + timeout_ms * kNsPerMs;
+  std::unique_ptr<Router> router(new Router(scheduler, std::move(options), *std::move(seeds)));
+  absl::Status status = co_await router->Join(deadline_ns);
+  if (!status.ok()) co_return status;
+  co_return router;
+}
+
+Router::Router(Scheduler* scheduler, ClientOptions options, std::vector<HostPort> seeds)
+    : scheduler_(scheduler),
+      options_(std::move(options)),
+      seeds_(std::move(seeds)),
+      operation_timeout_ns_(
+          static_cast<uint64_t>(std::max<int64_t>(options_.operation_timeout_ms, 1)) * kNsPerMs),
+      refresh_over_(scheduler) {}
+
+Router::~Router() { refresh_.Cancel(); }
+
+Task<absl::Status> Router::Join(uint64_t deadline_ns) {
+  absl::Status first_failure;
+  std::vector<HostPort> silent;
+  for (size_t i = 0; i < seeds_.size(); ++i) {
+    // A share of the time each, so that one that is silent does not take that of the others.
+    const uint64_t now_ns = scheduler_->NowNs();
+    const uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+    absl::StatusOr<Asked> asked = co_await Ask(seeds_[i], now_ns + left_ns / (seeds_.size() - i));
+    if (asked.ok()) {
+      absl::Status status = maps_count_ == 0 ? Adopt(*asked) : Compare(*asked);
+      if (!status.ok()) co_return status;
+      continue;
+    }
+    if (!IsSilence(asked.status())) co_return asked.status();
+    if (first_failure.ok()) first_failure = asked.status();
+    silent.push_back(seeds_[i]);
+  }
+  if (maps_count_ == 0) co_return first_failure;
+  for (const HostPort& server : silent) {
+    if (map_.NumberOf(server) != 0) continue;
+    co_return absl::FailedPreconditionError(absl::StrCat(
+        server.ToString(),
+        " does not answer, and is none of the cluster's servers: ", AddressesOf(map_.servers)));
+  }
+  co_return absl::OkStatus();
+}
+
+Task<absl::StatusOr<Router::Asked>> Router::Ask(HostPort server, uint64_t deadline_ns) {
+  Asked asked;
+  absl::StatusOr<std::shared_ptr<ClientCore>> core =
+      ClientCore::Create(scheduler_, options_, std::move(server), absl::nullopt, &name_);
+  if (!core.ok()) co_return core.status();
+  asked.core = *std::move(core);
+  absl::StatusOr<kvs::ClusterAnswer> answer = co_await asked.core->Cluster(deadline_ns);
+  if (!answer.ok()) co_return answer.status();
+  asked.answer = *std::move(answer);
+  co_return asked;
+}
+
+absl::Status Router::CheckAddress(const Asked& asked) const {
+  if (asked.answer.place.view == 0) return absl::OkStatus();
+  const kvs::ClusterMap map{asked.answer.place.view, asked.answer.servers};
+  const uint32_t listed = map.NumberOf(asked.core->server());
+  if (listed == 0 || listed == asked.answer.place.server_number) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "server ", asked.core->server().ToString(), " says that it is server ",
+      asked.answer.place.server_number, " of the cluster, whose file has this address as server ",
+      listed, ": see where the address leads to"));
+}
+
+absl::Status Router::Adopt(const Asked& asked) {
+  if (absl::Status status = CheckAddress(asked); !status.ok()) return status;
+  stats_before_ = reader_stats();
+  map_.view = asked.answer.place.view;
+  map_.servers = asked.answer.servers;
+  // A server alone may be known to its clients by another address than its own.
+  if (map_.view == 0) map_.servers = {asked.core->server()};
+  cores_.clear();
+  cores_.resize(map_.servers.size());
+  cores_[asked.answer.place.server_number - 1] = asked.core;
+  path_ = asked.core->path();
+  fabric_ = asked.core->fabric();
+  ++maps_count_;
+  return absl::OkStatus();
+}
+
+absl::Status Router::Compare(const Asked& asked) {
+  if (absl::Status status = CheckAddress(asked); !status.ok()) return status;
+  if (asked.answer.place.view == 0 || asked.answer.place.view != map_.view) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the servers that are named are not of one cluster: ", seeds_.front().ToString(),
+        " is of view ", transport::ViewName(map_.view), ", ", asked.core->server().ToString(),
+        " of view ", transport::ViewName(asked.answer.place.view),
+        ": see that they run with the same --cluster file"));
+  }
+  std::shared_ptr<ClientCore>& core = cores_[asked.answer.place.server_number - 1];
+  if (core == nullptr) core = asked.core;
+  return absl::OkStatus();
+}
+
+// ---- Whose a key is.
+
+absl::StatusOr<std::shared_ptr<ClientCore>> Router::CoreAt(size_t index) {
+  if (cores_[index] == nullptr) {
+    const transport::ServerPlace place{map_.view, static_cast<uint32_t>(index) + 1,
+                                       static_cast<uint32_t>(cores_.size())};
+    auto core = ClientCore::Create(scheduler_, options_, map_.servers[index], place, &name_);
+    if (!core.ok()) return core.status();
+    cores_[index] = *std::move(core);
+  }
+  return cores_[index];
+}
+
+absl::StatusOr<std::shared_ptr<ClientCore>> Router::CoreOf(absl::string_view key) {
+  if (cores_.size() == 1) return CoreAt(0);
+  return CoreAt(kvs::KeyShare::ServerIndex(kvs::HashKey(key), cores_.size()));
+}
+
+bool Router::AnyConnected() const {
+  return std::any_of(cores_.begin(), cores_.end(),
+                     [](const auto& core) { return core != nullptr && core->is_connected(); });
+}
+
+// ---- Operations.
+
+Task<absl::Status> Router::Get(absl::string_view key, std::string* value) {
+  const uint64_t deadline_ns = OperationDeadlineNs();
+  for (int maps = 1;; ++maps) {
+    const uint64_t map_number = maps_count_;
+    absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreOf(key);
+    if (!core.ok()) co_return core.status();
+    absl::Status status = co_await (*core)->Get(key, value);
+    if (status.ok() || absl::IsNotFound(status)) co_return status;
+    const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/true, deadline_ns);
+    if (!again || maps == kMapsMax) co_return ToCaller(status);
+  }
+}
+
+Task<absl::Status> Router::Put(absl::string_view key, absl::string_view value) {
+  const uint64_t deadline_ns = OperationDeadlineNs();
+  for (int maps = 1;; ++maps) {
+    const uint64_t map_number = maps_count_;
+    absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreOf(key);
+    if (!core.ok()) co_return core.status();
+    absl::Status status = co_await (*core)->Put(key, value);
+    if (status.ok()) co_return status;
+    const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/false, deadline_ns);
+    if (!again || maps == kMapsMax) co_return ToCaller(status);
+  }
+}
+
+Task<absl::Status> Router::Delete(absl::string_view key) {
+  const uint64_t deadline_ns = OperationDeadlineNs();
+  for (int maps = 1;; ++maps) {
+    const uint64_t map_number = maps_count_;
+    absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreOf(key);
+    if (!core.ok()) co_return core.status();
+    absl::Status status = co_await (*core)->Delete(key);
+    if (status.ok() || absl::IsNotFound(status)) co_return status;
+    const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/false, deadline_ns);
+    if (!again || maps == kMapsMax) co_return ToCaller(status);
+  }
+}
+
+Task<void> Router::MultiGet(absl::Span<const absl::string_view> keys,
+                            absl::Span<std::string> values, absl::Span<absl::Status> statuses) {
+  CHECK(keys.size() == values.size() && keys.size() == statuses.size());
+  const uint64_t deadline_ns = OperationDeadlineNs();
+  const uint64_t map_number = maps_count_;
+  if (cores_.size() == 1) {
+    absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreAt(0);
+    CHECK(core.ok()) << "there is one: " << core.status();
+    co_await (*core)->MultiGet(keys, values, statuses);
+  } else {
+    co_await MultiGetOnce(keys, values, statuses);
+  }
+  const auto is_of_map = [](const absl::Status& status) {
+    return absl::IsOutOfRange(status) || absl::IsUnavailable(status);
+  };
+  // The refused tell more of the map than those whose server is down.
+  auto first = std::find_if(statuses.begin(), statuses.end(), absl::IsOutOfRange);
+  if (first == statuses.end()) first = std::find_if(statuses.begin(), statuses.end(), is_of_map);
+  if (first == statuses.end()) co_return;
+  absl::Status status = *first;
+  const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/true, deadline_ns);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (!is_of_map(statuses[i])) continue;
+    if (again) {
+      statuses[i] = co_await Get(keys[i], &values[i]);
+    } else {
+      statuses[i] = ToCaller(statuses[i]);
+    }
+  }
+}
+
+// All servers at the same time.
+Task<void> Router::MultiGetOnce(absl::Span<const absl::string_view> keys,
+                                absl::Span<std::string> values, absl::Span<absl::Status> statuses) {
+  std::vector<Part> parts(cores_.size());
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const size_t index = kvs::KeyShare::ServerIndex(kvs::HashKey(keys[i]), parts.size());
+    Part& part = parts[index];
+    if (part.core == nullptr) {
+      absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreAt(index);
+      statuses[i] = core.status();
+      if (!core.ok()) continue;
+      part.core = *std::move(core);
+    }
+    part.indices.push_back(i);
+    part.keys.push_back(keys[i]);
+    part.values.push_back(std::move(values[i]));  // For its memory.
+  }
+  std::vector<SpawnHandle> under_way;
+  for (Part& part : parts) {
+    part.statuses.resize(part.keys.size());
+    if (!part.keys.empty()) under_way.push_back(scheduler_->Spawn(MultiGetPart(&part)));
+  }
+  // They use this frame: none of them outlives it.
+  const auto cancel = absl::MakeCleanup([&under_way] {
+    for (SpawnHandle& handle : under_way) handle.Cancel();
+  });
+  for (SpawnHandle& handle : under_way) co_await handle.Join();
+  for (Part& part : parts) {
+    for (size_t i = 0; i < part.indices.size(); ++i) {
+      values[part.indices[i]] = std::move(part.values[i]);
+      statuses[part.indices[i]] = std::move(part.statuses[i]);
+    }
+  }
+}
+
+Task<void> Router::MultiGetPart(Part* part) {
+  co_await part->core->MultiGet(part->keys, absl::MakeSpan(part->values),
+                                absl::MakeSpan(part->statuses));
+}
+
+Task<absl::StatusOr<std::string>> Router::ServerStats(std::string server) {
+  size_t index = 0;
+  if (!server.empty()) {
+    absl::StatusOr<HostPort> address = transport::ParseHostPort(server);
+    if (!address.ok()) co_return address.status();
+    index = map_.NumberOf(*address);
+    if (index-- == 0) {
+      co_return absl::InvalidArgumentError(
+          absl::StrCat(server, " is none of the servers: ", AddressesOf(map_.servers)));
+    }
+  } else if (cores_.size() > 1) {
+    co_return absl::InvalidArgumentError(
+        absl::StrCat("which server? There are ", AddressesOf(map_.servers)));
+  }
+  absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreAt(index);
+  if (!core.ok()) co_return core.status();
+  const std::shared_ptr<ClientCore> held = *std::move(core);
+  absl::StatusOr<std::string> text = co_await held->ServerStats();
+  co_return text;
+}
+
+std::vector<std::string> Router::Servers() const {
+  std::vector<std::string> servers;
+  for (const HostPort& server : map_.servers) servers.push_back(server.ToString());
+  return servers;
+}
+
+kvs::ReaderStats Router::reader_stats() const {
+  kvs::ReaderStats stats = stats_before_;
+  for (const std::shared_ptr<ClientCore>& core : cores_) {
+    if (core != nullptr) Add(core->reader_stats(), &stats);
+  }
+  return stats;
+}
+
+// ---- When the map is old.
+
+Task<bool> Router::LearnFrom(absl::Status* status, uint64_t map_number, bool is_read,
+                             uint64_t deadline_ns) {
+  const bool is_refused = absl::IsOutOfRange(*status);
+  // Alone, a server's own connection finds out.
+  const bool is_lost = absl::IsUnavailable(*status) && map_.view != 0 && !AnyConnected();
+  if (!is_refused && !is_lost) co_return false;
+  if (maps_count_ == map_number) co_await Refresh(deadline_ns);
+  // A change that was lost may have happened: to do it again would be a second one.
+  if (maps_count_ != map_number && (is_refused || is_read)) co_return true;
+  *status = ToCaller(*status);
+  co_return false;
+}
+
+Task<void> Router::RefreshOver() { co_await refresh_over_.Wait(); }
+
+Task<void> Router::Refresh(uint64_t deadline_ns) {
+  const uint64_t begun_before = refreshes_begun_;
+  // One that began before may have asked when another answer was true.
+  do {
+    if (refresh_.done()) refresh_ = scheduler_->Spawn(RefreshOnce());
+    Task<void> over = RefreshOver();
+    const absl::Status waited = co_await WithDeadline(*scheduler_, deadline_ns, std::move(over));
+    if (!waited.ok()) co_return;
+  } while (refreshes_begun_ == begun_before);
+}
+
+Task<void> Router::RefreshOnce() {
+  if (scheduler_->NowNs() < next_refresh_ns_) co_await scheduler_->SleepUntil(next_refresh_ns_);
+  ++refreshes_begun_;
+  std::vector<HostPort> candidates = seeds_;
+  const kvs::ClusterMap seeds{0, seeds_};
+  for (const HostPort& server : map_.servers) {
+    if (seeds.NumberOf(server) == 0) candidates.push_back(server);
+  }
+  const uint64_t timeout_ns = static_cast<uint64_t>(options_.connect_timeout_ms) * kNsPerMs;
+  // The first that is of another view. As long as one answers that is still of ours, it does not count: the
+  // servers disagree, and nobody knows which of them is right.
+  absl::optional<Asked> other;
+  bool ours_lives = false;
+  for (const HostPort& server : candidates) {
+    absl::StatusOr<Asked> asked =
+        co_await Ask(server, scheduler_->NowNs() + timeout_ns / candidates.size());
+    if (!asked.ok()) continue;
+    ours_lives = asked->answer.place.view == map_.view;
+    if (ours_lives) break;
+    if (!other.has_value()) other = *std::move(asked);
+  }
+  if (!ours_lives && other.has_value()) {
+    const absl::Status adopted = Adopt(*other);
+    LOG_IF(WARNING, !adopted.ok()) << adopted;
+  }
+  next_refresh_ns_ = scheduler_->NowNs() + kRefreshDistanceNs;
+  refresh_over_.NotifyAll();
+}
+
+// ---- Names of client.h.
+
+Task<absl::StatusOr<std::unique_ptr<AsyncClient>>> AsyncClient::Connect(Scheduler* scheduler,
+                                                                        ClientOptions options) {
+  absl::StatusOr<std::unique_ptr<Router>> router =
+      co_await Router::Connect(scheduler, std::move(options));
+  if (!router.ok()) co_return router.status();
+  std::unique_ptr<AsyncClient> client = *std::move(router);
+  co_return client;
+}
+
+}  // namespace acre
