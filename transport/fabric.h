@@ -298,6 +298,18 @@ class Fabric {
   //         InvalidArgument - a bad option, or huge pages of a stated size that are not there.
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<MemoryRegion>> CreateRegion(
       const RegionOptions& options) = 0;
+
+  // Opens a second door to memory that another Fabric of this process made: what is returned can be
+  // granted to peers of this one (no more than `peer_rights`, whatever the other one may hand out), and
+  // its words can be local buffers here. Header, lease, size and region id are those of `memory`: closing
+  // either closes both, peers' requests then end with kBadKey. Destroying what is returned closes this
+  // door only. Peers' atomics end with kAtomicDomain (A3): all of a region's come through the fabric that
+  // made it. `memory` outlives what is returned.
+  // Errors: Unimplemented - this provider cannot do that. InvalidArgument - unknown rights.
+  //         ResourceExhausted - the device cannot take more memory.
+  [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<MemoryRegion>> RegisterRegion(
+      MemoryRegion* memory, uint32_t peer_rights);
+
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<CompletionQueue>>
   CreateCompletionQueue() = 0;
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<Listener>> Listen() = 0;

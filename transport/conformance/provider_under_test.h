@@ -50,6 +50,7 @@ class ProviderUnderTest {
 };
 
 std::unique_ptr<ProviderUnderTest> MakeShmUnderTest(Atomicity atomicity);
+std::unique_ptr<ProviderUnderTest> MakeTcpUnderTest(Atomicity atomicity);
 
 // The providers that this run is about. Set by main() before the tests are made.
 std::vector<std::unique_ptr<ProviderUnderTest>>& ProvidersUnderTest();
