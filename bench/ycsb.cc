@@ -37,7 +37,7 @@ DEFINE_uint64(batch, 1,
 DEFINE_double(seconds, 10, "measured time of each path");
 DEFINE_double(warmup, 1, "unmeasured time of each path before that");
 DEFINE_string(path, "auto", "how Gets travel, one or several of auto, mapped, one_sided, rpc, tcp");
-DEFINE_string(fabric, "auto", "network of one-sided operations and rings: auto, shm");
+DEFINE_string(fabric, "auto", "network of one-sided operations and rings: auto, shm, tcp");
 DEFINE_string(poll, "adaptive",
               "what a client does while it waits: adaptive (sleeps after a while) or busy");
 DEFINE_string(distribution, "", "uniform, zipfian or latest, instead of the workload's own");

@@ -35,7 +35,7 @@ namespace acre {
 // How a Get travels. Put and Delete go by RPC on all of them but kTcp.
 enum class Path {
   kAuto,      // The best that reaches the server: mapped, one_sided.
-  kMapped,    // Parsed in place in the server's memory, mapped into this process (same machine).
+  kMapped,    // Parsed in place in the server's memory, mapped into this process (fabric shm only).
   kOneSided,  // READ into memory of this process, parsed from the copy.
   kRpc,       // Asked of a server thread, through a ring.
   kTcp,       // Asked of a server thread, through a socket: the baseline.
@@ -45,8 +45,10 @@ absl::StatusOr<Path> ParsePath(absl::string_view name);
 const char* PathName(Path path);
 
 struct ClientOptions {
-  std::string server;           // HOST:PORT.
-  std::string fabric = "auto";  // "auto", "shm". Asking for one that is not there is an error.
+  std::string server;  // HOST:PORT.
+  // "shm": on the server's machine. "tcp": anywhere. "auto": shm where it reaches, else tcp. Asking for one
+  // that the server does not offer is an error.
+  std::string fabric = "auto";
   Path path = Path::kAuto;
   PollMode poll = PollMode::kAdaptive;
   int64_t connect_timeout_ms = 5000;
@@ -73,7 +75,7 @@ class AsyncClient {
   virtual Task<absl::StatusOr<std::string>> ServerStats() = 0;
 
   virtual Path path() const = 0;                      // What was picked.
-  virtual std::string fabric() const = 0;             // "shm"; "socket" on Path::kTcp.
+  virtual std::string fabric() const = 0;             // "shm", "tcp"; "socket" on Path::kTcp.
   virtual kvs::ReaderStats reader_stats() const = 0;  // Zeros on kRpc and kTcp.
 };
 

@@ -14,6 +14,7 @@
 #include "runtime/deadline.h"
 #include "transport/bootstrap_peer.h"
 #include "transport/shm/shm_fabric.h"
+#include "transport/tcp/tcp_fabric.h"
 
 namespace acre {
 namespace {
@@ -22,14 +23,31 @@ constexpr uint64_t kNsPerMs = 1'000'000;
 constexpr uint64_t kBackoffNsMin = 1 * kNsPerMs;
 constexpr uint64_t kBackoffNsMax = 50 * kNsPerMs;
 
-absl::Status CheckFabric(const std::string& name) {
-  if (name == "auto" || name == "shm") return absl::OkStatus();
-  if (name == "tcp" || name == "verbs") {
+absl::Status CheckFabric(const std::string& name, Path path) {
+  if (name == "tcp" && path == Path::kMapped) {
+    return absl::InvalidArgumentError(
+        "path mapped reads the server's memory in place, which fabric tcp cannot: use path auto or "
+        "one_sided, or fabric shm on the server's machine");
+  }
+  if (name == "auto" || name == "shm" || name == "tcp") return absl::OkStatus();
+  if (name == "verbs") {
     return absl::FailedPreconditionError(
-        absl::StrCat("this build has no fabric ", name, ": use auto or shm"));
+        absl::StrCat("this build has no fabric ", name, ": use auto, shm or tcp"));
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("there is no fabric \"", name, "\": use auto or shm"));
+      absl::StrCat("there is no fabric \"", name, "\": use auto, shm or tcp"));
+}
+
+absl::StatusOr<std::unique_ptr<transport::Fabric>> MakeFabric(absl::string_view name,
+                                                              Clock* clock) {
+  if (name == "shm") {
+    transport::ShmFabric::Options options;
+    options.clock = clock;
+    return transport::ShmFabric::Create(options);
+  }
+  transport::TcpFabric::Options options;
+  options.clock = clock;
+  return transport::TcpFabric::Create(options);
 }
 
 }  // namespace
@@ -38,7 +56,7 @@ Task<absl::StatusOr<std::unique_ptr<ClientCore>>> ClientCore::Connect(Scheduler*
                                                                       ClientOptions options) {
   absl::StatusOr<transport::HostPort> server = transport::ParseHostPort(options.server);
   if (!server.ok()) co_return server.status();
-  absl::Status status = CheckFabric(options.fabric);
+  absl::Status status = CheckFabric(options.fabric, options.path);
   if (!status.ok()) co_return status;
   if (options.connect_timeout_ms <= 0 || options.operation_timeout_ms <= 0) {
     co_return absl::InvalidArgumentError("a timeout must be at least 1 ms");
@@ -48,13 +66,11 @@ Task<absl::StatusOr<std::unique_ptr<ClientCore>>> ClientCore::Connect(Scheduler*
   std::unique_ptr<ClientCore> core(
       new ClientCore(scheduler, std::move(options), *std::move(server)));
   if (core->path_ != Path::kTcp) {
-    status = core->OpenFabric();
+    status = core->OpenFabrics();
     if (!status.ok()) co_return status;
   }
   absl::StatusOr<std::shared_ptr<Backend>> backend = co_await core->Connection(deadline_ns);
   if (!backend.ok()) co_return backend.status();
-  core->path_ = (*backend)->path();
-  core->fabric_name_ = (*backend)->fabric();
   co_return core;
 }
 
@@ -71,16 +87,20 @@ ClientCore::~ClientCore() {
   backend_.reset();
 }
 
-absl::Status ClientCore::OpenFabric() {
-  transport::ShmFabric::Options fabric_options;
-  fabric_options.clock = scheduler_->clock();
-  auto fabric = transport::ShmFabric::Create(fabric_options);
-  if (!fabric.ok()) return fabric.status();
-  fabric_ = *std::move(fabric);
-  auto completion_queue = fabric_->CreateCompletionQueue();
-  if (!completion_queue.ok()) return completion_queue.status();
-  completion_queue_ = *std::move(completion_queue);
-  port_ = std::make_unique<transport::Port>(scheduler_, completion_queue_.get());
+absl::Status ClientCore::OpenFabrics() {
+  for (const absl::string_view name : {"shm", "tcp"}) {
+    if (options_.fabric != "auto" && options_.fabric != name) continue;
+    if (path_ == Path::kMapped && name == "tcp") continue;
+    auto fabric = MakeFabric(name, scheduler_->clock());
+    if (!fabric.ok()) return fabric.status();
+    OpenFabric open;
+    open.fabric = *std::move(fabric);
+    auto completion_queue = open.fabric->CreateCompletionQueue();
+    if (!completion_queue.ok()) return completion_queue.status();
+    open.completion_queue = *std::move(completion_queue);
+    open.port = std::make_unique<transport::Port>(scheduler_, open.completion_queue.get());
+    fabrics_.push_back(std::move(open));
+  }
   return absl::OkStatus();
 }
 
@@ -218,7 +238,11 @@ Task<void> ClientCore::Attempt() {
       co_await MakeBackend(scheduler_->NowNs() + timeout_ns);
   ScheduleNextAttempt(backend.ok());
   last_attempt_ = backend.status();
-  if (backend.ok()) backend_ = *std::move(backend);
+  if (backend.ok()) {
+    backend_ = *std::move(backend);
+    path_ = backend_->path();
+    fabric_name_ = backend_->fabric();
+  }
   attempt_over_.NotifyAll();
 }
 
@@ -233,7 +257,7 @@ void ClientCore::ScheduleNextAttempt(bool succeeded) {
 }
 
 Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeBackend(uint64_t deadline_ns) {
-  if (path_ != Path::kTcp) {
+  if (options_.path != Path::kTcp) {
     absl::StatusOr<std::shared_ptr<Backend>> made = co_await MakeFabricBackend(deadline_ns);
     co_return made;
   }
@@ -251,8 +275,9 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   connect.layout_version = kvs::kLayoutVersion;
   connect.process_id = process_id_;
   connect.process_id_generation = process_id_generation_;
-  connect.fabric = fabric_.get();
-  connect.port = port_.get();
+  for (const OpenFabric& open : fabrics_) {
+    connect.fabrics.push_back({open.fabric.get(), open.port.get()});
+  }
   connect.channel.region_id = next_region_id_;
   connect.channel.busy_polling = options_.poll == PollMode::kBusy;
   connect.channel.random_seed = scheduler_->random().Next();
@@ -260,7 +285,7 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   connect.deadline_ns = deadline_ns;
   connect.resolver = &resolver_;
   FabricBackend::Options options;
-  options.path = path_;
+  options.path = options_.path;
   options.region_id = next_region_id_ + 1;
   options.operation_timeout_ns = operation_timeout_ns_;
   options.deadline_ns = deadline_ns;
@@ -270,8 +295,9 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   if (!peer.ok()) co_return peer.status();
   process_id_ = peer->process_id;
   process_id_generation_ = peer->generation;
+  const transport::ConnectOptions::LocalFabric local = peer->local;
   absl::StatusOr<std::shared_ptr<FabricBackend>> made =
-      co_await FabricBackend::Create(fabric_.get(), port_.get(), *std::move(peer), options);
+      co_await FabricBackend::Create(local.fabric, local.port, *std::move(peer), options);
   if (!made.ok()) co_return made.status();
   std::shared_ptr<Backend> backend = *std::move(made);
   co_return backend;

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -64,7 +65,14 @@ class ClientCore final : public AsyncClient {
   ClientCore(Scheduler* scheduler, ClientOptions options, transport::HostPort server);
 
   bool IsConnected() const { return backend_ != nullptr && backend_->status().ok(); }
-  absl::Status OpenFabric();
+  // What a connection goes over, if the server has it.
+  struct OpenFabric {
+    std::unique_ptr<transport::Fabric> fabric;
+    std::unique_ptr<transport::CompletionQueue> completion_queue;
+    std::unique_ptr<transport::Port> port;
+  };
+
+  absl::Status OpenFabrics();
   // The connection, made if need be. Unavailable, DeadlineExceeded, ... : explained.
   Task<absl::StatusOr<std::shared_ptr<Backend>>> Connection(uint64_t deadline_ns);
   // One attempt to connect, after the distance to the last one: a task of the client's own.
@@ -80,14 +88,13 @@ class ClientCore final : public AsyncClient {
   const ClientOptions options_;
   const transport::HostPort server_;
   const uint64_t operation_timeout_ns_;
+  // Of the last connection; with `auto` the next one may have others.
   Path path_;
   std::string fabric_name_;
   transport::Resolver resolver_{
       scheduler_};  // One for all attempts: a name that hangs takes one thread.
 
-  std::unique_ptr<transport::Fabric> fabric_;
-  std::unique_ptr<transport::CompletionQueue> completion_queue_;
-  std::unique_ptr<transport::Port> port_;
+  std::vector<OpenFabric> fabrics_;  // The best first.
   uint32_t next_region_id_ = 1;
   uint32_t process_id_ = 0;  // The server's gift, shown to it again.
   uint64_t process_id_generation_ = 0;

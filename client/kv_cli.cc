@@ -26,7 +26,7 @@
 
 DEFINE_string(servers, "127.0.0.1:7400", "HOST:PORT of the server");
 DEFINE_string(path, "auto", "how a Get travels: auto, mapped, one_sided, rpc, tcp");
-DEFINE_string(fabric, "auto", "network of one-sided operations and rings: auto, shm");
+DEFINE_string(fabric, "auto", "network of one-sided operations and rings: auto, shm, tcp");
 
 namespace acre {
 namespace {

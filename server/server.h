@@ -42,6 +42,9 @@ constexpr uint64_t kSocketsMax = 10'000;
 
 struct ServerOptions {
   transport::HostPort listen;  // Port 0: a free one.
+  // Networks that clients may come on: "shm", "tcp", each at most once, the favourite first. tcp has a
+  // port of its own at the address of `listen`.
+  std::vector<std::string> fabrics = {"shm", "tcp"};
   int threads = 1;
   uint64_t memory_bytes = uint64_t{2} << 30;
   // Data regions are of equal size, at most this. Keys spread evenly over them, so memory does too.
@@ -84,12 +87,23 @@ class Server {
 
  private:
   class Door;
+  struct OpenFabric {
+    std::unique_ptr<transport::Fabric> fabric;
+    // Doors to regions_, if another fabric made them.
+    std::vector<std::unique_ptr<transport::MemoryRegion>> registered;
+    std::unique_ptr<transport::Listener> listener;
+  };
 
   explicit Server(ServerOptions options);
   absl::Status CheckOptions();
   absl::Status Bind();
   absl::Status OpenStateFile();
   absl::Status MakeMemory();
+  absl::StatusOr<std::unique_ptr<transport::Fabric>> MakeFabric(absl::string_view name) const;
+  absl::Status OpenFabrics();
+  absl::Status MakeRegions();
+  absl::Status RegisterRegions();
+  std::vector<transport::MemoryRegion*> Regions() const;
   absl::Status StartWorkers();
   absl::Status WaitOutLease();
   absl::Status OpenDoor();
@@ -106,12 +120,13 @@ class Server {
   std::atomic<uint32_t> region_ids_given_{0};  // Relaxed: only unique.
   ScopedFd listening_;
   std::unique_ptr<StateFile> state_file_;
-  std::unique_ptr<transport::Fabric> fabric_;
+  std::string listen_host_;          // Numeric.
+  std::vector<OpenFabric> fabrics_;  // In the order of options_.fabrics.
+  size_t maker_ = 0;                 // Of regions_.
   std::vector<std::unique_ptr<transport::MemoryRegion>> regions_;
   std::unique_ptr<kvs::Table> table_;
   std::vector<std::unique_ptr<Worker>> workers_;
   Scheduler scheduler_;  // Of the service thread.
-  std::unique_ptr<transport::Listener> listener_;
   std::unique_ptr<Door> door_;
   std::unique_ptr<transport::BootstrapServer> bootstrap_;
   std::thread service_thread_;

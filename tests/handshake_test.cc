@@ -89,8 +89,7 @@ class HandshakeTest : public testing::Test, public BootstrapServer::Delegate {
     transport::ConnectOptions options;
     options.server = address_;
     options.layout_version = kLayout;
-    options.fabric = client_fabric_.get();
-    options.port = client_port_.get();
+    options.fabrics = {{client_fabric_.get(), client_port_.get()}};
     options.channel.region_id = next_client_region_++;
     options.deadline_ns = scheduler_.NowNs() + 20 * kSecondNs;
     return options;

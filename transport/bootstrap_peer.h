@@ -65,9 +65,14 @@ struct ConnectOptions {
   // What an earlier handshake gave; zeros at first.
   uint32_t process_id = 0;
   uint64_t process_id_generation = 0;
-  // The fabric that the connection is to use: its provider's name is told to the server.
-  Fabric* fabric = nullptr;
-  Port* port = nullptr;
+  // What the connection may use, the best first: the first that the server offers and that reaches it is
+  // taken. All ports have one scheduler. If there is one only, its name is told to the server, which
+  // refuses if it does not have it.
+  struct LocalFabric {
+    Fabric* fabric = nullptr;
+    Port* port = nullptr;
+  };
+  std::vector<LocalFabric> fabrics;
   ChannelOptions channel;
   uint64_t deadline_ns = 0;
   // Null: one for this connection. Who connects again and again has one for all attempts.
@@ -76,7 +81,8 @@ struct ConnectOptions {
 
 struct ConnectedPeer {
   Link link;
-  uint64_t generation = 0;  // Of the server.
+  ConnectOptions::LocalFabric local;  // Which of them it uses.
+  uint64_t generation = 0;            // Of the server.
   uint64_t lease_ns = 0;
   uint32_t process_id = 0;
   std::vector<GrantedRegion> regions;
@@ -84,7 +90,7 @@ struct ConnectedPeer {
 
 // Connects to a server. All pointers outlive the task.
 // Errors: Unavailable - nobody listens, no such host, or the server went meanwhile. DeadlineExceeded.
-// FailedPrecondition - the server refused: another release, no such fabric.
+// FailedPrecondition - the server refused: another release, no such fabric; or it offers none of ours.
 // ResourceExhausted - the server has too many clients. DataLoss - it is no such server at all, its bytes
 // make no sense. Messages do not name the server: the caller does.
 Task<absl::StatusOr<ConnectedPeer>> ConnectPeer(ConnectOptions options);

@@ -44,8 +44,7 @@ TcpCompletionQueue::TcpCompletionQueue(TcpContext* context, ScopedFd epoll_fd, S
       service_period_ticks_(
           static_cast<uint64_t>(context->clock->ticks_per_ns() * double{kServicePeriodNs})),
       epoll_fd_(std::move(epoll_fd)),
-      mailbox_(std::move(event_fd)),
-      input_(kTcpBufferBytes / kWordBytes) {
+      mailbox_(std::move(event_fd)) {
   context_->live_objects.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -60,6 +59,7 @@ absl::Status TcpCompletionQueue::Attach(TcpQueuePair* queue_pair, int stream_fd)
     return absl::ErrnoToStatus(errno, "cannot watch a connection");
   }
   queue_pairs_.push_back(queue_pair);
+  input_.resize(kTcpBufferBytes / kWordBytes);
   pending_.AddRoom(queue_pair->completions_max());
   return absl::OkStatus();
 }
@@ -112,6 +112,8 @@ inline bool TcpCompletionQueue::IsServiceDue() {
 }
 
 size_t TcpCompletionQueue::Poll(absl::Span<Completion> completions) {
+  // One that nobody uses costs those who poll it nothing.
+  if (queue_pairs_.empty() && !is_service_forced_) return 0;
   is_in_poll_ = true;
   if (IsServiceDue()) {
     Service();
