@@ -86,8 +86,8 @@ TEST(KvServerStart, StartLineTellsWhatItGot) {
   const Outcome outcome = server->Stop();
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_EQ(outcome.stderr_text, "");
-  for (absl::string_view part : {"fabrics shm and tcp", "100 MiB", "pages of 4 KiB", "2 threads on", "core",
-                                 "deaths marked by the kernel"}) {
+  for (absl::string_view part : {"fabrics shm and tcp", "100 MiB", "pages of 4 KiB", "2 threads on",
+                                 "core", "deaths marked by the kernel"}) {
     EXPECT_NE(outcome.stdout_text.find(std::string(part)), std::string::npos)
         << outcome.stdout_text;
   }

@@ -200,7 +200,8 @@ bool TcpEngine::Advance(Stream* stream) {
     End(stream, WhyEnded(*ended));
     return false;
   }
-  if (bytes == stream->input_bytes && bytes < sizeof(TcpRequestWire) && !stream->is_at_end) {
+  if (bytes == stream->input_bytes && bytes < sizeof(TcpRequestWire) && !stream->is_at_end &&
+      !stream->responder.is_answering()) {
     WatchForWork(stream);
     return false;
   }

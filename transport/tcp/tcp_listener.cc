@@ -149,7 +149,13 @@ std::unique_ptr<ConnectionRequest> TcpListener::Hear(Place waiting) {
     return nullptr;
   }
   heard.hello_bytes += result.bytes;
-  if (heard.hello_bytes < sizeof(TcpHello)) return nullptr;
+  // Whoever speaks something else altogether may not speak long enough.
+  if (heard.hello_bytes < sizeof(TcpHello)) {
+    if (heard.hello_bytes >= sizeof(heard.hello.magic) && heard.hello.magic != kTcpMagic) {
+      (void)TakeOut(waiting);
+    }
+    return nullptr;
+  }
   auto why = WhyInvalid(heard.hello);
   if (!why && heard.hello.role == TcpRole::kAnswer) why = "it answers what nobody asked";
   if (why) {

@@ -65,6 +65,8 @@ class TcpResponder {
   Outcome Run(TcpInput* input, TcpOutput* output, bool* received);
 
   void set_foreign_domain() { options_.is_same_domain = false; }
+  // A READ is answered in part: the rest needs room, and no input.
+  bool is_answering() const { return read_left_bytes_ > 0; }
   absl::string_view why_garbage() const { return why_garbage_; }
   // Of a request that was refused.
   CompletionStatus refused_with() const { return refused_with_; }

@@ -16,6 +16,7 @@ namespace {
 
 // Of an address where nobody answers at all: attempts to connect, about 7 s.
 constexpr int kSynAttempts = 3;
+constexpr int kProbesMax = 127;  // The kernel's limit.
 
 void SetOption(int fd, int level, int name, int value) {
   PCHECK(setsockopt(fd, level, name, &value, sizeof(value)) == 0);
@@ -45,7 +46,7 @@ void PrepareStream(int fd, uint32_t unreachable_ms) {
   SetOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   SetOption(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle_s);
   SetOption(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
-  SetOption(fd, IPPROTO_TCP, TCP_KEEPCNT, std::max(1, idle_s));
+  SetOption(fd, IPPROTO_TCP, TCP_KEEPCNT, std::min(idle_s, kProbesMax));
   SetOption(fd, IPPROTO_TCP, TCP_SYNCNT, kSynAttempts);
   // Also counts for the probes above.
   SetOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(unreachable_ms));
