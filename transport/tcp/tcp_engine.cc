@@ -21,10 +21,6 @@ constexpr uint64_t kLingerNs = 1'000'000'000;
 constexpr int kDeadlineLookMs = 100;
 // Rounds of one stream in a row: others wait meanwhile.
 constexpr int kRoundsPerTurn = 4;
-// How long the thread looks again before it sleeps. Longer than a client takes to wake, so that one who asks
-// one thing after the other and both of whom sleep get back to not sleeping: with 20 us 60 % of such reads
-// woke both sides, 57 us each instead of some 25.
-constexpr uint64_t kSpinNs = 50'000;
 
 }  // namespace
 
@@ -135,20 +131,16 @@ void TcpEngine::Withdraw(TcpExport* region) {
 }
 
 void TcpEngine::Run() {
-  const TickClock ticks = clock_->tick_clock();
-  const auto spin_ticks = static_cast<uint64_t>(clock_->ticks_per_ns() * double{kSpinNs});
-  uint64_t worked_ticks = ticks.Ticks();
   std::array<epoll_event, kEventsPerWait> events;
   while (true) {
-    const bool spins = ticks.Ticks() - worked_ticks < spin_ticks;
-    const int count =
-        epoll_wait(epoll_fd_.get(), events.data(), kEventsPerWait, spins ? 0 : WaitMs());
+    // Never spins: whoever was just answered wakes on this core as a rule, and would have to wait for us
+    // (docs/tcp.md, "Sleeping").
+    const int count = epoll_wait(epoll_fd_.get(), events.data(), kEventsPerWait, WaitMs());
     PCHECK(count >= 0 || errno == EINTR) << "epoll_wait";
     for (int i = 0; i < count; ++i) {
       if (events[i].data.u64 == 0) return;
       Serve(events[i].data.u64, events[i].events);
     }
-    if (count > 0) worked_ticks = ticks.Ticks();
     LookAtDeadlines();
   }
 }
