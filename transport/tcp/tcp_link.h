@@ -3,7 +3,7 @@
 #ifndef ACRE_TRANSPORT_TCP_TCP_LINK_H_
 #define ACRE_TRANSPORT_TCP_TCP_LINK_H_
 
-#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
