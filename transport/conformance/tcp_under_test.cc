@@ -33,7 +33,7 @@ class TcpUnderTest final : public ProviderUnderTest {
 
   // Each takes two system calls, and a thread that may have to wake.
   uint64_t Rounds(uint64_t free_running) const override { return free_running / 20; }
-  uint64_t CpuRounds(uint64_t free_running) const override { return free_running * 5; }
+  uint64_t CpuRounds(uint64_t free_running) const override { return free_running; }
 
   std::unique_ptr<Fabric> MakeNode(const NodeOptions& options) override {
     TcpFabric::Options tcp_options;

@@ -107,6 +107,7 @@ class TcpResponder {
   uint32_t acks_ = 0;                  // Not in the output yet. Zero between two Run()s.
   bool has_unordered_stores_ = false;  // Since the last barrier.
   bool has_received_ = false;
+  uint32_t hca_atomics_ = 0;
   absl::string_view why_garbage_;
   CompletionStatus refused_with_ = CompletionStatus::kOk;
 };
