@@ -52,7 +52,7 @@ DEFINE_string(target_ops, "",
 DEFINE_double(seconds, 10, "measured time of each path, at each rate");
 DEFINE_double(warmup, 1, "unmeasured time of each path before that");
 DEFINE_string(path, "auto", "how Gets travel, one or several of auto, mapped, one_sided, rpc, tcp");
-DEFINE_string(fabric, "auto", "network of one-sided operations and rings: auto, shm");
+DEFINE_string(fabric, "auto", "network of one-sided operations and rings: auto, shm, tcp");
 DEFINE_string(secret_file, "",
               "file with the secret of the server, where it asks for one: see kv_server --help");
 DEFINE_string(poll, "adaptive",

@@ -41,7 +41,7 @@ namespace acre {
 // How a Get travels. Put and Delete go by RPC on all of them but kTcp.
 enum class Path {
   kAuto,      // The best that reaches the server: mapped, one_sided.
-  kMapped,    // Parsed in place in the server's memory, mapped into this process (same machine).
+  kMapped,    // Parsed in place in the server's memory, mapped into this process (fabric shm only).
   kOneSided,  // READ into memory of this process, parsed from the copy.
   kRpc,       // Asked of a server thread, through a ring.
   kTcp,       // Asked of a server thread, through a socket: the baseline.
@@ -54,7 +54,9 @@ struct ClientOptions {
   // HOST:PORT of the server; of a cluster, any of its servers, better several: one that answers tells of
   // all others.
   std::vector<std::string> servers;
-  std::string fabric = "auto";  // "auto", "shm". Asking for one that is not there is an error.
+  // "shm": on the server's machine. "tcp": anywhere. "auto": shm where it reaches, else tcp. Asking for one
+  // that the server does not offer is an error.
+  std::string fabric = "auto";
   // File with the secret that client and server prove to each other; it is read once, by Connect(),
   // which refuses a file that others may read (InvalidArgument). With it, a server that cannot
   // prove the same secret is refused. "": no secret.
@@ -88,7 +90,7 @@ class AsyncClient {
   virtual std::vector<std::string> Servers() const = 0;
 
   virtual Path path() const = 0;                      // What was picked for the first server.
-  virtual std::string fabric() const = 0;             // "shm"; "socket" on Path::kTcp.
+  virtual std::string fabric() const = 0;             // "shm", "tcp"; "socket" on Path::kTcp.
   virtual kvs::ReaderStats reader_stats() const = 0;  // Zeros on kRpc and kTcp.
 };
 

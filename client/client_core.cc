@@ -17,6 +17,7 @@
 #include "transport/bootstrap_peer.h"
 #include "transport/secret.h"
 #include "transport/shm/shm_fabric.h"
+#include "transport/tcp/tcp_fabric.h"
 
 namespace acre {
 namespace {
@@ -25,14 +26,31 @@ constexpr uint64_t kNsPerMs = 1'000'000;
 constexpr uint64_t kBackoffNsMin = 1 * kNsPerMs;
 constexpr uint64_t kBackoffNsMax = 50 * kNsPerMs;
 
-absl::Status CheckFabric(const std::string& name) {
-  if (name == "auto" || name == "shm") return absl::OkStatus();
-  if (name == "tcp" || name == "verbs") {
+absl::Status CheckFabric(const std::string& name, Path path) {
+  if (name == "tcp" && path == Path::kMapped) {
+    return absl::InvalidArgumentError(
+        "path mapped reads the server's memory in place, which fabric tcp cannot: use path auto or "
+        "one_sided, or fabric shm on the server's machine");
+  }
+  if (name == "auto" || name == "shm" || name == "tcp") return absl::OkStatus();
+  if (name == "verbs") {
     return absl::FailedPreconditionError(
-        absl::StrCat("this build has no fabric ", name, ": use auto or shm"));
+        absl::StrCat("this build has no fabric ", name, ": use auto, shm or tcp"));
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("there is no fabric \"", name, "\": use auto or shm"));
+      absl::StrCat("there is no fabric \"", name, "\": use auto, shm or tcp"));
+}
+
+absl::StatusOr<std::unique_ptr<transport::Fabric>> MakeFabric(absl::string_view name,
+                                                              Clock* clock) {
+  if (name == "shm") {
+    transport::ShmFabric::Options options;
+    options.clock = clock;
+    return transport::ShmFabric::Create(options);
+  }
+  transport::TcpFabric::Options options;
+  options.clock = clock;
+  return transport::TcpFabric::Create(options);
 }
 
 }  // namespace
@@ -40,7 +58,7 @@ absl::Status CheckFabric(const std::string& name) {
 absl::StatusOr<std::shared_ptr<ClientCore>> ClientCore::Create(
     Scheduler* scheduler, ClientOptions options, transport::HostPort server,
     absl::optional<transport::ServerPlace> place, ProcessName* name) {
-  absl::Status status = CheckFabric(options.fabric);
+  absl::Status status = CheckFabric(options.fabric, options.path);
   if (!status.ok()) return status;
   if (options.connect_timeout_ms <= 0 || options.operation_timeout_ms <= 0) {
     return absl::InvalidArgumentError("a timeout must be at least 1 ms");
@@ -50,7 +68,7 @@ absl::StatusOr<std::shared_ptr<ClientCore>> ClientCore::Create(
   status = core->ReadSecret();
   if (!status.ok()) return status;
   if (core->path_ != Path::kTcp) {
-    status = core->OpenFabric();
+    status = core->OpenFabrics();
     if (!status.ok()) return status;
   }
   return core;
@@ -80,16 +98,20 @@ absl::Status ClientCore::ReadSecret() {
   return absl::OkStatus();
 }
 
-absl::Status ClientCore::OpenFabric() {
-  transport::ShmFabric::Options fabric_options;
-  fabric_options.clock = scheduler_->clock();
-  auto fabric = transport::ShmFabric::Create(fabric_options);
-  if (!fabric.ok()) return fabric.status();
-  fabric_ = *std::move(fabric);
-  auto completion_queue = fabric_->CreateCompletionQueue();
-  if (!completion_queue.ok()) return completion_queue.status();
-  completion_queue_ = *std::move(completion_queue);
-  port_ = std::make_unique<transport::Port>(scheduler_, completion_queue_.get());
+absl::Status ClientCore::OpenFabrics() {
+  for (const absl::string_view name : {"shm", "tcp"}) {
+    if (options_.fabric != "auto" && options_.fabric != name) continue;
+    if (path_ == Path::kMapped && name == "tcp") continue;
+    auto fabric = MakeFabric(name, scheduler_->clock());
+    if (!fabric.ok()) return fabric.status();
+    OpenFabric open;
+    open.fabric = *std::move(fabric);
+    auto completion_queue = open.fabric->CreateCompletionQueue();
+    if (!completion_queue.ok()) return completion_queue.status();
+    open.completion_queue = *std::move(completion_queue);
+    open.port = std::make_unique<transport::Port>(scheduler_, open.completion_queue.get());
+    fabrics_.push_back(std::move(open));
+  }
   return absl::OkStatus();
 }
 
@@ -264,7 +286,7 @@ void ClientCore::ScheduleNextAttempt(bool succeeded) {
 }
 
 Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeBackend(uint64_t deadline_ns) {
-  if (path_ != Path::kTcp) {
+  if (options_.path != Path::kTcp) {
     absl::StatusOr<std::shared_ptr<Backend>> made = co_await MakeFabricBackend(deadline_ns);
     co_return made;
   }
@@ -291,8 +313,9 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   connect.process_id_generation = name_->generation;
   connect.credentials = credentials_;
   connect.view = place_.has_value() ? place_->view : 0;
-  connect.fabric = fabric_.get();
-  connect.port = port_.get();
+  for (const OpenFabric& open : fabrics_) {
+    connect.fabrics.push_back({open.fabric.get(), open.port.get()});
+  }
   connect.channel.region_id = next_region_id_;
   connect.channel.busy_polling = options_.poll == PollMode::kBusy;
   connect.channel.random_seed = scheduler_->random().Next();
@@ -300,7 +323,7 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   connect.deadline_ns = deadline_ns;
   connect.resolver = &resolver_;
   FabricBackend::Options options;
-  options.path = path_;
+  options.path = options_.path;
   options.region_id = next_region_id_ + 1;
   options.operation_timeout_ns = operation_timeout_ns_;
   options.deadline_ns = deadline_ns;
@@ -314,8 +337,9 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   }
   absl::Status judged = JudgePlace(peer->place);
   if (!judged.ok()) co_return judged;
+  const transport::ConnectOptions::LocalFabric local = peer->local;
   absl::StatusOr<std::shared_ptr<FabricBackend>> made =
-      co_await FabricBackend::Create(fabric_.get(), port_.get(), *std::move(peer), options);
+      co_await FabricBackend::Create(local.fabric, local.port, *std::move(peer), options);
   if (!made.ok()) co_return made.status();
   std::shared_ptr<Backend> backend = *std::move(made);
   co_return backend;

@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -86,8 +87,15 @@ class ClientCore final {
              absl::optional<transport::ServerPlace> place, ProcessName* name);
 
   bool IsConnected() const { return backend_ != nullptr && backend_->status().ok(); }
+  // What a connection goes over, if the server has it.
+  struct OpenFabric {
+    std::unique_ptr<transport::Fabric> fabric;
+    std::unique_ptr<transport::CompletionQueue> completion_queue;
+    std::unique_ptr<transport::Port> port;
+  };
+
   absl::Status ReadSecret();
-  absl::Status OpenFabric();
+  absl::Status OpenFabrics();
   // The connection, made if need be. Unavailable, DeadlineExceeded, ... : explained.
   Task<absl::StatusOr<std::shared_ptr<Backend>>> Connection(uint64_t deadline_ns);
   // One attempt to connect, after the distance to the last one: a task of the client's own.
@@ -106,14 +114,13 @@ class ClientCore final {
   const transport::HostPort server_;
   const uint64_t operation_timeout_ns_;
   transport::Credentials credentials_;
+  // Of the last connection; with `auto` the next one may have others.
   Path path_;
   std::string fabric_name_;
   transport::Resolver resolver_{
       scheduler_};  // One for all attempts: a name that hangs takes one thread.
 
-  std::unique_ptr<transport::Fabric> fabric_;
-  std::unique_ptr<transport::CompletionQueue> completion_queue_;
-  std::unique_ptr<transport::Port> port_;
+  std::vector<OpenFabric> fabrics_;  // The best first.
   uint32_t next_region_id_ = 1;
   ProcessName* const name_;
   absl::optional<transport::ServerPlace> place_;  // What it must be. None: not known yet.

@@ -30,7 +30,7 @@ DEFINE_string(
     servers, "127.0.0.1:7400",
     "HOST:PORT of the server; of a cluster, of any of its servers, or of several, a comma list");
 DEFINE_string(path, "auto", "how a Get travels: auto, mapped, one_sided, rpc, tcp");
-DEFINE_string(fabric, "auto", "network of one-sided operations and rings: auto, shm");
+DEFINE_string(fabric, "auto", "network of one-sided operations and rings: auto, shm, tcp");
 DEFINE_string(secret_file, "",
               "file with the secret of the server, where it asks for one: see kv_server --help");
 

@@ -18,6 +18,7 @@
 #include "transport/region_header.h"
 #include "transport/region_lease.h"
 #include "transport/shm/shm_fabric.h"
+#include "transport/tcp/tcp_fabric.h"
 
 namespace acre::server {
 namespace {
@@ -27,6 +28,27 @@ constexpr uint64_t kLookForStopNs = 50 * kNsPerMs;
 constexpr uint64_t kRegionGrainBytes = uint64_t{2} << 20;
 
 uint64_t Load(const SharedWord& counter) { return counter.Load(std::memory_order_relaxed); }
+
+absl::Status CheckFabrics(const std::vector<std::string>& names) {
+  const std::string list = absl::StrJoin(names, ",");
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (names[i] == "verbs") {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--fabric=", list, ": this build has no fabric verbs, only shm and tcp; leave it out"));
+    }
+    if (names[i] != "shm" && names[i] != "tcp") {
+      return absl::InvalidArgumentError(absl::StrCat("--fabric=", list, ": there is no fabric \"",
+                                                     names[i], "\"; give shm, tcp or both"));
+    }
+    if (std::find(names.begin(), names.begin() + static_cast<ptrdiff_t>(i), names[i]) !=
+        names.begin() + static_cast<ptrdiff_t>(i)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--fabric=", list, ": it names ", names[i], " twice"));
+    }
+  }
+  if (!names.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError("--fabric: give shm, tcp or both");
+}
 
 Task<void> SleepTill(Scheduler* scheduler, uint64_t deadline_ns) {
   co_await scheduler->SleepUntil(deadline_ns);
@@ -117,6 +139,7 @@ absl::Status Server::CheckOptions() {
     return absl::InvalidArgumentError(
         absl::StrCat("--index_percent=", options_.index_percent, ": give 1 to 99"));
   }
+  if (absl::Status status = CheckFabrics(options_.fabrics); !status.ok()) return status;
   const uint64_t regions =
       (options_.memory_bytes + options_.region_bytes_max - 1) / options_.region_bytes_max;
   if (regions > transport::kBootstrapRegionsMax) {
@@ -170,6 +193,9 @@ absl::Status Server::Bind() {
   if (!socket.ok()) return socket.status();
   listening_ = *std::move(socket);
   address_ = transport::LocalAddress(listening_.get()).ToString();
+  const auto numeric = transport::ParseHostPort(address_);
+  if (!numeric.ok()) return numeric.status();
+  listen_host_ = numeric->host;
   return absl::OkStatus();
 }
 
@@ -201,33 +227,10 @@ absl::Status Server::MakeMemory() {
       !status.ok()) {
     return status;
   }
-  transport::ShmFabric::Options fabric_options;
-  fabric_options.clock = options_.clock;
-  fabric_options.generation = generation_;
-  fabric_options.death_marks = options_.death_marks;
-  auto fabric = transport::ShmFabric::Create(fabric_options);
-  if (!fabric.ok()) return fabric.status();
-  fabric_ = *std::move(fabric);
-
-  const uint64_t count =
-      (options_.memory_bytes + options_.region_bytes_max - 1) / options_.region_bytes_max;
-  const uint64_t region_bytes =
-      options_.memory_bytes / count / kRegionGrainBytes * kRegionGrainBytes;
-  std::vector<transport::MemoryRegion*> regions;
-  for (uint64_t i = 0; i < count; ++i) {
-    transport::RegionOptions region_options;
-    region_options.region_id = NextRegionId();
-    region_options.size_bytes = region_bytes;
-    region_options.peer_rights = transport::kRightRead;
-    region_options.huge_pages = options_.huge_pages;
-    region_options.lease_ns = static_cast<uint64_t>(options_.lease_ms) * kNsPerMs;
-    region_options.death_mark = true;
-    region_options.name = absl::StrCat("acre-data-", i);
-    auto region = fabric_->CreateRegion(region_options);
-    if (!region.ok()) return region.status();
-    regions_.push_back(*std::move(region));
-    regions.push_back(regions_.back().get());
-  }
+  if (absl::Status status = OpenFabrics(); !status.ok()) return status;
+  if (absl::Status status = MakeRegions(); !status.ok()) return status;
+  if (absl::Status status = RegisterRegions(); !status.ok()) return status;
+  const std::vector<transport::MemoryRegion*> regions = Regions();
   absl::Status populated = PopulateRegions(
       regions, CoresUsable(), options_.clock, [this](absl::string_view line) { Say(line); },
       options_.stop_requested);
@@ -237,6 +240,79 @@ absl::Status Server::MakeMemory() {
   if (!table.ok()) return table.status();
   table_ = *std::move(table);
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<transport::Fabric>> Server::MakeFabric(
+    absl::string_view name) const {
+  if (name == "shm") {
+    transport::ShmFabric::Options options;
+    options.clock = options_.clock;
+    options.generation = generation_;
+    options.death_marks = options_.death_marks;
+    return transport::ShmFabric::Create(options);
+  }
+  CHECK_EQ(name, "tcp") << "CheckFabrics() let it through";
+  transport::TcpFabric::Options options;
+  options.clock = options_.clock;
+  options.generation = generation_;
+  options.listen_host = listen_host_;
+  return transport::TcpFabric::Create(options);
+}
+
+absl::Status Server::OpenFabrics() {
+  for (const std::string& name : options_.fabrics) {
+    auto fabric = MakeFabric(name);
+    if (!fabric.ok()) return fabric.status();
+    OpenFabric open;
+    open.fabric = *std::move(fabric);
+    fabrics_.push_back(std::move(open));
+  }
+  // Of shm's memory the kernel tells readers when we die, and any fabric can serve it.
+  const auto is_shm = [](const OpenFabric& open) {
+    return open.fabric->device().provider == "shm";
+  };
+  maker_ = std::find_if(fabrics_.begin(), fabrics_.end(), is_shm) - fabrics_.begin();
+  if (maker_ == fabrics_.size()) maker_ = 0;
+  return absl::OkStatus();
+}
+
+absl::Status Server::MakeRegions() {
+  const uint64_t count =
+      (options_.memory_bytes + options_.region_bytes_max - 1) / options_.region_bytes_max;
+  const uint64_t region_bytes =
+      options_.memory_bytes / count / kRegionGrainBytes * kRegionGrainBytes;
+  for (uint64_t i = 0; i < count; ++i) {
+    transport::RegionOptions region_options;
+    region_options.region_id = NextRegionId();
+    region_options.size_bytes = region_bytes;
+    region_options.peer_rights = transport::kRightRead;
+    region_options.huge_pages = options_.huge_pages;
+    region_options.lease_ns = static_cast<uint64_t>(options_.lease_ms) * kNsPerMs;
+    region_options.death_mark = true;
+    region_options.name = absl::StrCat("acre-data-", i);
+    auto region = fabrics_[maker_].fabric->CreateRegion(region_options);
+    if (!region.ok()) return region.status();
+    regions_.push_back(*std::move(region));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Server::RegisterRegions() {
+  for (size_t i = 0; i < fabrics_.size(); ++i) {
+    if (i == maker_) continue;
+    for (const auto& region : regions_) {
+      auto registered = fabrics_[i].fabric->RegisterRegion(region.get(), transport::kRightRead);
+      if (!registered.ok()) return registered.status();
+      fabrics_[i].registered.push_back(*std::move(registered));
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::vector<transport::MemoryRegion*> Server::Regions() const {
+  std::vector<transport::MemoryRegion*> regions;
+  for (const auto& region : regions_) regions.push_back(region.get());
+  return regions;
 }
 
 uint32_t Server::NextRegionId() {
@@ -251,9 +327,15 @@ uint32_t Server::NextRegionId() {
 absl::Status Server::StartWorkers() {
   WorkerContext context;
   context.clock = options_.clock;
-  context.fabric = fabric_.get();
+  for (size_t i = 0; i < fabrics_.size(); ++i) {
+    ServedFabric served;
+    served.fabric = fabrics_[i].fabric.get();
+    for (const auto& region : i == maker_ ? regions_ : fabrics_[i].registered) {
+      served.regions.push_back(region.get());
+    }
+    context.fabrics.push_back(std::move(served));
+  }
   context.table = table_.get();
-  for (const auto& region : regions_) context.regions.push_back(region.get());
   context.poll = options_.poll;
   context.next_region_id = [this] { return NextRegionId(); };
   context.stats = [this] { return Stats(); };
@@ -279,14 +361,17 @@ absl::Status Server::WaitOutLease() {
 }
 
 absl::Status Server::OpenDoor() {
-  std::vector<transport::MemoryRegion*> regions;
-  for (const auto& region : regions_) regions.push_back(region.get());
+  std::vector<transport::MemoryRegion*> regions = Regions();
   RenewLeases(regions, options_.clock->NowNs());
   absl::Status status = state_file_->WriteRunning(generation_, HasLease() ? options_.lease_ms : 0);
   if (!status.ok()) return status;
-  auto listener = fabric_->Listen();
-  if (!listener.ok()) return listener.status();
-  listener_ = *std::move(listener);
+  std::vector<transport::BootstrapServer::OfferedFabric> offered;
+  for (OpenFabric& open : fabrics_) {
+    auto listener = open.fabric->Listen();
+    if (!listener.ok()) return listener.status();
+    open.listener = *std::move(listener);
+    offered.push_back({open.fabric->device().provider, open.listener.get()});
+  }
   if (status = transport::StartListening(listening_.get()); !status.ok()) return status;
 
   door_ = std::make_unique<Door>(&workers_);
@@ -300,10 +385,7 @@ absl::Status Server::OpenDoor() {
   options.refusals = &refusals_;
   options.fill_random = options_.fill_random;
   bootstrap_ = std::make_unique<transport::BootstrapServer>(
-      &scheduler_, std::move(options),
-      std::vector<transport::BootstrapServer::OfferedFabric>{
-          {fabric_->device().provider, listener_.get()}},
-      std::move(listening_), door_.get());
+      &scheduler_, std::move(options), std::move(offered), std::move(listening_), door_.get());
   scheduler_
       .Spawn(KeepAlive(&scheduler_, &table_->epochs(), std::move(regions),
                        static_cast<uint64_t>(options_.lease_ms) * kNsPerMs))
@@ -334,7 +416,7 @@ absl::Status Server::Stop() {
   scheduler_.DetachFromThread();
   const bool served = bootstrap_ != nullptr;
   bootstrap_.reset();
-  listener_.reset();
+  for (OpenFabric& open : fabrics_) open.listener.reset();
   listening_.Close();
   for (const auto& worker : workers_) worker->StopThread();
   for (const auto& worker : workers_) worker->CloseConnections();
@@ -345,8 +427,9 @@ absl::Status Server::Stop() {
   }
   workers_.clear();
   table_.reset();
+  for (OpenFabric& open : fabrics_) open.registered.clear();
   regions_.clear();
-  fabric_.reset();
+  fabrics_.clear();
   const std::unique_ptr<StateFile> state_file = std::move(state_file_);
   if (!served) return absl::OkStatus();
   return state_file->WriteClean();
@@ -360,7 +443,8 @@ std::string Server::Description() const {
     bytes += region->size_bytes();
   }
   return absl::StrCat(
-      "fabric ", fabric_->device().provider, ", ", FormatSize(bytes), " in ", regions_.size(),
+      options_.fabrics.size() == 1 ? "fabric " : "fabrics ",
+      absl::StrJoin(options_.fabrics, " and "), ", ", FormatSize(bytes), " in ", regions_.size(),
       regions_.size() == 1 ? " region" : " regions", " on pages of ", absl::StrJoin(pages, " and "),
       ", ", options_.threads, options_.threads == 1 ? " thread on " : " threads on ", CoresUsable(),
       CoresUsable() == 1 ? " core, " : " cores, ",

@@ -47,6 +47,9 @@ struct ServerOptions {
   transport::HostPort listen;  // Port 0: a free one.
   // The cluster that `listen` is a server of. Empty: none, a server alone.
   kvs::ClusterMap cluster;
+  // Networks that clients may come on: "shm", "tcp", each at most once, the favourite first. tcp has a
+  // port of its own at the address of `listen`.
+  std::vector<std::string> fabrics = {"shm", "tcp"};
   int threads = 1;
   uint64_t memory_bytes = uint64_t{2} << 30;
   // Data regions are of equal size, at most this. Keys spread evenly over them, so memory does too.
@@ -92,6 +95,12 @@ class Server {
 
  private:
   class Door;
+  struct OpenFabric {
+    std::unique_ptr<transport::Fabric> fabric;
+    // Doors to regions_, if another fabric made them.
+    std::vector<std::unique_ptr<transport::MemoryRegion>> registered;
+    std::unique_ptr<transport::Listener> listener;
+  };
 
   explicit Server(ServerOptions options);
   absl::Status CheckOptions();
@@ -100,6 +109,11 @@ class Server {
   absl::Status Bind();
   absl::Status OpenStateFile();
   absl::Status MakeMemory();
+  absl::StatusOr<std::unique_ptr<transport::Fabric>> MakeFabric(absl::string_view name) const;
+  absl::Status OpenFabrics();
+  absl::Status MakeRegions();
+  absl::Status RegisterRegions();
+  std::vector<transport::MemoryRegion*> Regions() const;
   absl::Status StartWorkers();
   absl::Status WaitOutLease();
   absl::Status OpenDoor();
@@ -118,13 +132,14 @@ class Server {
   SharedWord views_refused_;                   // At the door. Stored by the service thread.
   ScopedFd listening_;
   std::unique_ptr<StateFile> state_file_;
-  std::unique_ptr<transport::Fabric> fabric_;
+  std::string listen_host_;          // Numeric.
+  std::vector<OpenFabric> fabrics_;  // In the order of options_.fabrics.
+  size_t maker_ = 0;                 // Of regions_.
   std::vector<std::unique_ptr<transport::MemoryRegion>> regions_;
   std::unique_ptr<kvs::Table> table_;
   transport::RefusalLog refusals_;  // Noted on the service thread.
   std::vector<std::unique_ptr<Worker>> workers_;
   Scheduler scheduler_;  // Of the service thread.
-  std::unique_ptr<transport::Listener> listener_;
   std::unique_ptr<Door> door_;
   std::unique_ptr<transport::BootstrapServer> bootstrap_;
   std::thread service_thread_;

@@ -13,11 +13,7 @@ namespace acre::server {
 absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(WorkerContext context, int index,
                                                       uint64_t seed) {
   std::unique_ptr<Worker> worker(new Worker(std::move(context), index, seed));
-  auto completion_queue = worker->context_.fabric->CreateCompletionQueue();
-  if (!completion_queue.ok()) return completion_queue.status();
-  worker->completion_queue_ = *std::move(completion_queue);
-  worker->port_ =
-      std::make_unique<transport::Port>(&worker->scheduler_, worker->completion_queue_.get());
+  if (absl::Status opened = worker->OpenDoors(); !opened.ok()) return opened;
   worker->writer_ = std::make_unique<kvs::TableWriter>(worker->context_.table, &worker->scheduler_);
   worker->handler_ =
       std::make_unique<KvHandler>(worker->writer_.get(), &worker->counters_.operations,
@@ -38,6 +34,23 @@ Worker::Worker(WorkerContext context, int index, uint64_t seed)
                   .poll_mode = context_.poll,
                   .name = absl::StrCat("worker ", index)}) {}
 
+absl::Status Worker::OpenDoors() {
+  for (const ServedFabric& served : context_.fabrics) {
+    auto completion_queue = served.fabric->CreateCompletionQueue();
+    if (!completion_queue.ok()) return completion_queue.status();
+    auto port = std::make_unique<transport::Port>(&scheduler_, completion_queue->get());
+    doors_.push_back({&served, *std::move(completion_queue), std::move(port)});
+  }
+  return absl::OkStatus();
+}
+
+Worker::Door& Worker::DoorOf(absl::string_view fabric) {
+  for (Door& door : doors_) {
+    if (door.served->fabric->device().provider == fabric) return door;
+  }
+  LOG(FATAL) << "nobody comes on a fabric that was not offered: " << fabric;
+}
+
 void Worker::StopThread() {
   if (!thread_.joinable()) return;
   scheduler_.Stop();
@@ -56,7 +69,7 @@ Worker::~Worker() {
   CloseConnections();
   handler_.reset();
   writer_.reset();
-  port_.reset();
+  for (Door& door : doors_) door.port.reset();
 }
 
 void Worker::AddPeer(transport::ArrivingPeer peer) {
@@ -78,13 +91,14 @@ Task<void> Worker::Welcome(transport::ArrivingPeer peer) {
   const auto left = absl::MakeCleanup([this] {
     (void)counters_.peers_welcoming.FetchAdd(~uint64_t{0}, std::memory_order_relaxed);
   });
+  const Door& door = DoorOf(peer.fabric);
   transport::AcceptOptions options;
-  options.fabric = context_.fabric;
-  options.port = port_.get();
+  options.fabric = door.served->fabric;
+  options.port = door.port.get();
   options.channel.region_id = context_.next_region_id();
   options.channel.busy_polling = context_.poll == PollMode::kBusy;
   options.channel.random_seed = scheduler_.random().Next();
-  options.regions = context_.regions;
+  options.regions = door.served->regions;
   if (options.channel.region_id == 0) {
     AddToCounter(&counters_.peers_failed, 1);
     co_return;
@@ -100,7 +114,7 @@ Task<void> Worker::Welcome(transport::ArrivingPeer peer) {
   AddToCounter(&counters_.peers_accepted, 1);
   ConnectionContext connection;
   connection.scheduler = &scheduler_;
-  connection.port = port_.get();
+  connection.port = door.port.get();
   connection.epochs = &context_.table->epochs();
   connection.handler = handler_.get();
   connection.open_count = &counters_.peers_open;

@@ -16,7 +16,9 @@
 #include <thread>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "kvs/table.h"
 #include "runtime/clock.h"
 #include "runtime/scheduler.h"
@@ -30,11 +32,17 @@
 
 namespace acre::server {
 
+// A fabric that clients may come on.
+struct ServedFabric {
+  transport::Fabric* fabric = nullptr;
+  std::vector<const transport::MemoryRegion*>
+      regions;  // The table's, in its order, as it sees them.
+};
+
 struct WorkerContext {
   Clock* clock = nullptr;
-  transport::Fabric* fabric = nullptr;
+  std::vector<ServedFabric> fabrics;
   kvs::Table* table = nullptr;
-  std::vector<const transport::MemoryRegion*> regions;  // The table's, in its order.
   PollMode poll = PollMode::kAdaptive;
   std::function<uint32_t()> next_region_id;  // Any thread. 0: there is none left.
   std::function<std::string()> stats;        // Any thread.
@@ -76,15 +84,24 @@ class Worker {
   const SocketServerCounters& socket_counters() const { return socket_server_->counters(); }
 
  private:
+  // What a worker has of each fabric. In the order of their making.
+  struct Door {
+    const ServedFabric* served;
+    std::unique_ptr<transport::CompletionQueue> completion_queue;
+    std::unique_ptr<transport::Port> port;
+  };
+
   Worker(WorkerContext context, int index, uint64_t seed);
+  absl::Status OpenDoors();
+  // Requires: the server offered it.
+  Door& DoorOf(absl::string_view fabric);
   Task<void> Welcome(transport::ArrivingPeer peer);
 
   const WorkerContext context_;
   WorkerCounters counters_;
-  std::unique_ptr<transport::CompletionQueue> completion_queue_;
   Scheduler scheduler_;
   // Made on the thread that starts the worker and handed over to it.
-  std::unique_ptr<transport::Port> port_;
+  std::vector<Door> doors_;
   std::unique_ptr<kvs::TableWriter> writer_;
   std::unique_ptr<KvHandler> handler_;
   std::unique_ptr<SocketServer> socket_server_;

@@ -163,8 +163,7 @@ class ForeignKeyTest : public testing::Test {
     transport::ConnectOptions options;
     options.server = *transport::ParseHostPort(cluster_.addresses[0]);
     options.layout_version = kvs::kLayoutVersion;
-    options.fabric = fabric_.get();
-    options.port = port_.get();
+    options.fabrics = {{fabric_.get(), port_.get()}};
     options.channel.region_id = next_region_id_;
     options.deadline_ns = DeadlineNs();
     auto peer = scheduler_.RunUntilDone(transport::ConnectPeer(std::move(options)));

@@ -1,15 +1,18 @@
-// The handshake where there is no secret.
+// The handshake where there is no secret, and the choice between several fabrics.
 
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "glog/logging.h"
 #include "gtest/gtest.h"
+#include "runtime/clock.h"
 #include "runtime/shared_word.h"
 #include "tests/handshake_test_util.h"
 #include "transport/bootstrap_peer.h"
 #include "transport/bootstrap_wire.h"
+#include "transport/tcp/tcp_fabric.h"
 
 namespace acre::tests {
 namespace {
@@ -30,6 +33,100 @@ TEST_F(HandshakeTest, BothEndsGetWhatTheyNeed) {
   peer->link.channel()->WritePeerWord(0, 42);
   EXPECT_EQ(served->channel()->peer_words()->Load(std::memory_order_acquire), 42u);
   EXPECT_EQ(door_->half_open_count(), 0u);
+}
+
+// A fabric's listener as seen from where it does not reach: another machine, another container.
+class UnreachableListener final : public transport::Listener {
+ public:
+  explicit UnreachableListener(transport::Listener* other) : other_(other) {}
+  std::string endpoint() const override { return "shm:acre-nobody-has-this-name"; }
+  int fd() const override { return other_->fd(); }
+  std::unique_ptr<transport::ConnectionRequest> Poll() override { return nullptr; }
+
+ private:
+  transport::Listener* const other_;
+};
+
+// A server of two fabrics, and a client that leaves the choice open.
+class TwoFabricsTest : public HandshakeTest {
+ protected:
+  TwoFabricsTest() {
+    server_doors_.push_back(
+        server_tcp_->RegisterRegion(region_.get(), transport::kRightRead).value());
+    tcp_listener_ = server_tcp_->Listen().value();
+  }
+  ~TwoFabricsTest() override {
+    arrivals_.clear();
+    door_.reset();
+    tcp_listener_.reset();
+    server_doors_.clear();
+    server_tcp_port_.reset();
+    client_tcp_port_.reset();
+  }
+
+  static std::unique_ptr<transport::Fabric> MakeTcp(Clock* clock) {
+    transport::TcpFabric::Options options;
+    options.clock = clock;
+    return transport::TcpFabric::Create(options).value();
+  }
+
+  // Where the connection went: the fabric's name, or why not.
+  std::string Connect(transport::Listener* shm_listener) {
+    offered_ = {{"shm", shm_listener}, {"tcp", tcp_listener_.get()}};
+    Open({});
+    SpawnHandle serving = scheduler_.Spawn(AcceptOnItsFabric());
+    transport::ConnectOptions options = ClientOptions();
+    options.fabrics.push_back({client_tcp_.get(), client_tcp_port_.get()});
+    auto peer = scheduler_.RunUntilDone(transport::ConnectPeer(std::move(options)));
+    if (!peer.ok()) return std::string(peer.status().message());
+    while (!serving.done()) scheduler_.RunOnce();
+    CHECK(served_.ok()) << served_.status();
+    const std::string name = peer->local.fabric->device().provider;
+    CHECK_EQ(name, arrived_on_);
+    peer->link.Close();
+    served_->Close();
+    return name;
+  }
+
+  Task<void> AcceptOnItsFabric() {
+    while (arrivals_.empty()) co_await arrived_.Wait();
+    ArrivingPeer peer = std::move(arrivals_.front());
+    arrivals_.clear();
+    arrived_on_ = peer.fabric;
+    const bool is_tcp = peer.fabric == "tcp";
+    transport::AcceptOptions options;
+    options.fabric = is_tcp ? server_tcp_.get() : server_fabric_.get();
+    options.port = is_tcp ? server_tcp_port_.get() : server_port_.get();
+    options.channel.region_id = next_server_region_++;
+    options.regions = {is_tcp ? server_doors_[0].get() : region_.get()};
+    served_ = co_await transport::AcceptPeer(std::move(peer), std::move(options));
+  }
+
+  std::unique_ptr<transport::Fabric> server_tcp_ = MakeTcp(&clock_);
+  std::unique_ptr<transport::Fabric> client_tcp_ = MakeTcp(&clock_);
+  std::unique_ptr<transport::CompletionQueue> server_tcp_queue_ =
+      server_tcp_->CreateCompletionQueue().value();
+  std::unique_ptr<transport::CompletionQueue> client_tcp_queue_ =
+      client_tcp_->CreateCompletionQueue().value();
+  std::unique_ptr<transport::Port> server_tcp_port_ =
+      std::make_unique<transport::Port>(&scheduler_, server_tcp_queue_.get());
+  std::unique_ptr<transport::Port> client_tcp_port_ =
+      std::make_unique<transport::Port>(&scheduler_, client_tcp_queue_.get());
+  std::unique_ptr<transport::Listener> tcp_listener_;
+  std::vector<std::unique_ptr<transport::MemoryRegion>> server_doors_;
+  absl::StatusOr<transport::Link> served_ = absl::UnknownError("not yet");
+  std::string arrived_on_;
+};
+
+TEST_F(TwoFabricsTest, TheFavouriteIsTakenWhereItReaches) {
+  EXPECT_EQ(Connect(listener_.get()), "shm");
+}
+
+// Goal: shared memory that does not reach the server costs nothing but the attempt, and no token.
+TEST_F(TwoFabricsTest, TheNextIsTakenWhereItDoesNot) {
+  UnreachableListener unreachable(listener_.get());
+  EXPECT_EQ(Connect(&unreachable), "tcp");
+  door_.reset();
 }
 
 TEST_F(HandshakeTest, ProcessIdsAreKeptUnlessTheyAreStale) {

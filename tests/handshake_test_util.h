@@ -85,16 +85,16 @@ class HandshakeTest : public testing::Test, public BootstrapServer::Delegate {
     address_ = transport::ParseHostPort(transport::LocalAddress(socket->get()).ToString()).value();
     door_ = std::make_unique<BootstrapServer>(
         &scheduler_, std::move(options),
-        std::vector<BootstrapServer::OfferedFabric>{{"shm", listener_.get()}}, *std::move(socket),
-        this);
+        offered_.empty() ? std::vector<BootstrapServer::OfferedFabric>{{"shm", listener_.get()}}
+                         : offered_,
+        *std::move(socket), this);
   }
 
   transport::ConnectOptions ClientOptions() {
     transport::ConnectOptions options;
     options.server = address_;
     options.layout_version = kLayout;
-    options.fabric = client_fabric_.get();
-    options.port = client_port_.get();
+    options.fabrics = {{client_fabric_.get(), client_port_.get()}};
     options.channel.region_id = next_client_region_++;
     options.deadline_ns = scheduler_.NowNs() + 20 * kSecondNs;
     return options;
@@ -171,6 +171,7 @@ class HandshakeTest : public testing::Test, public BootstrapServer::Delegate {
   std::unique_ptr<transport::MemoryRegion> region_;
   std::unique_ptr<transport::Listener> listener_;
   transport::HostPort address_;
+  std::vector<BootstrapServer::OfferedFabric> offered_;  // By Open(). Empty: shm alone.
   std::unique_ptr<BootstrapServer> door_;
   uint32_t next_client_region_ = 1;
   uint32_t next_server_region_ = 2;

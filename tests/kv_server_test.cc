@@ -54,9 +54,10 @@ TEST(KvServerFlags, WhatIsWrongGetsOneLine) {
   ExpectOneClearLine({any, "--huge_pages=3m"}, "give auto");
   ExpectOneClearLine({any, "--poll=sometimes"}, "adaptive or busy");
   ExpectOneClearLine({any, "--lease_ms=1"}, "give 200 to");
-  ExpectOneClearLine({any, "--fabric=shm,tcp"}, "no fabric tcp");
+  ExpectOneClearLine({any, "--fabric=shm,tcp,shm"}, "shm twice");
   ExpectOneClearLine({any, "--fabric=verbs"}, "no fabric verbs");
-  ExpectOneClearLine({any, "--fabric=string"}, "give shm");
+  ExpectOneClearLine({any, "--fabric=string"}, "give shm, tcp or both");
+  ExpectOneClearLine({any, "--fabric="}, "give shm, tcp or both");
   ExpectOneClearLine({"--listen=7400"}, "is no HOST:PORT");
   ExpectOneClearLine({"--listen=127.0.0.1:99999"}, "is no HOST:PORT");
   ExpectOneClearLine({"--listen=0.0.0.0:0"}, "no secret");
@@ -85,8 +86,8 @@ TEST(KvServerStart, StartLineTellsWhatItGot) {
   const Outcome outcome = server->Stop();
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_EQ(outcome.stderr_text, "");
-  for (absl::string_view part : {"fabric shm", "100 MiB", "pages of 4 KiB", "2 threads on", "core",
-                                 "deaths marked by the kernel"}) {
+  for (absl::string_view part : {"fabrics shm and tcp", "100 MiB", "pages of 4 KiB", "2 threads on",
+                                 "core", "deaths marked by the kernel"}) {
     EXPECT_NE(outcome.stdout_text.find(std::string(part)), std::string::npos)
         << outcome.stdout_text;
   }

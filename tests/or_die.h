@@ -13,10 +13,24 @@
 
 namespace acre::tests {
 
-inline ClientOptions OptionsFor(const std::string& address, Path path) {
+// How a client gets to a server.
+struct Way {
+  Way(Path of_path, const char* of_fabric = "auto")  // NOLINT: a path alone is a way.
+      : path(of_path), fabric(of_fabric) {}
+  std::string Name() const {
+    const std::string name = PathName(path);
+    return fabric == std::string("auto") ? name : name + "_over_" + fabric;
+  }
+
+  Path path;
+  std::string fabric;  // ClientOptions::fabric.
+};
+
+inline ClientOptions OptionsFor(const std::string& address, const Way& way) {
   ClientOptions options;
   options.servers = {address};
-  options.path = path;
+  options.path = way.path;
+  options.fabric = way.fabric;
   return options;
 }
 
@@ -26,8 +40,9 @@ inline std::unique_ptr<Client> ConnectOrDie(const ClientOptions& options) {
   return *std::move(client);
 }
 
-inline std::unique_ptr<Client> ConnectOrDie(const std::string& address, Path path = Path::kRpc) {
-  return ConnectOrDie(OptionsFor(address, path));
+inline std::unique_ptr<Client> ConnectOrDie(const std::string& address,
+                                            const Way& way = Path::kRpc) {
+  return ConnectOrDie(OptionsFor(address, way));
 }
 
 inline std::unique_ptr<KvServer> StartOrDie(ServerFlags flags = {}) {

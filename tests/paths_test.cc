@@ -44,7 +44,7 @@ std::string Bytes(size_t count, uint32_t seed) {
   return bytes;
 }
 
-class PathsTest : public testing::TestWithParam<Path> {
+class PathsTest : public testing::TestWithParam<Way> {
  protected:
   static void SetUpTestSuite() { server_ = StartOrDie({.more = {"--threads=2"}}).release(); }
   static void TearDownTestSuite() {
@@ -174,21 +174,61 @@ TEST_P(PathsTest, OnlyRpcAndTcpEnterTheServer) {
   for (int i = 0; i < 1000; ++i) ASSERT_TRUE(client->Get("counted").ok());
   for (int i = 0; i < 1000; ++i) ASSERT_FALSE(client->Get("not there").ok());
   client->MultiGet(keys);
-  const bool enters = GetParam() == Path::kRpc || GetParam() == Path::kTcp;
+  const Path path = GetParam().path;
+  const bool enters = path == Path::kRpc || path == Path::kTcp;
   EXPECT_EQ(GetsServed(observer.get()) - before, enters ? 2010u : 0u);
-  EXPECT_EQ(client->path(), GetParam());
-  EXPECT_EQ(client->fabric(), GetParam() == Path::kTcp ? "socket" : "shm");
+  EXPECT_EQ(client->path(), path);
+  EXPECT_EQ(client->fabric(), path == Path::kTcp           ? "socket"
+                              : GetParam().fabric == "tcp" ? "tcp"
+                                                           : "shm");
   EXPECT_EQ(client->reader_stats().gets, enters ? 0u : 2010u);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, PathsTest,
-                         testing::Values(Path::kMapped, Path::kOneSided, Path::kRpc, Path::kTcp),
-                         [](const auto& test) { return PathName(test.param); });
+                         testing::Values(Way(Path::kMapped), Way(Path::kOneSided), Way(Path::kRpc),
+                                         Way(Path::kTcp), Way(Path::kOneSided, "tcp"),
+                                         Way(Path::kRpc, "tcp")),
+                         [](const auto& test) { return test.param.Name(); });
 
 TEST(ClientTest, AutoPicksMappedOnOneMachine) {
   auto server = KvServer::Start();
   ASSERT_TRUE(server.ok()) << server.status();
   EXPECT_EQ(ConnectOrDie((*server)->address(), Path::kAuto)->path(), Path::kMapped);
+}
+
+TEST(ClientTest, AutoPicksOneSidedOnTcp) {
+  auto server = KvServer::Start();
+  ASSERT_TRUE(server.ok()) << server.status();
+  const auto client = ConnectOrDie((*server)->address(), {Path::kAuto, "tcp"});
+  EXPECT_EQ(client->path(), Path::kOneSided);
+  EXPECT_EQ(client->fabric(), "tcp");
+}
+
+// Goal: a client takes what there is, and is told if that is not what it asked for.
+TEST(ClientTest, FabricsThatTheServerDoesNotOfferAreErrors) {
+  for (const std::string offered : {"shm", "tcp"}) {
+    const auto server = StartOrDie({.more = {"--fabric=" + offered}});
+    const auto client = ConnectOrDie(server->address(), Path::kAuto);
+    EXPECT_EQ(client->fabric(), offered);
+    EXPECT_EQ(client->Put("key", "value"), absl::OkStatus());
+    EXPECT_EQ(client->Get("key").value(), "value");
+    const std::string other = offered == "shm" ? "tcp" : "shm";
+    const absl::Status status =
+        Client::Connect(OptionsFor(server->address(), {Path::kAuto, other.c_str()})).status();
+    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+    EXPECT_NE(status.message().find(offered), absl::string_view::npos) << status;
+    EXPECT_EQ(server->Stop().exit_code, 0);
+  }
+}
+
+TEST(ClientTest, PathMappedWantsFabricShm) {
+  const auto server = StartOrDie({.more = {"--fabric=tcp"}});
+  const auto connect = [&server](const char* fabric) {
+    return Client::Connect(OptionsFor(server->address(), {Path::kMapped, fabric})).status();
+  };
+  EXPECT_TRUE(absl::IsInvalidArgument(connect("tcp"))) << connect("tcp");
+  EXPECT_NE(connect("tcp").message().find("mapped"), absl::string_view::npos);
+  EXPECT_TRUE(absl::IsFailedPrecondition(connect("auto"))) << connect("auto");
 }
 
 TEST(ClientTest, ServerMayBeNamed) {

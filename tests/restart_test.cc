@@ -24,14 +24,14 @@ namespace {
 // Fewer than this many calls in a row may fail on a server that is there again.
 constexpr int kCallsToReconnectMax = 5;
 
-class RestartTest : public testing::TestWithParam<Path> {};
+class RestartTest : public testing::TestWithParam<Way> {};
 
 // The reader does nothing while its server is killed, restarted and written to by somebody else; what it
 // reads then is the new value, or Unavailable. Never the old one. Fewer than `failures_max` calls in a row
 // may fail on a server that is there.
-void SleepThroughRestarts(Path path, std::vector<std::string> server_flags, int failures_max) {
+void SleepThroughRestarts(const Way& way, std::vector<std::string> server_flags, int failures_max) {
   const auto server = StartOrDie({.more = std::move(server_flags)});
-  auto reader = ConnectOrDie(server->address(), path);
+  auto reader = ConnectOrDie(server->address(), way);
   for (int round = 0; round < 5; ++round) {
     const auto old_writer = ConnectOrDie(server->address(), Path::kRpc);
     ASSERT_EQ(old_writer->Put("key", absl::StrCat("old", round)), absl::OkStatus());
@@ -201,9 +201,9 @@ class UnderWay {
 };
 
 TEST(UnderWayTest, CallsUnderWayAtADeathEndWithUnavailable) {
-  for (const Path path : {Path::kRpc, Path::kTcp}) {
+  for (const Way& way : {Way(Path::kRpc), Way(Path::kTcp), Way(Path::kRpc, "tcp")}) {
     const auto server = StartOrDie();
-    UnderWay calls(OptionsFor(server->address(), path));
+    UnderWay calls(OptionsFor(server->address(), way));
     server->process().Freeze();  // It takes requests no more, so none is answered.
     calls.Start(20);
     EXPECT_TRUE(calls.statuses().empty());
@@ -211,22 +211,22 @@ TEST(UnderWayTest, CallsUnderWayAtADeathEndWithUnavailable) {
     calls.Finish();
     ASSERT_EQ(calls.statuses().size(), 40u);
     for (const absl::Status& status : calls.statuses()) {
-      EXPECT_TRUE(absl::IsUnavailable(status)) << PathName(path) << ": " << status;
+      EXPECT_TRUE(absl::IsUnavailable(status)) << way.Name() << ": " << status;
     }
   }
 }
 
 TEST(UnderWayTest, StalledServerMeansDeadlineExceededAndThenGoesOn) {
-  for (const Path path : {Path::kRpc, Path::kTcp}) {
+  for (const Way& way : {Way(Path::kRpc), Way(Path::kTcp), Way(Path::kRpc, "tcp")}) {
     const auto server = StartOrDie();
-    ClientOptions options = OptionsFor(server->address(), path);
+    ClientOptions options = OptionsFor(server->address(), way);
     options.operation_timeout_ms = 100;
     UnderWay calls(options);
     server->process().Freeze();
     calls.Start(20);
     calls.Finish();
     for (const absl::Status& status : calls.statuses()) {
-      EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << PathName(path) << ": " << status;
+      EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << way.Name() << ": " << status;
       EXPECT_NE(status.message().find(server->address()), absl::string_view::npos) << status;
     }
     server->process().Signal(SIGCONT);
@@ -284,7 +284,7 @@ TEST(UnderWayTest, ManyCallsOnADeadServerAllFailAndLaterAllSucceed) {
 
 // A client of a server that was restarted, has noticed the end of the first, and finds the second frozen: it
 // takes connections, and says nothing.
-class FrozenAtConnectTest : public testing::TestWithParam<Path> {
+class FrozenAtConnectTest : public testing::TestWithParam<Way> {
  protected:
   void SetUpWith(int64_t connect_timeout_ms, int64_t operation_timeout_ms) {
     server_ = StartOrDie();
@@ -353,12 +353,16 @@ TEST_P(FrozenAtConnectTest, ClientMayGoWhileItConnects) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, FrozenAtConnectTest,
-                         testing::Values(Path::kMapped, Path::kOneSided, Path::kRpc, Path::kTcp),
-                         [](const auto& test) { return PathName(test.param); });
+                         testing::Values(Way(Path::kMapped), Way(Path::kOneSided), Way(Path::kRpc),
+                                         Way(Path::kTcp), Way(Path::kOneSided, "tcp"),
+                                         Way(Path::kRpc, "tcp")),
+                         [](const auto& test) { return test.param.Name(); });
 
 INSTANTIATE_TEST_SUITE_P(All, RestartTest,
-                         testing::Values(Path::kMapped, Path::kOneSided, Path::kRpc, Path::kTcp),
-                         [](const auto& test) { return PathName(test.param); });
+                         testing::Values(Way(Path::kMapped), Way(Path::kOneSided), Way(Path::kRpc),
+                                         Way(Path::kTcp), Way(Path::kOneSided, "tcp"),
+                                         Way(Path::kRpc, "tcp")),
+                         [](const auto& test) { return test.param.Name(); });
 
 }  // namespace
 }  // namespace acre::tests

@@ -67,7 +67,7 @@ Task<absl::StatusOr<Welcome>> Greet(Stream* stream, const ConnectOptions* option
   hello.process_id = options->process_id;
   hello.process_id_generation = options->process_id_generation;
   hello.view = options->view;
-  hello.fabric = options->fabric->device().provider;
+  if (options->fabrics.size() == 1) hello.fabric = options->fabrics[0].fabric->device().provider;
   hello.has_secret = options->credentials.secret != nullptr;
   const std::string message = EncodeHello(hello);
   std::string hello_body = message.substr(sizeof(MessageHeader));
@@ -78,25 +78,45 @@ Task<absl::StatusOr<Welcome>> Greet(Stream* stream, const ConnectOptions* option
   if (!body.ok()) co_return JudgeAnswer(body.status());
   absl::StatusOr<Welcome> welcome = ParseWelcome(*body);
   if (!welcome.ok()) co_return NotAServer(welcome.status());
-  if (welcome->fabrics.empty() || welcome->fabrics.front().name != hello.fabric) {
+  if (!hello.fabric.empty() &&
+      (welcome->fabrics.empty() || welcome->fabrics.front().name != hello.fabric)) {
     co_return absl::DataLossError("the server did not offer the fabric that was asked for");
   }
   co_return welcome;
 }
 
-// Connects on the fabric, token in hand.
-Task<absl::StatusOr<Link>> OpenLink(const ConnectOptions* options, const Welcome* welcome) {
+// Connects on one fabric, token in hand.
+Task<absl::StatusOr<Link>> OpenLinkOn(ConnectOptions::LocalFabric local, std::string endpoint,
+                                      std::string token, uint64_t deadline_ns) {
   absl::StatusOr<std::unique_ptr<QueuePair>> queue_pair =
-      options->fabric->Connect(welcome->fabrics.front().endpoint, options->port->completion_queue(),
-                               EncodeToken(welcome->token));
+      local.fabric->Connect(endpoint, local.port->completion_queue(), token);
   if (!queue_pair.ok()) co_return queue_pair.status();
-  Link link(options->port, *std::move(queue_pair));
-  ConnectWatch watch(options->port, link.queue_pair());
-  absl::Status status =
-      co_await WithDeadline(*options->port->scheduler(), options->deadline_ns, watch.Wait());
+  Link link(local.port, *std::move(queue_pair));
+  ConnectWatch watch(local.port, link.queue_pair());
+  absl::Status status = co_await WithDeadline(*local.port->scheduler(), deadline_ns, watch.Wait());
   if (!status.ok()) co_return status;
   if (link.queue_pair()->state() != QueuePairState::kReady) co_return link.queue_pair()->status();
   co_return link;
+}
+
+// Connects on the best fabric that reaches the server; *local: which one that was.
+Task<absl::StatusOr<Link>> OpenLink(const ConnectOptions* options, const Welcome* welcome,
+                                    ConnectOptions::LocalFabric* local) {
+  absl::Status first_failure;
+  for (const ConnectOptions::LocalFabric& candidate : options->fabrics) {
+    const std::string& name = candidate.fabric->device().provider;
+    for (const FabricEndpoint& offered : welcome->fabrics) {
+      if (offered.name != name) continue;
+      absl::StatusOr<Link> link = co_await OpenLinkOn(
+          candidate, offered.endpoint, EncodeToken(welcome->token), options->deadline_ns);
+      *local = candidate;
+      // Shared memory does not reach other machines, nor containers. Nothing came of the token.
+      if (link.ok() || !absl::IsUnavailable(link.status())) co_return link;
+      if (first_failure.ok()) first_failure = link.status();
+    }
+  }
+  if (!first_failure.ok()) co_return first_failure;
+  co_return absl::FailedPreconditionError("the server offers none of the fabrics that may be used");
 }
 
 }  // namespace
@@ -150,8 +170,9 @@ Task<absl::StatusOr<Link>> AcceptPeer(ArrivingPeer peer, AcceptOptions options) 
 }
 
 Task<absl::StatusOr<ConnectedPeer>> ConnectPeer(ConnectOptions options) {
-  absl::StatusOr<std::unique_ptr<Stream>> stream = co_await OpenStream(
-      options.port->scheduler(), options.resolver, options.server, options.deadline_ns);
+  absl::StatusOr<std::unique_ptr<Stream>> stream =
+      co_await OpenStream(options.fabrics.at(0).port->scheduler(), options.resolver, options.server,
+                          options.deadline_ns);
   if (!stream.ok()) co_return stream.status();
   absl::StatusOr<Welcome> welcome = co_await Greet(stream->get(), &options);
   if (!welcome.ok()) co_return welcome.status();
@@ -161,10 +182,10 @@ Task<absl::StatusOr<ConnectedPeer>> ConnectPeer(ConnectOptions options) {
   peer.lease_ns = welcome->lease_ns;
   peer.process_id = welcome->process_id;
   peer.place = welcome->place;
-  absl::StatusOr<Link> link = co_await OpenLink(&options, &*welcome);
+  absl::StatusOr<Link> link = co_await OpenLink(&options, &*welcome, &peer.local);
   if (!link.ok()) co_return link.status();
   peer.link = *std::move(link);
-  auto channel = Channel::Create(options.fabric, peer.link.queue_pair(), options.channel);
+  auto channel = Channel::Create(peer.local.fabric, peer.link.queue_pair(), options.channel);
   if (!channel.ok()) co_return channel.status();
   peer.link.set_channel(*std::move(channel));
 

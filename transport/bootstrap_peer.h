@@ -69,9 +69,14 @@ struct ConnectOptions {
   Credentials credentials;
   // The view of the cluster that the client knows. 0: any.
   uint64_t view = 0;
-  // The fabric that the connection is to use: its provider's name is told to the server.
-  Fabric* fabric = nullptr;
-  Port* port = nullptr;
+  // What the connection may use, the best first: the first that the server offers and that reaches it is
+  // taken. All ports have one scheduler. If there is one only, its name is told to the server, which
+  // refuses if it does not have it.
+  struct LocalFabric {
+    Fabric* fabric = nullptr;
+    Port* port = nullptr;
+  };
+  std::vector<LocalFabric> fabrics;
   ChannelOptions channel;
   uint64_t deadline_ns = 0;
   // Null: one for this connection. Who connects again and again has one for all attempts.
@@ -80,7 +85,8 @@ struct ConnectOptions {
 
 struct ConnectedPeer {
   Link link;
-  uint64_t generation = 0;  // Of the server.
+  ConnectOptions::LocalFabric local;  // Which of them it uses.
+  uint64_t generation = 0;            // Of the server.
   uint64_t lease_ns = 0;
   uint32_t process_id = 0;
   ServerPlace place;  // Of the server.
@@ -89,8 +95,8 @@ struct ConnectedPeer {
 
 // Connects to a server. All pointers outlive the task.
 // Errors: Unavailable - nobody listens, no such host, or the server went meanwhile. DeadlineExceeded.
-// FailedPrecondition - the server refused: another release, no such fabric, no secret to prove.
-// OutOfRange - it is of another view.
+// FailedPrecondition - the server refused: another release, no such fabric, no secret to prove; or it offers
+// none of ours. OutOfRange - it is of another view.
 // PermissionDenied - the secret: the server asks for one, or has another, or cannot prove it.
 // ResourceExhausted - the server has too many clients. DataLoss - it is no such server at all, its bytes
 // make no sense. Messages do not name the server: the caller does.

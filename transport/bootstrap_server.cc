@@ -38,6 +38,7 @@ class BootstrapServer::HalfOpen {
  public:
   HalfOpen(BootstrapServer* server, ScopedFd fd)
       : peer(PeerAddress(fd.get())),
+        own_host(ParseHostPort(LocalAddress(fd.get()).ToString()).value_or(HostPort()).host),
         stream(server->scheduler_, std::move(fd)),
         deadline_ns(server->scheduler_->NowNs() + server->options_.handshake_timeout_ns),
         arrived(server->scheduler_),
@@ -61,6 +62,7 @@ class BootstrapServer::HalfOpen {
   }
 
   const SocketAddress peer;
+  const std::string own_host;  // Where the client has reached us.
   Stream stream;
   const uint64_t deadline_ns;
   SecretTranscript transcript;
@@ -70,6 +72,7 @@ class BootstrapServer::HalfOpen {
   // Set when the client has come on a fabric: then `request` is not null.
   Event arrived;
   std::unique_ptr<ConnectionRequest> request;
+  std::string fabric;
 
  private:
   BootstrapServer* const server_;
@@ -90,9 +93,8 @@ BootstrapServer::BootstrapServer(Scheduler* scheduler, BootstrapServerOptions op
   CHECK_GE(options_.half_open_max, 1u);
   WatchDoor();
   for (const OfferedFabric& fabric : fabrics_) {
-    Listener* const listener = fabric.listener;
     const absl::Status watched = scheduler_->WatchFd(
-        listener->fd(), EPOLLIN, [this, listener](uint32_t) { OnFabric(listener); });
+        fabric.listener->fd(), EPOLLIN, [this, &fabric](uint32_t) { OnFabric(fabric); });
     CHECK(watched.ok()) << watched;
   }
 }
@@ -142,11 +144,11 @@ void BootstrapServer::MakeRoom() {
   while (half_open_.size() >= options_.half_open_max) half_open_.front()->Evict();
 }
 
-void BootstrapServer::OnFabric(Listener* listener) {
+void BootstrapServer::OnFabric(const OfferedFabric& fabric) {
   // The fd stays readable while there are more: a crowd at the door must not keep this thread from
   // what else it does.
   for (int i = 0; i < kAcceptsPerPass; ++i) {
-    std::unique_ptr<ConnectionRequest> request = listener->Poll();
+    std::unique_ptr<ConnectionRequest> request = fabric.listener->Poll();
     if (request == nullptr) return;
     const absl::StatusOr<BootstrapToken> token = ParseToken(request->private_data());
     if (!token.ok()) continue;  // The request goes, and with it the connection.
@@ -156,6 +158,7 @@ void BootstrapServer::OnFabric(Listener* listener) {
     if (it == half_open_.end()) continue;
     HalfOpen* const half_open = *it;
     half_open->request = std::move(request);
+    half_open->fabric = fabric.name;
     half_open->Forget();
     half_open->arrived.Set();
   }
@@ -187,7 +190,7 @@ Task<void> BootstrapServer::ServeBootstrap(HalfOpen* half_open) {
   }
   (void)co_await WithDeadline(*scheduler_, half_open->deadline_ns, WaitFor(&half_open->arrived));
   if (half_open->request == nullptr) co_return;
-  delegate_->OnPeer({std::move(half_open->request), half_open->stream.Release(),
+  delegate_->OnPeer({std::move(half_open->request), half_open->fabric, half_open->stream.Release(),
                      half_open->process_id, half_open->deadline_ns});
 }
 
@@ -317,7 +320,7 @@ Task<absl::Status> BootstrapServer::Greet(HalfOpen* half_open) {
   welcome.token = half_open->token;
   for (const OfferedFabric& fabric : fabrics_) {
     if (!hello->fabric.empty() && hello->fabric != fabric.name) continue;
-    welcome.fabrics.push_back({fabric.name, fabric.listener->endpoint()});
+    welcome.fabrics.push_back({fabric.name, fabric.listener->EndpointFor(half_open->own_host)});
   }
   std::string bytes = EncodeWelcome(welcome);
   if (options_.secret != nullptr) {

@@ -40,6 +40,7 @@ namespace acre::transport {
 // completes the handshake with AcceptPeer (transport/bootstrap_peer.h).
 struct ArrivingPeer {
   std::unique_ptr<ConnectionRequest> request;
+  std::string fabric;  // On which it came: OfferedFabric::name.
   ScopedFd stream;
   uint32_t process_id = 0;
   uint64_t deadline_ns = 0;
@@ -103,7 +104,7 @@ class BootstrapServer {
 
   void WatchDoor();
   void OnDoor();
-  void OnFabric(Listener* listener);
+  void OnFabric(const OfferedFabric& fabric);
   Task<void> WatchDoorLater();
   void MakeRoom();
 

@@ -284,6 +284,9 @@ class Listener {
   virtual ~Listener() = default;
   // What peers pass to Connect(). Good on this machine (shm), or in the network.
   virtual std::string endpoint() const = 0;
+  // The same for a peer that has reached this machine at `host`, a numeric address: where the listener has
+  // none of its own, since it listens at all of them, that one is told.
+  virtual std::string EndpointFor(absl::string_view /*host*/) const { return endpoint(); }
   virtual int fd() const = 0;  // Readable: call Poll() until it returns null.
   virtual std::unique_ptr<ConnectionRequest> Poll() = 0;
 };
@@ -298,6 +301,18 @@ class Fabric {
   //         InvalidArgument - a bad option, or huge pages of a stated size that are not there.
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<MemoryRegion>> CreateRegion(
       const RegionOptions& options) = 0;
+
+  // Opens a second door to memory that another Fabric of this process made: what is returned can be
+  // granted to peers of this one (no more than `peer_rights`, whatever the other one may hand out), and
+  // its words can be local buffers here. Header, lease, size and region id are those of `memory`: closing
+  // either closes both, peers' requests then end with kBadKey. Destroying what is returned closes this
+  // door only. Peers' atomics end with kAtomicDomain (A3): all of a region's come through the fabric that
+  // made it. `memory` outlives what is returned.
+  // Errors: Unimplemented - this provider cannot do that. InvalidArgument - unknown rights.
+  //         ResourceExhausted - the device cannot take more memory.
+  [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<MemoryRegion>> RegisterRegion(
+      MemoryRegion* memory, uint32_t peer_rights);
+
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<CompletionQueue>>
   CreateCompletionQueue() = 0;
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<Listener>> Listen() = 0;

@@ -43,6 +43,9 @@ class ProviderUnderTest {
   virtual void RunThreads(const std::vector<std::function<void()>>& functions) = 0;
   // How many rounds show as much as so many of free-running threads do.
   virtual uint64_t Rounds(uint64_t free_running) const { return free_running; }
+  // The same of rounds that a CPU makes beside the fabric: how many last as long as it takes the fabric to
+  // do something.
+  virtual uint64_t CpuRounds(uint64_t free_running) const { return Rounds(free_running); }
   // Whether fd() of a completion queue or listener is readable, after waiting for it as long as it
   // may take (WaitReadable), or now.
   virtual bool WaitReadable(int fd) = 0;
@@ -50,6 +53,7 @@ class ProviderUnderTest {
 };
 
 std::unique_ptr<ProviderUnderTest> MakeShmUnderTest(Atomicity atomicity);
+std::unique_ptr<ProviderUnderTest> MakeTcpUnderTest(Atomicity atomicity);
 
 // The providers that this run is about. Set by main() before the tests are made.
 std::vector<std::unique_ptr<ProviderUnderTest>>& ProvidersUnderTest();
