@@ -105,8 +105,12 @@ absl::StatusOr<Hello> ParseHello(absl::string_view body) {
   }
   auto fabric = Text(wire.fabric);
   if (!fabric.has_value()) return Invalid("the fabric's name is no text");
-  return Hello{wire.protocol_version,      wire.layout_version, wire.process_id,
-               wire.process_id_generation, wire.view,           *std::move(fabric),
+  return Hello{wire.protocol_version,
+               wire.layout_version,
+               wire.process_id,
+               wire.process_id_generation,
+               wire.view,
+               *std::move(fabric),
                (wire.flags & kHelloHasSecret) != 0};
 }
 

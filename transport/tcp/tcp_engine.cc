@@ -66,8 +66,8 @@ absl::StatusOr<uint64_t> TcpEngine::Add(ScopedFd fd, absl::string_view greeting,
   const uint64_t number = ++numbers_given_;
   auto stream = std::make_unique<Stream>(number, std::move(fd), options, link);
   if (!greeting.empty()) {
-    std::memcpy(stream->unsent.Append(greeting.size()), greeting.data(),
-                greeting.size());  // private memory
+    auto* const to = stream->unsent.Append(greeting.size());
+    std::memcpy(to, greeting.data(), greeting.size());  // private memory
   }
   // Writable: the greeting goes out when the stream is connected.
   stream->watched = greeting.empty() ? EPOLLIN : EPOLLIN | EPOLLOUT;
@@ -286,8 +286,8 @@ bool TcpEngine::SendOutput(Stream* stream) {
     // Whole words, so that it fits what keeps them: the part of one that was sent goes along.
     const size_t part_bytes = result.bytes % kWordBytes;
     const size_t kept_bytes = output_.pending_bytes() + part_bytes;
-    std::memcpy(stream->unsent.Append(kept_bytes), output_.data() - part_bytes,
-                kept_bytes);  // private memory
+    auto* const to = stream->unsent.Append(kept_bytes);
+    std::memcpy(to, output_.data() - part_bytes, kept_bytes);  // private memory
     if (part_bytes > 0) stream->unsent.Sent(part_bytes);
     output_.Clear();
   }

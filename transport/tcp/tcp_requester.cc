@@ -53,8 +53,8 @@ void TcpRequester::Encode(TcpOutput* output) {
     if (part_bytes > 0) {
       const uint64_t* const words =
           entry.inline_words.empty() ? Private(request.local) : entry.inline_words.data();
-      std::memcpy(output->Append(part_bytes), words + write_sent_bytes_ / kWordBytes,
-                  part_bytes);  // private memory
+      const uint64_t* const from = words + write_sent_bytes_ / kWordBytes;
+      std::memcpy(output->Append(part_bytes), from, part_bytes);  // private memory
       write_sent_bytes_ += part_bytes;
     }
     if (part_bytes < left_bytes) return;
@@ -111,8 +111,8 @@ void TcpRequester::Land(TcpInput* input) {
   const auto bytes =
       static_cast<uint32_t>(std::min<size_t>(part_left_bytes_, input->whole_words_bytes()));
   if (bytes == 0) return;
-  std::memcpy(Private(request.local) + landed_bytes_ / kWordBytes, input->words(),
-              bytes);  // private memory
+  uint64_t* const to = Private(request.local) + landed_bytes_ / kWordBytes;
+  std::memcpy(to, input->words(), bytes);  // private memory
   input->Take(bytes);
   landed_bytes_ += bytes;
   part_left_bytes_ -= bytes;
