@@ -133,7 +133,7 @@ TEST(ServerTest, RefusalsAreCountedWhileOthersAsk) {
   }
   for (int i = 0; i < kRefusals; ++i) {
     ClientOptions options;
-    options.server = server->address();
+    options.servers = {server->address()};
     options.path = Path::kRpc;
     options.secret_file = file;
     options.connect_timeout_ms = 60'000;
