@@ -185,7 +185,7 @@ TEST_P(LitmusTest, CopiesWithoutAFenceDoMiss) {
 }
 
 TEST_P(LitmusTest, CpuAddsAreLostBesideFabricAddsOnlyWithHca) {
-  const uint64_t chunk_adds = provider_->Rounds(200'000);
+  const uint64_t chunk_adds = provider_->CpuRounds(200'000);
   const int chunks_max = provider_->atomicity() == Atomicity::kHca ? 500 : 5;
   bool is_lost = false;
   for (int chunk = 0; chunk < chunks_max && !is_lost; ++chunk) {
@@ -199,7 +199,7 @@ TEST_P(LitmusTest, CpuAddsAreLostBesideFabricAddsOnlyWithHca) {
 }
 
 TEST_P(LitmusTest, FailingCompareSwapUndoesAStoreOnlyWithHca) {
-  const uint64_t chunk_stores = provider_->Rounds(200'000);
+  const uint64_t chunk_stores = provider_->CpuRounds(200'000);
   const int chunks_max = provider_->atomicity() == Atomicity::kHca ? 500 : 5;
   bool is_undone = false;
   for (int chunk = 0; chunk < chunks_max && !is_undone; ++chunk) {

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "runtime/clock.h"
 #include "transport/fabric.h"
 
@@ -43,6 +44,8 @@ class ProviderUnderTest {
   virtual void RunThreads(const std::vector<std::function<void()>>& functions) = 0;
   // How many rounds show as much as so many of free-running threads do.
   virtual uint64_t Rounds(uint64_t free_running) const { return free_running; }
+  // The same for rounds that a CPU runs alone, beside a fabric at work.
+  virtual uint64_t CpuRounds(uint64_t free_running) const { return Rounds(free_running); }
   // Whether fd() of a completion queue or listener is readable, after waiting for it as long as it
   // may take (WaitReadable), or now.
   virtual bool WaitReadable(int fd) = 0;
@@ -50,6 +53,9 @@ class ProviderUnderTest {
 };
 
 std::unique_ptr<ProviderUnderTest> MakeShmUnderTest(Atomicity atomicity);
+// Its atomicity is the card's. Nodes take turns on all cards of this machine.
+// NotFound: it has none that can be used; the message says more.
+absl::StatusOr<std::unique_ptr<ProviderUnderTest>> MakeVerbsUnderTest();
 
 // The providers that this run is about. Set by main() before the tests are made.
 std::vector<std::unique_ptr<ProviderUnderTest>>& ProvidersUnderTest();
