@@ -44,14 +44,22 @@ def acre_cc_test(
         **kwargs
     )
 
-def acre_rxe_test(name, program, args = [], vm_options = [], tags = [], **kwargs):
+def acre_rxe_test(
+        name,
+        program,
+        args = [],
+        vm_options = [],
+        config = "opt",
+        tags = [],
+        **kwargs):
     """Runs a test program in a virtual machine that has RDMA devices (tools/rxe-vm).
 
     Args:
       name: of the test.
-      program: a test or a binary. It is built for config opt: the machine has no vectors beyond AVX2.
+      program: a test or a binary. (The machine has no vectors beyond AVX2; all configs do without.)
       args: of the program.
       vm_options: of rxe-vm.
+      config: that it is built and run in.
     """
     native.sh_test(
         name = name,
@@ -60,7 +68,7 @@ def acre_rxe_test(name, program, args = [], vm_options = [], tags = [], **kwargs
         args = ["--timeout", "280"] + vm_options + ["--", "$(rootpath %s)" % program] + args,
         data = [program],
         # Two of these machines at a time keep each other waiting.
-        tags = tags + ["opt", "exclusive"],
+        tags = tags + [config, "exclusive"],
         **kwargs
     )
 
