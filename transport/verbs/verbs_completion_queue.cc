@@ -250,7 +250,12 @@ void VerbsCompletionQueue::TakeChannelEvents() {
     ibv_ack_cq_events(cq, 1);
   }
   // It may have been about something that is no completion to the caller, such as credits.
-  if (is_armed_) AskForEvents();
+  if (is_armed_ || draining_count_ > 0) AskForEvents();
+}
+
+void VerbsCompletionQueue::AddDraining() {
+  ++draining_count_;
+  AskForEvents();
 }
 
 void VerbsCompletionQueue::TakeCmEvents() {

@@ -67,6 +67,10 @@ class VerbsCompletionQueue final : public CompletionQueue {
   // Takes all that the card has in one of its queues.
   void Drain(ibv_cq* cq);
 
+  // A queue pair broke, and what the card gives back makes fd() readable, armed or not, till it has all.
+  void AddDraining();
+  void RemoveDraining() { --draining_count_; }
+
   // Requests under construction, of the queue pair that is posting. Room for a full send queue.
   struct Scratch {
     std::vector<ibv_send_wr> requests;
@@ -121,6 +125,7 @@ class VerbsCompletionQueue final : public CompletionQueue {
   size_t pending_first_ = 0;
   size_t pending_count_ = 0;
 
+  size_t draining_count_ = 0;
   Scratch scratch_;
   bool is_armed_ = false;
   bool is_self_woken_ = false;  // self_fd_ is readable.

@@ -54,13 +54,15 @@ std::vector<CmAddress> OwnAddresses() {
 }
 
 // Why the card that `id` is bound to will not do, "" if it will.
-std::string WhyUseless(const rdma_cm_id& id, ibv_device_attr_ex* limits) {
+std::string WhyUseless(const rdma_cm_id& id, ibv_device_attr_ex* limits,
+                       uint64_t* message_bytes_max) {
   ibv_port_attr port = {};
   if (ibv_query_port(id.verbs, id.port_num, &port) != 0) return "cannot be asked for its port";
   if (port.state != IBV_PORT_ACTIVE) {
     return absl::StrCat("has no link (port ", id.port_num, " is ", ibv_port_state_str(port.state),
                         ")");
   }
+  *message_bytes_max = port.max_msg_sz;
   if (ibv_query_device_ex(id.verbs, nullptr, limits) != 0) return "cannot be asked for its limits";
   if (limits->orig_attr.atomic_cap == IBV_ATOMIC_NONE) return "has no atomics";
   return "";
@@ -156,7 +158,8 @@ absl::StatusOr<std::unique_ptr<VerbsDevice>> VerbsDevice::Open(absl::string_view
       continue;
     }
     auto device = absl::WrapUnique(new VerbsDevice());
-    if (const std::string why = WhyUseless(*id, &device->limits_); !why.empty()) {
+    if (const std::string why = WhyUseless(*id, &device->limits_, &device->message_bytes_max_);
+        !why.empty()) {
       refused.push_back(absl::StrCat(id_name, " (", address.Host(), ") ", why));
       continue;
     }

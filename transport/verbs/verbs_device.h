@@ -89,6 +89,7 @@ class VerbsDevice {
   const ibv_device_attr_ex& limits() const { return limits_; }
   // Soft-RoCE: IBV_SEND_FENCE hangs there (Linux 6.1).
   bool is_soft_roce() const { return is_soft_roce_; }
+  uint64_t message_bytes_max() const { return message_bytes_max_; }  // Of one request.
   // Most READs and atomics under way on one queue pair, as initiator and as target.
   uint8_t initiated_reads_max() const;
   uint8_t answered_reads_max() const;
@@ -102,6 +103,7 @@ class VerbsDevice {
   std::string name_;
   CmAddress address_;
   ibv_device_attr_ex limits_ = {};
+  uint64_t message_bytes_max_ = 0;
   bool is_soft_roce_ = false;
 };
 

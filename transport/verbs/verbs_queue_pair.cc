@@ -127,6 +127,7 @@ VerbsQueuePair::~VerbsQueuePair() {
   }
   state_ = QueuePairState::kBroken;
   is_reported_ = true;
+  if (is_draining_) completion_queue_->RemoveDraining();
   if (card() != nullptr) rdma_destroy_qp(id_.get());
   if (is_attached_) completion_queue_->Detach(this, place_);
   context_->live_objects.fetch_sub(1, std::memory_order_relaxed);
@@ -247,6 +248,8 @@ void VerbsQueuePair::Break(absl::Status why) {
       attributes.qp_state = IBV_QPS_ERR;
       (void)ibv_modify_qp(card(), &attributes, IBV_QP_STATE);
     }
+    is_draining_ = true;
+    completion_queue_->AddDraining();
   } else if (card() != nullptr) {
     // It has nothing that anybody waits for.
     rdma_destroy_qp(id_.get());
@@ -259,6 +262,7 @@ void VerbsQueuePair::ReportIfDrained() {
   if (state_ != QueuePairState::kBroken || is_reported_) return;
   if (!is_all_sent_done() || receives_ > 0) return;
   is_reported_ = true;
+  if (std::exchange(is_draining_, false)) completion_queue_->RemoveDraining();
   for (const Held& held : held_) ReportFailed(held.request, CompletionStatus::kFlushed);
   held_.clear();
   completion_queue_->Push({.kind = CompletionKind::kDisconnected, .queue_pair = this}, 0);

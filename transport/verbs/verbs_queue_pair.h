@@ -147,6 +147,7 @@ class VerbsQueuePair final : public QueuePair {
   QueuePairState state_ = QueuePairState::kConnecting;
   bool is_attached_ = false;     // The completion queue knows us.
   bool is_established_ = false;  // The peer's card takes requests.
+  bool is_draining_ = false;     // Broken, and the card has not given back everything.
   bool is_reported_ = false;     // kDisconnected was.
   std::string hello_;            // Ours, till it is sent.
   VerbsPeer peer_;

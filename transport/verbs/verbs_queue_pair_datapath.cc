@@ -106,6 +106,7 @@ inline CompletionStatus VerbsQueuePair::Judge(const WorkRequest& request) const 
   if (!IsInBounds(request.remote_offset_bytes, length_bytes, key->size_bytes)) {
     return CompletionStatus::kBounds;
   }
+  if (length_bytes > context_->card->message_bytes_max()) return CompletionStatus::kLocalError;
   return CompletionStatus::kOk;
 }
 

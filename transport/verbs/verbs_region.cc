@@ -41,8 +41,9 @@ absl::StatusOr<std::unique_ptr<VerbsRegion>> VerbsRegion::Create(const RegionOpt
   }
   memory->fd.Close();  // Nobody else maps it.
   auto region = absl::WrapUnique(new VerbsRegion(options, *std::move(memory), context));
+  const int local_access = IBV_ACCESS_LOCAL_WRITE;
   region->local_registration_.reset(
-      ibv_reg_mr(context->card->pd(), region->words_, region->size_bytes_, IBV_ACCESS_LOCAL_WRITE));
+      ibv_reg_mr(context->card->pd(), region->words_, region->size_bytes_, local_access));
   if (region->local_registration_ == nullptr) {
     return ErrorNotRegistered(region->region_id_, region->size_bytes_);
   }

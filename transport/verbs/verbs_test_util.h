@@ -150,8 +150,8 @@ class RawPeer {
     PCHECK(rdma_create_qp(id_, nullptr, &attributes) == 0);
     PCHECK(rdma_resolve_route(id_, 2'000) == 0);
     memory_.resize(512);
-    registration_ =
-        ibv_reg_mr(id_->pd, memory_.data(), memory_.size() * kWordBytes, IBV_ACCESS_LOCAL_WRITE);
+    const int access = IBV_ACCESS_LOCAL_WRITE;
+    registration_ = ibv_reg_mr(id_->pd, memory_.data(), memory_.size() * kWordBytes, access);
     PCHECK(registration_ != nullptr);
   }
   ~RawPeer() {
