@@ -14,8 +14,9 @@
 namespace acre::transport {
 
 // Places in a send queue beyond the caller's, for what a queue pair sends on its own account: at most two
-// messages that give back credits, a drain mark, a sign of life.
-constexpr uint32_t kControlSends = 4;
+// messages that give back credits, a mark behind what is waited for, a sign of life; and the mark that a
+// broken one sends, whose place nothing else may take.
+constexpr uint32_t kControlSends = 5;
 // Receives beyond the caller's, for the peer's messages that give back credits. Each gives back at least
 // half of our credit, so no more than three are on their way at a time.
 constexpr uint32_t kControlReceives = 4;

@@ -135,7 +135,7 @@ VerbsQueuePair::~VerbsQueuePair() {
 
 void VerbsQueuePair::Linger() {
   if (is_all_sent_done()) return;
-  if (!sent(sent_end_ - 1).is_signaled && controls_ < kControlSends) {
+  if (ends_unheard() && has_room_for_control()) {
     StageControl(IBV_WR_RDMA_WRITE, 0);
     RingDoorbell();
   }
@@ -228,8 +228,9 @@ void VerbsQueuePair::OnTick() {
     case QueuePairState::kReady:
       break;
   }
-  // What is under way will be acknowledged, or fail. With nothing under way, ask.
-  if (!std::exchange(was_heard_, false) && is_established_ && is_all_sent_done()) {
+  // What is signaled and under way will be acknowledged, or fail. With nothing under way, ask.
+  if (!std::exchange(was_heard_, false) && is_established_ && has_room_for_control() &&
+      (is_all_sent_done() || ends_unheard())) {
     StageControl(IBV_WR_RDMA_WRITE, 0);
     RingDoorbell();
   }
@@ -250,6 +251,11 @@ void VerbsQueuePair::Break(absl::Status why) {
     }
     is_draining_ = true;
     completion_queue_->AddDraining();
+    if (ends_unheard()) {
+      // What completed unsignaled is not given back. This is, behind all else.
+      StageControl(IBV_WR_RDMA_WRITE, 0);
+      RingDoorbell();
+    }
   } else if (card() != nullptr) {
     // It has nothing that anybody waits for.
     rdma_destroy_qp(id_.get());
@@ -270,6 +276,8 @@ void VerbsQueuePair::ReportIfDrained() {
 
 void VerbsQueuePair::GiveUpDraining() {
   // A card that does not give back what it was told to: take its queue pair away.
+  LOG(WARNING) << "card " << context_->card->name() << " keeps " << sent_end_ - sent_first_
+               << " requests and " << receives_ << " receives of a broken queue pair";
   if (card() != nullptr) rdma_destroy_qp(id_.get());
   completion_queue_->Drain(place_.cq);
   receives_ = 0;

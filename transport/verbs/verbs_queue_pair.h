@@ -135,6 +135,9 @@ class VerbsQueuePair final : public QueuePair {
   void ReturnCredits();
   void ReportFailed(const WorkRequest& request, CompletionStatus status);
 
+  bool has_room_for_control() const { return controls_ + 1 < kControlSends; }
+  // Nobody would hear of the end of the last request that the card has: a mark must follow.
+  bool ends_unheard() const { return !is_all_sent_done() && !sent(sent_end_ - 1).is_signaled; }
   bool is_all_sent_done() const { return sent_first_ == sent_end_; }
   Sent& sent(uint32_t sequence) { return sent_[sequence & (sent_.size() - 1)]; }
   const Sent& sent(uint32_t sequence) const { return sent_[sequence & (sent_.size() - 1)]; }

@@ -251,9 +251,8 @@ void VerbsQueuePair::MarkIfHeldNeedsIt() {
   const Held& held = held_.front();
   const bool waits_for_sent =
       held.verdict != CompletionStatus::kOk || (held.request.fence && !context_->fences_on_card);
-  if (!waits_for_sent || sent(sent_end_ - 1).is_signaled) return;
-  // Else the completion of one of ours brings us here again.
-  if (controls_ == kControlSends) return;
+  // With no room left, the completion of one of ours brings us here again.
+  if (!waits_for_sent || !ends_unheard() || !has_room_for_control()) return;
   StageControl(IBV_WR_RDMA_WRITE, 0);
   RingDoorbell();
 }
@@ -339,7 +338,7 @@ void VerbsQueuePair::OnReceiveTaken() {
 void VerbsQueuePair::ReturnCredits() {
   if (state_ != QueuePairState::kReady) return;
   if (receives_taken_ < (context_->device.receive_queue_depth + 1) / 2) return;
-  if (controls_ == kControlSends) return;  // The completion of one brings us here again.
+  if (!has_room_for_control()) return;  // The completion of one of ours brings us here again.
   const uint32_t returned = std::exchange(receives_taken_, 0);
   PostReceives(returned);
   if (state_ != QueuePairState::kReady) return;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "transport/verbs/verbs_completion_queue.h"
 #include "transport/verbs/verbs_context.h"
 #include "transport/verbs/verbs_key.h"
 #include "transport/verbs/verbs_listener.h"
@@ -152,6 +153,12 @@ TEST_F(VerbsHostileTest, ForgedKeysReachNothing) {
 // Goal: a peer that says nothing and answers nothing is missed although nothing is asked of it.
 TEST_F(VerbsHostileTest, PeerThatFallsSilentIsMissed) {
   ConnectRaw();
+  // The last that it does is a request of which nobody hears that it was done.
+  WorkRequest unheard = Knock(1);
+  unheard.signaled = false;
+  ASSERT_TRUE(victim_->Post(std::vector<WorkRequest>{unheard}).ok());
+  Completion none;
+  while (!raw_->TakeReceive()) ASSERT_EQ(server_.queue->Poll({&none, 1}), 0u);
   raw_->FallSilent();
   ExpectDisconnected(server_, victim_.get());
   EXPECT_EQ(victim_->status().code(), absl::StatusCode::kUnavailable);
@@ -166,6 +173,25 @@ TEST_F(VerbsHostileTest, RequestsToAPeerThatFellSilentEnd) {
   EXPECT_EQ(failed.status, CompletionStatus::kRetryExceeded);
   EXPECT_EQ(server_.Await().status, CompletionStatus::kFlushed);
   ExpectDisconnected(server_, victim_.get());
+}
+
+// Goal: an unsignaled request that completed before the end, of which the card says nothing more, delays
+// no end.
+TEST_F(VerbsHostileTest, SilentlyCompletedRequestsDelayNoEnd) {
+  const RemoteKey key = Take(honest_.server->Grant(*region_, kRightsAll));
+  WorkRequest write = client_.Request(Opcode::kWrite, 0, key);
+  write.signaled = false;
+  client_.local->words()[kDataWord].Store(5, std::memory_order_relaxed);
+  ASSERT_TRUE(honest_.client->Post(std::vector<WorkRequest>{write}).ok());
+  while (region_->words()[kDataWord].Load(std::memory_order_acquire) != 5) {
+  }
+  honest_.server.reset();
+  const uint64_t start_ns = client_.clock.NowNs();
+  Completion gone = client_.Await();
+  // Its acknowledgement and the end may cross.
+  if (gone.kind == CompletionKind::kSend) gone = client_.Await();
+  EXPECT_EQ(gone.kind, CompletionKind::kDisconnected);
+  EXPECT_LT(client_.clock.NowNs() - start_ns, kTickNs) << "the card is waited for in vain";
 }
 
 // ---- Processes that die.

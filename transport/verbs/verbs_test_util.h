@@ -203,6 +203,11 @@ class RawPeer {
     PCHECK(ibv_post_send(id_->qp, &send, &refused) == 0);
   }
 
+  // Whether another message has come.
+  bool TakeReceive() {
+    ibv_wc received = {};
+    return ibv_poll_cq(id_->recv_cq, 1, &received) == 1;
+  }
   // From here on it neither answers nor says that it goes.
   void FallSilent() {
     ibv_qp_attr attributes = {};
