@@ -1,8 +1,9 @@
-// Hostile, silent and dying peers, fences, and that nothing is left behind. Needs a card: //transport/verbs:verbs_rxe_vm_test
-// runs it on Soft-RoCE, in a virtual machine.
+// Hostile, silent and dying peers, fences, threads, and that nothing is left behind. Needs a card:
+// //transport/verbs:verbs_rxe_vm_test runs it on Soft-RoCE, in a virtual machine.
 
 #include <dirent.h>
 #include <malloc.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -411,6 +412,89 @@ TEST_F(VerbsTest, CreditReturnsBothWays) {
       }
     }
   }
+}
+
+// Goal: a completion queue outgrows what the card puts into one, and still hears of everybody, asleep too.
+TEST_F(VerbsTest, QueuePairsBeyondOneQueueOfTheCard) {
+  VerbsNode client(0);
+  VerbsNode server(1, /*receive_queue_depth=*/1'024);
+  std::vector<VerbsConnection> connections;
+  for (uint32_t i = 0; i < 20; ++i) connections.push_back(Connect(client, server));
+  for (uint32_t round = 0; round < 3; ++round) {
+    for (uint32_t i = 0; i < connections.size(); ++i) {
+      server.queue->Arm();
+      Completion none;
+      EXPECT_EQ(server.queue->Poll({&none, 1}), 0u);
+      ASSERT_TRUE(connections[i].client->Post(std::vector<WorkRequest>{Knock(i)}).ok());
+      EXPECT_EQ(client.Await().status, CompletionStatus::kOk);
+      EXPECT_TRUE(server.WaitReadable(20'000));
+      const Completion knock = server.Await();
+      EXPECT_EQ(knock.queue_pair, connections[i].server.get());
+      EXPECT_EQ(knock.immediate, i);
+    }
+    // Room of those that go is taken by those that come.
+    for (uint32_t i = round; i < connections.size(); i += 3) {
+      connections[i].client.reset();
+      ExpectDisconnected(server, connections[i].server.get());
+      connections[i] = Connect(client, server);
+    }
+  }
+}
+
+// Goal: threads of one process use a Fabric at once, each with queue pairs of its own.
+TEST_F(VerbsTest, ThreadsShareACard) {
+  constexpr uint64_t kThreads = 3;
+  constexpr uint64_t kConnections = 10;
+  constexpr uint64_t kAdds = 200;
+  VerbsNode client(0);
+  VerbsNode server(1);
+  const auto region = server.MakeRegion(7, kRightsAll);
+  const std::unique_ptr<Listener> listener = Take(server.fabric->Listen());
+  SharedWord key_bits;  // 0, or the region's key: always the same one. Stored by the server.
+  std::vector<std::thread> threads;
+  for (uint64_t t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      const auto queue = Take(client.fabric->CreateCompletionQueue());
+      const auto await = [&queue](CompletionKind kind) {
+        Completion completion;
+        while (queue->Poll({&completion, 1}) == 0) sched_yield();
+        CHECK(completion.kind == kind) << completion.queue_pair->status();
+        CHECK(completion.status == CompletionStatus::kOk);
+      };
+      for (uint64_t i = 0; i < kConnections; ++i) {
+        const auto region_id = static_cast<uint32_t>(100 + t * kConnections + i);
+        const auto local = client.MakeRegion(region_id, kRightRead);
+        const auto queue_pair = Take(client.fabric->Connect(listener->endpoint(), queue.get(), ""));
+        await(CompletionKind::kConnected);
+        while (key_bits.Load(std::memory_order_acquire) == 0) sched_yield();
+        WorkRequest add = client.Request(Opcode::kFetchAdd, 0,
+                                         RemoteKey{key_bits.Load(std::memory_order_acquire)});
+        add.local = local->words() + kDataWord;
+        add.local_region = local.get();
+        add.swap_or_add = 1;
+        for (uint64_t j = 0; j < kAdds; ++j) {
+          CHECK(queue_pair->Post({&add, 1}).ok());
+          await(CompletionKind::kSend);
+        }
+      }
+    });
+  }
+  std::vector<std::unique_ptr<QueuePair>> accepted;
+  Completion completion;
+  for (uint64_t gone = 0; gone < kThreads * kConnections;) {
+    if (const auto request = listener->Poll()) {
+      accepted.push_back(Take(request->Accept(server.queue.get(), "")));
+      const RemoteKey key = Take(accepted.back()->Grant(*region, kRightsAll));
+      key_bits.Store(key.bits, std::memory_order_release);
+    }
+    if (server.queue->Poll({&completion, 1}) == 1) {
+      ASSERT_EQ(completion.kind, CompletionKind::kDisconnected);
+      ++gone;
+    }
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(region->words()[kDataWord].Load(std::memory_order_acquire),
+            kThreads * kConnections * kAdds);
 }
 
 // ---- What is left behind.
