@@ -31,6 +31,7 @@ void MemoryRegion::Close() {
   // Peers load it behind the data that they read, and refuse them once they see this. seq_cst: it has
   // left the store buffer before whatever the caller does next, such as giving its port to others.
   reinterpret_cast<RegionHeader*>(words_)->state.Store(kRegionClosed, std::memory_order_seq_cst);
+  OnClose();
 }
 
 absl::StatusOr<std::unique_ptr<MemoryRegion>> Fabric::RegisterRegion(MemoryRegion* /*memory*/,

@@ -136,6 +136,9 @@ class MemoryRegion {
   virtual void RenewLease(uint64_t now_ns) = 0;
 
  protected:
+  // What the provider does when the region closes, behind the mark in the header. May be called again.
+  virtual void OnClose() {}
+
   SharedWord* words_ = nullptr;
   size_t size_bytes_ = 0;
   uint32_t region_id_ = 0;
@@ -266,8 +269,9 @@ class QueuePair {
   virtual int peer_pid() const = 0;
 };
 
-// The most private data that connecting can carry (what librdmacm takes for RC).
-constexpr size_t kPrivateDataBytesMax = 56;
+// The most private data that connecting can carry: what rdma_cm takes for RC, 56 bytes, less a hello of the
+// provider's own (rdma_cm pads what it carries and loses its length).
+constexpr size_t kPrivateDataBytesMax = 48;
 
 // A peer that wants to connect. May be moved to the thread that will own the queue pair.
 class ConnectionRequest {
@@ -318,7 +322,9 @@ class Fabric {
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<Listener>> Listen() = 0;
 
   // Starts to connect; never blocks. The queue pair's completion queue reports kConnected, or
-  // kDisconnected with status() saying why. Unavailable at once if nobody listens there.
+  // kDisconnected with status() saying why. Connecting may go on only while that queue is polled; its fd()
+  // becomes readable when there is something to do. Unavailable at once if nobody listens there, where that
+  // is known.
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<QueuePair>> Connect(
       absl::string_view endpoint, CompletionQueue* completion_queue,
       absl::string_view private_data) = 0;

@@ -99,7 +99,7 @@ class RpcTest : public ::testing::Test {
     while (!call.handle.done()) StepBoth();
   }
   void RunUntilIdle() {
-    for (int idle = 0; idle < 10;) {
+    for (int idle = 0; idle < TestFabricIdlePasses();) {
       const bool client_worked = client_.scheduler.RunOnce();
       const bool server_worked = server_.scheduler.RunOnce();
       idle = client_worked || server_worked ? 0 : idle + 1;

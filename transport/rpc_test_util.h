@@ -1,4 +1,4 @@
-// A node of the shm provider with a scheduler, a port and one or more peers: for tests of calls.
+// A node of a provider (conformance/test_fabric.h) with a scheduler, a port and one or more peers: for tests of calls.
 
 #ifndef ACRE_TRANSPORT_RPC_TEST_UTIL_H_
 #define ACRE_TRANSPORT_RPC_TEST_UTIL_H_
@@ -13,9 +13,9 @@
 #include "runtime/scheduler.h"
 #include "runtime/task.h"
 #include "transport/channel.h"
+#include "transport/conformance/test_fabric.h"
 #include "transport/port.h"
 #include "transport/rpc.h"
-#include "transport/shm/shm_fabric.h"
 
 namespace acre::transport {
 
@@ -30,7 +30,7 @@ class RpcNode {
  public:
   explicit RpcNode(Clock* clock, PollMode poll_mode = PollMode::kBusy, uint64_t spin_ns = 0)
       : scheduler({.clock = clock, .seed = 1, .poll_mode = poll_mode, .spin_ns = spin_ns}) {
-    auto created = ShmFabric::Create({.clock = clock});
+    auto created = MakeTestFabric(clock);
     CHECK(created.ok()) << created.status();
     fabric = *std::move(created);
     auto queue = fabric->CreateCompletionQueue();

@@ -44,6 +44,34 @@ def acre_cc_test(
         **kwargs
     )
 
+def acre_rxe_test(
+        name,
+        program,
+        args = [],
+        vm_options = [],
+        config = "opt",
+        tags = [],
+        **kwargs):
+    """Runs a test program in a virtual machine that has RDMA devices (tools/rxe-vm).
+
+    Args:
+      name: of the test.
+      program: a test or a binary. (The machine has no vectors beyond AVX2; all configs do without.)
+      args: of the program.
+      vm_options: of rxe-vm.
+      config: that it is built and run in.
+    """
+    native.sh_test(
+        name = name,
+        size = "medium",
+        srcs = ["//tools:rxe-vm"],
+        args = ["--timeout", "280"] + vm_options + ["--", "$(rootpath %s)" % program] + args,
+        data = [program],
+        # Two of these machines at a time keep each other waiting.
+        tags = tags + [config, "exclusive"],
+        **kwargs
+    )
+
 _SIMULATING_ONLY = select({
     "//tools/bazel:simulating": [],
     "//conditions:default": ["//tools/bazel:needs_config_sim"],

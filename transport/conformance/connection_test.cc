@@ -56,7 +56,7 @@ TEST_P(ConnectionTest, PrivateDataArriveBothWays) {
     EXPECT_EQ((*client)->Post(std::vector<WorkRequest>{Knock(1)}).code(),
               absl::StatusCode::kFailedPrecondition);
 
-    auto request = AwaitRequest(listener->get());
+    auto request = AwaitRequest(client_, listener->get());
     EXPECT_EQ(request->private_data(), there);
     auto server = request->Accept(server_.queue.get(), back);
     ASSERT_TRUE(server.ok()) << server.status();
@@ -85,7 +85,7 @@ TEST_P(ConnectionTest, RejectedConnectionSaysSo) {
   auto client = client_.fabric->Connect((*listener)->endpoint(), client_.queue.get(), "");
   ASSERT_TRUE(client.ok()) << client.status();
 
-  AwaitRequest(listener->get()).reset();
+  AwaitRequest(client_, listener->get()).reset();
 
   ExpectDisconnected(client_, client->get());
   EXPECT_EQ((*client)->status().code(), absl::StatusCode::kUnavailable);

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "runtime/clock.h"
 #include "transport/fabric.h"
 
@@ -54,6 +55,9 @@ class ProviderUnderTest {
 
 std::unique_ptr<ProviderUnderTest> MakeShmUnderTest(Atomicity atomicity);
 std::unique_ptr<ProviderUnderTest> MakeTcpUnderTest(Atomicity atomicity);
+// Its atomicity is the card's. Nodes take turns on all cards of this machine.
+// NotFound: it has none that can be used; the message says more.
+absl::StatusOr<std::unique_ptr<ProviderUnderTest>> MakeVerbsUnderTest();
 
 // The providers that this run is about. Set by main() before the tests are made.
 std::vector<std::unique_ptr<ProviderUnderTest>>& ProvidersUnderTest();

@@ -1,0 +1,118 @@
+#include "transport/verbs/verbs_region.h"
+
+#include <errno.h>
+
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
+#include "transport/provider_rules.h"
+#include "transport/region_lease.h"
+#include "transport/verbs/verbs_key.h"
+
+namespace acre::transport {
+namespace {
+
+std::string NameOf(const RegionOptions& options) {
+  if (options.name.empty()) return absl::StrCat("acre-region-", options.region_id);
+  return options.name.substr(0, 200);
+}
+
+absl::Status ErrorNotRegistered(uint32_t region_id, uint64_t size_bytes) {
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the card does not take the ", size_bytes, " bytes of region ", region_id, ": ",
+      strerror(errno), "; locked memory may be short (ulimit -l, /etc/security/limits.conf)"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<VerbsRegion>> VerbsRegion::Create(const RegionOptions& options,
+                                                                 VerbsContext* context) {
+  const absl::Status judged = JudgeRegionOptions(options);
+  if (!judged.ok()) return judged;
+  absl::StatusOr<SharedMemory> memory = MakeSharedMemory(NameOf(options), options.size_bytes,
+                                                         options.huge_pages, PeerAccess::kReadOnly);
+  if (!memory.ok()) return memory.status();
+  if (memory->mapping.size_bytes() > kRegionBytesMax) {
+    return absl::InvalidArgumentError(
+        "a region takes at most 4 GiB after rounding up to whole pages");
+  }
+  memory->fd.Close();  // Nobody else maps it.
+  auto region = absl::WrapUnique(new VerbsRegion(options, *std::move(memory), context));
+  const int local_access = IBV_ACCESS_LOCAL_WRITE;
+  region->local_registration_.reset(
+      ibv_reg_mr(context->card->pd(), region->words_, region->size_bytes_, local_access));
+  if (region->local_registration_ == nullptr) {
+    return ErrorNotRegistered(region->region_id_, region->size_bytes_);
+  }
+  region->RenewLease(context->clock->NowNs());
+  // Last, release: a peer that sees the magic sees the rest of the header.
+  region->header()->magic.Store(kRegionMagic, std::memory_order_release);
+  return region;
+}
+
+VerbsRegion::VerbsRegion(const RegionOptions& options, SharedMemory memory, VerbsContext* context)
+    : context_(context),
+      memory_(std::move(memory)),
+      peer_rights_(options.peer_rights),
+      lease_ns_(options.lease_ns) {
+  context_->live_objects.fetch_add(1, std::memory_order_relaxed);
+  words_ = memory_.mapping.words();
+  size_bytes_ = memory_.mapping.size_bytes();
+  region_id_ = options.region_id;
+  page_bytes_ = memory_.page_bytes;
+  page_note_ = memory_.page_note;
+  // Nobody else has the memory yet.
+  header()->region_id.Store(region_id_, std::memory_order_relaxed);
+  header()->size_bytes.Store(size_bytes_, std::memory_order_relaxed);
+  header()->generation.Store(context_->generation, std::memory_order_relaxed);
+  header()->state.Store(kRegionLive, std::memory_order_relaxed);
+}
+
+VerbsRegion::~VerbsRegion() {
+  Close();
+  context_->live_objects.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void VerbsRegion::OnClose() {
+  MutexLock lock(&mutex_);
+  is_closed_ = true;
+  // The card answers no request for it once these have returned.
+  for (Mr& registration : registrations_) registration.reset();
+}
+
+absl::StatusOr<RemoteKey> VerbsRegion::KeyFor(uint32_t rights) const {
+  MutexLock lock(&mutex_);
+  if (is_closed_) {
+    return absl::FailedPreconditionError(absl::StrCat("region ", region_id_, " is closed"));
+  }
+  Mr& registration = registrations_[rights];
+  if (registration == nullptr) {
+    // The card wants to be allowed what it lets peers do.
+    int access = LetsWrite(rights) ? IBV_ACCESS_LOCAL_WRITE : 0;
+    if ((rights & kRightRead) != 0) access |= IBV_ACCESS_REMOTE_READ;
+    if ((rights & kRightWrite) != 0) access |= IBV_ACCESS_REMOTE_WRITE;
+    if ((rights & kRightAtomic) != 0 && context_->serves_atomics) {
+      access |= IBV_ACCESS_REMOTE_ATOMIC;
+    }
+    registration.reset(
+        ibv_reg_mr_iova(context_->card->pd(), words_, size_bytes_, /*iova=*/0, access));
+    if (registration == nullptr) return ErrorNotRegistered(region_id_, size_bytes_);
+  }
+  return EncodeVerbsKey({.card_key = registration->rkey,
+                         .rights = rights,
+                         .size_bytes = size_bytes_,
+                         .takes_no_atomics = !context_->serves_atomics});
+}
+
+void VerbsRegion::RenewLease(uint64_t now_ns) {
+  const uint64_t deadline_ns = lease_ns_ == 0 ? kNoLeaseNs : now_ns + lease_ns_;
+  // Only we store it; peers READ it, and may see the old value a moment longer.
+  if (deadline_ns > header()->lease_deadline_ns.Load(std::memory_order_relaxed)) {
+    header()->lease_deadline_ns.Store(deadline_ns, std::memory_order_release);
+  }
+}
+
+}  // namespace acre::transport
