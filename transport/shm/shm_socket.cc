@@ -71,7 +71,9 @@ absl::StatusOr<PacketSocket> PacketSocket::Connect(absl::string_view abstract_na
           absl::StrCat("the listener ", abstract_name, " has too many who wait: try again"));
     }
     return absl::UnavailableError(
-        absl::StrCat("nobody listens at ", abstract_name, ": ", strerror(errno)));
+        absl::StrCat("nobody listens at ", abstract_name, " on this machine, ", strerror(errno),
+                     ": the server has gone, or is on another one, where shared memory does not "
+                     "reach"));
   }
   return PacketSocket(*std::move(fd));
 }
