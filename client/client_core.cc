@@ -12,10 +12,8 @@
 #include "kvs/limits.h"
 #include "kvs/wire.h"
 #include "runtime/deadline.h"
-#include "runtime/system_random.h"
 #include "transport/address.h"
 #include "transport/bootstrap_peer.h"
-#include "transport/secret.h"
 #include "transport/shm/shm_fabric.h"
 #include "transport/tcp/tcp_fabric.h"
 
@@ -57,16 +55,15 @@ absl::StatusOr<std::unique_ptr<transport::Fabric>> MakeFabric(absl::string_view 
 
 absl::StatusOr<std::shared_ptr<ClientCore>> ClientCore::Create(
     Scheduler* scheduler, ClientOptions options, transport::HostPort server,
-    absl::optional<transport::ServerPlace> place, ProcessName* name) {
+    absl::optional<transport::ServerPlace> place, transport::Credentials credentials,
+    ProcessName* name) {
   absl::Status status = CheckFabric(options.fabric, options.path);
   if (!status.ok()) return status;
   if (options.connect_timeout_ms <= 0 || options.operation_timeout_ms <= 0) {
     return absl::InvalidArgumentError("a timeout must be at least 1 ms");
   }
-  std::shared_ptr<ClientCore> core(
-      new ClientCore(scheduler, std::move(options), std::move(server), place, name));
-  status = core->ReadSecret();
-  if (!status.ok()) return status;
+  std::shared_ptr<ClientCore> core(new ClientCore(scheduler, std::move(options), std::move(server),
+                                                  place, std::move(credentials), name));
   if (core->path_ != Path::kTcp) {
     status = core->OpenFabrics();
     if (!status.ok()) return status;
@@ -75,11 +72,13 @@ absl::StatusOr<std::shared_ptr<ClientCore>> ClientCore::Create(
 }
 
 ClientCore::ClientCore(Scheduler* scheduler, ClientOptions options, transport::HostPort server,
-                       absl::optional<transport::ServerPlace> place, ProcessName* name)
+                       absl::optional<transport::ServerPlace> place,
+                       transport::Credentials credentials, ProcessName* name)
     : scheduler_(scheduler),
       options_(std::move(options)),
       server_(std::move(server)),
       operation_timeout_ns_(static_cast<uint64_t>(options_.operation_timeout_ms) * kNsPerMs),
+      credentials_(std::move(credentials)),
       path_(options_.path),
       name_(name),
       place_(place),
@@ -88,14 +87,6 @@ ClientCore::ClientCore(Scheduler* scheduler, ClientOptions options, transport::H
 ClientCore::~ClientCore() {
   attempt_.Cancel();
   backend_.reset();
-}
-
-absl::Status ClientCore::ReadSecret() {
-  if (options_.secret_file.empty()) return absl::OkStatus();
-  auto secret = transport::Secret::ReadFile(options_.secret_file);
-  if (!secret.ok()) return secret.status();
-  credentials_ = {*std::move(secret), FillSystemRandom};
-  return absl::OkStatus();
 }
 
 absl::Status ClientCore::OpenFabrics() {
@@ -249,6 +240,10 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::Connection(uint64_t d
     }
   } while (!IsConnected() && connects_begun_ == begun_before);
   if (IsConnected()) co_return backend_;
+  if (absl::IsNotFound(last_attempt_)) {
+    // Would be taken for an answer about a record.
+    co_return Explain(absl::DataLossError(last_attempt_.message()));
+  }
   if (!last_attempt_.ok()) co_return Explain(last_attempt_);
   // On path tcp a server refuses what stands already.
   if (backend_ != nullptr && absl::IsPermissionDenied(backend_->status())) {

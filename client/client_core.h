@@ -47,10 +47,12 @@ struct ProcessName {
 class ClientCore final {
  public:
   // `place`: of the server; nullopt: any. `name` outlives the core. Connects to nobody yet: the first operation
-  // does. The options' servers do not matter. Errors: InvalidArgument, and those of opening a fabric.
+  // does. The options' servers and secret file do not matter. Errors: InvalidArgument, and those of opening a
+  // fabric.
   static absl::StatusOr<std::shared_ptr<ClientCore>> Create(
       Scheduler* scheduler, ClientOptions options, transport::HostPort server,
-      absl::optional<transport::ServerPlace> place, ProcessName* name);
+      absl::optional<transport::ServerPlace> place, transport::Credentials credentials,
+      ProcessName* name);
   ~ClientCore();
 
   // As AsyncClient's, and OutOfRange: the server is of another view by now, or the key is not its own. Nothing
@@ -84,7 +86,8 @@ class ClientCore final {
 
  private:
   ClientCore(Scheduler* scheduler, ClientOptions options, transport::HostPort server,
-             absl::optional<transport::ServerPlace> place, ProcessName* name);
+             absl::optional<transport::ServerPlace> place, transport::Credentials credentials,
+             ProcessName* name);
 
   bool IsConnected() const { return backend_ != nullptr && backend_->status().ok(); }
   // What a connection goes over, if the server has it.
@@ -94,7 +97,6 @@ class ClientCore final {
     std::unique_ptr<transport::Port> port;
   };
 
-  absl::Status ReadSecret();
   absl::Status OpenFabrics();
   // The connection, made if need be. Unavailable, DeadlineExceeded, ... : explained.
   Task<absl::StatusOr<std::shared_ptr<Backend>>> Connection(uint64_t deadline_ns);
@@ -113,7 +115,7 @@ class ClientCore final {
   const ClientOptions options_;
   const transport::HostPort server_;
   const uint64_t operation_timeout_ns_;
-  transport::Credentials credentials_;
+  const transport::Credentials credentials_;
   // Of the last connection; with `auto` the next one may have others.
   Path path_;
   std::string fabric_name_;

@@ -11,6 +11,8 @@
 #include "kvs/key_share.h"
 #include "kvs/limits.h"
 #include "runtime/deadline.h"
+#include "runtime/system_random.h"
+#include "transport/secret.h"
 
 namespace acre {
 namespace {
@@ -76,18 +78,28 @@ Task<absl::StatusOr<std::unique_ptr<Router>>> Router::Connect(Scheduler* schedul
                                                               ClientOptions options) {
   absl::StatusOr<std::vector<HostPort>> seeds = ParseSeeds(options.servers);
   if (!seeds.ok()) co_return seeds.status();
+  // Once: a file that changes later changes nothing for this client, whichever servers it comes to.
+  transport::Credentials credentials;
+  if (!options.secret_file.empty()) {
+    auto secret = transport::Secret::ReadFile(options.secret_file);
+    if (!secret.ok()) co_return secret.status();
+    credentials = {*std::move(secret), FillSystemRandom};
+  }
   const auto timeout_ms = static_cast<uint64_t>(std::max<int64_t>(options.connect_timeout_ms, 1));
   const uint64_t deadline_ns = scheduler->NowNs() + timeout_ms * kNsPerMs;
-  std::unique_ptr<Router> router(new Router(scheduler, std::move(options), *std::move(seeds)));
+  std::unique_ptr<Router> router(
+      new Router(scheduler, std::move(options), *std::move(seeds), std::move(credentials)));
   absl::Status status = co_await router->Join(deadline_ns);
   if (!status.ok()) co_return status;
   co_return router;
 }
 
-Router::Router(Scheduler* scheduler, ClientOptions options, std::vector<HostPort> seeds)
+Router::Router(Scheduler* scheduler, ClientOptions options, std::vector<HostPort> seeds,
+               transport::Credentials credentials)
     : scheduler_(scheduler),
       options_(std::move(options)),
       seeds_(std::move(seeds)),
+      credentials_(std::move(credentials)),
       operation_timeout_ns_(
           static_cast<uint64_t>(std::max<int64_t>(options_.operation_timeout_ms, 1)) * kNsPerMs),
       refresh_over_(scheduler) {}
@@ -123,8 +135,8 @@ Task<absl::Status> Router::Join(uint64_t deadline_ns) {
 
 Task<absl::StatusOr<Router::Asked>> Router::Ask(HostPort server, uint64_t deadline_ns) {
   Asked asked;
-  absl::StatusOr<std::shared_ptr<ClientCore>> core =
-      ClientCore::Create(scheduler_, options_, std::move(server), absl::nullopt, &name_);
+  absl::StatusOr<std::shared_ptr<ClientCore>> core = ClientCore::Create(
+      scheduler_, options_, std::move(server), absl::nullopt, credentials_, &name_);
   if (!core.ok()) co_return core.status();
   asked.core = *std::move(core);
   absl::StatusOr<kvs::ClusterAnswer> answer = co_await asked.core->Cluster(deadline_ns);
@@ -180,7 +192,8 @@ absl::StatusOr<std::shared_ptr<ClientCore>> Router::CoreAt(size_t index) {
   if (cores_[index] == nullptr) {
     const transport::ServerPlace place{map_.view, static_cast<uint32_t>(index) + 1,
                                        static_cast<uint32_t>(cores_.size())};
-    auto core = ClientCore::Create(scheduler_, options_, map_.servers[index], place, &name_);
+    auto core =
+        ClientCore::Create(scheduler_, options_, map_.servers[index], place, credentials_, &name_);
     if (!core.ok()) return core.status();
     cores_[index] = *std::move(core);
   }

@@ -28,6 +28,7 @@
 #include "runtime/scheduler.h"
 #include "runtime/task.h"
 #include "runtime/wait_queue.h"
+#include "transport/secret_proof.h"
 #include "transport/socket.h"
 
 namespace acre {
@@ -65,7 +66,8 @@ class Router final : public AsyncClient {
   // The keys of a MultiGet that one server has.
   struct Part;
 
-  Router(Scheduler* scheduler, ClientOptions options, std::vector<transport::HostPort> seeds);
+  Router(Scheduler* scheduler, ClientOptions options, std::vector<transport::HostPort> seeds,
+         transport::Credentials credentials);
 
   Task<absl::Status> Join(uint64_t deadline_ns);
   Task<absl::StatusOr<Asked>> Ask(transport::HostPort server, uint64_t deadline_ns);
@@ -96,6 +98,7 @@ class Router final : public AsyncClient {
   Scheduler* const scheduler_;
   const ClientOptions options_;
   const std::vector<transport::HostPort> seeds_;  // The caller's, no two alike.
+  const transport::Credentials credentials_;      // Of all connections.
   const uint64_t operation_timeout_ns_;
   ProcessName name_;
   Path path_ = Path::kAuto;

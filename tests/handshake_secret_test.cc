@@ -261,6 +261,21 @@ TEST_F(HandshakeSecretTest, OtherVersionsAreRefusedBeforeAnyProof) {
   EXPECT_EQ(lines_.size(), 1u) << "once a minute";
 }
 
+// Goal: the client of version 1, whose Hello had 40 bytes, is told so, though all of this one's differ.
+TEST_F(HandshakeSecretTest, AShorterHelloOfAnotherVersionIsToldItsVersion) {
+  std::string body(40, '\0');
+  body[0] = 1;
+  const transport::MessageHeader header{static_cast<uint32_t>(body.size()),
+                                        static_cast<uint32_t>(transport::BootstrapMessage::kHello)};
+  const std::string head(reinterpret_cast<const char*>(&header), sizeof(header));
+  const std::string answer = AnswerTo(absl::StrCat(transport::kBootstrapPurpose, head, body));
+  ASSERT_GT(answer.size(), kHeaderBytes);
+  const absl::Status status = transport::ParseRefusal(answer.substr(kHeaderBytes));
+  EXPECT_TRUE(absl::StrContains(status.message(), "the client 1")) << status;
+  EXPECT_EQ(refusals_.Count(RefusalReason::kVersion), 1u);
+  EXPECT_EQ(refusals_.Count(RefusalReason::kNonsense), 0u);
+}
+
 // Goal: who has listened to a client cannot play the same again.
 TEST_F(HandshakeSecretTest, AReplayedHandshakeIsRefused) {
   const std::string recorded = RecordClient();
@@ -488,6 +503,19 @@ TEST_F(FalseServerTest, OneThatGivesTheProofBackIsRefused) {
       });
   EXPECT_TRUE(absl::IsPermissionDenied(status)) << status;
   EXPECT_TRUE(absl::StrContains(status.message(), "could not prove")) << status;
+}
+
+// Goal: whoever sits on a dead server's port cannot say that there is no such record.
+TEST_F(FalseServerTest, ARefusalIsNoAnswerAboutARecord) {
+  for (const absl::StatusCode code : {absl::StatusCode::kNotFound, absl::StatusCode::kAlreadyExists,
+                                      absl::StatusCode::kAborted, absl::StatusCode::kInternal}) {
+    const absl::Status status =
+        ConnectTo([code](transport::Stream* stream, uint64_t deadline_ns) -> Task<void> {
+          std::string bytes = transport::EncodeRefusal(absl::Status(code, "no such record"));
+          (void)co_await stream->Write(std::move(bytes), deadline_ns);
+        });
+    EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  }
 }
 
 TEST_F(FalseServerTest, RubbishInTheMiddleIsDataLoss) {

@@ -24,6 +24,7 @@
 #include "runtime/scoped_fd.h"
 #include "tests/or_die.h"
 #include "tests/process.h"
+#include "tests/test_cluster.h"
 #include "transport/bootstrap_wire.h"
 #include "transport/socket.h"
 
@@ -128,6 +129,22 @@ TEST(Secret, AllPathsWorkWithIt) {
   const Outcome outcome = server->Stop();
   EXPECT_EQ(outcome.stderr_text, "");
   EXPECT_TRUE(absl::StrContains(outcome.stdout_text, "clients prove a secret"));
+}
+
+// Goal: the file is read once, by Connect(), whichever servers the client comes to later.
+TEST(Secret, AClientOfAClusterNeedsTheFileOnlyAtFirst) {
+  const std::string servers_file = RightSecret();
+  TestCluster cluster({OwnAddress(), OwnAddress()}, {"--secret_file=" + servers_file});
+  for (const Path path : kPaths) {
+    const std::string own_file = WriteSecret("own", "correct horse battery staple");
+    const auto client = ConnectOrDie(OptionsWith(cluster.addresses[0], path, own_file));
+    PCHECK(unlink(own_file.c_str()) == 0);
+    for (size_t server = 0; server < 2; ++server) {
+      const std::string key = cluster.KeyOf(server);
+      EXPECT_EQ(client->Put(key, "value"), absl::OkStatus()) << PathName(path);
+      EXPECT_EQ(client->Get(key).value(), "value");
+    }
+  }
 }
 
 TEST(Secret, NobodyElseGetsInOnAnyPath) {

@@ -51,12 +51,20 @@ struct TestCluster {
     for (size_t i = 0; i < count; ++i) addresses.push_back(OwnAddress());
     Start(addresses);
   }
+  // `more`: flags of each server.
+  TestCluster(const std::vector<std::string>& servers_addresses,
+              const std::vector<std::string>& more) {
+    Start(servers_addresses, more);
+  }
   // A cluster of these, which are not running.
-  void Start(const std::vector<std::string>& servers_addresses) {
+  void Start(const std::vector<std::string>& servers_addresses,
+             const std::vector<std::string>& more = {}) {
     addresses = servers_addresses;
     file = WriteClusterFile(addresses);
     servers.clear();
-    for (const std::string& address : addresses) servers.push_back(StartMember(address, file));
+    for (const std::string& address : addresses) {
+      servers.push_back(StartMember(address, file, more));
+    }
   }
   void Kill() {
     for (const auto& server : servers) server->Kill();

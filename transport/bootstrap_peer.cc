@@ -33,14 +33,6 @@ class ConnectWatch : public CompletionSink {
   Event decided_;
 };
 
-// What a server of another release says to a Hello is not always what it means.
-absl::Status JudgeAnswer(const absl::Status& status) {
-  if (!absl::IsInvalidArgument(status)) return status;
-  return absl::FailedPreconditionError(absl::StrCat("the server does not understand this client (",
-                                                    status.message(),
-                                                    "): use client and server of one release"));
-}
-
 // Reads the Welcome, behind the proofs if there is a secret. Its body.
 Task<absl::StatusOr<std::string>> ReadWelcome(Stream* stream, const ConnectOptions* options,
                                               std::string hello_body) {
@@ -75,7 +67,7 @@ Task<absl::StatusOr<Welcome>> Greet(Stream* stream, const ConnectOptions* option
   absl::Status status = co_await stream->Write(std::move(bytes), options->deadline_ns);
   if (!status.ok()) co_return status;
   absl::StatusOr<std::string> body = co_await ReadWelcome(stream, options, std::move(hello_body));
-  if (!body.ok()) co_return JudgeAnswer(body.status());
+  if (!body.ok()) co_return body.status();
   absl::StatusOr<Welcome> welcome = ParseWelcome(*body);
   if (!welcome.ok()) co_return NotAServer(welcome.status());
   if (!hello.fabric.empty() &&

@@ -231,7 +231,12 @@ Task<void> BootstrapServer::ServeUnproven(HalfOpen* half_open, std::string purpo
 Task<void> BootstrapServer::SendAway(HalfOpen* half_open, absl::Status why) {
   // Whoever does not read it does not want to know.
   std::string bytes = EncodeRefusal(why);
-  (void)co_await half_open->stream.Write(std::move(bytes), half_open->deadline_ns);
+  const absl::Status written =
+      co_await half_open->stream.Write(std::move(bytes), half_open->deadline_ns);
+  // What it sent and nobody read would make the kernel reset the connection, the refusal with it.
+  if (written.ok()) {
+    co_await half_open->stream.FinishWriting(kUnreadBytesMax, half_open->deadline_ns);
+  }
 }
 
 absl::Status BootstrapServer::Refused(const HalfOpen& half_open, RefusalReason reason,

@@ -11,6 +11,30 @@ absl::Status NotAServer(const absl::Status& why) {
   return absl::DataLossError(absl::StrCat(why.message(), ": is it a kv_server of this release?"));
 }
 
+namespace {
+
+// What a server's door says no with. Who refuses has proved nothing, so no other code gets through: NotFound,
+// for one, would be taken for an answer about a record.
+absl::Status JudgeRefusal(const absl::Status& said) {
+  switch (said.code()) {
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kOutOfRange:
+    case absl::StatusCode::kResourceExhausted:
+    case absl::StatusCode::kUnavailable:
+      return said;
+    case absl::StatusCode::kInvalidArgument:
+      // What a server of another release says to a Hello is not always what it means.
+      return absl::FailedPreconditionError(
+          absl::StrCat("the server does not understand this client (", said.message(),
+                       "): use client and server of one release"));
+    default:
+      return NotAServer(said);
+  }
+}
+
+}  // namespace
+
 Task<absl::StatusOr<std::string>> ReadMessage(Stream* stream, BootstrapMessage expected,
                                               uint64_t deadline_ns) {
   MessageHeader header;
@@ -23,7 +47,7 @@ Task<absl::StatusOr<std::string>> ReadMessage(Stream* stream, BootstrapMessage e
   status = co_await stream->Read(body.data(), body.size(), deadline_ns);
   if (!status.ok()) co_return status;
   if (refused) {
-    status = ParseRefusal(body);
+    status = JudgeRefusal(ParseRefusal(body));
     co_return status;
   }
   co_return body;

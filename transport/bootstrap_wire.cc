@@ -42,7 +42,7 @@ absl::Status Invalid(absl::string_view what) {
 size_t BodyBytesMin(BootstrapMessage message) {
   switch (message) {
     case BootstrapMessage::kHello:
-      return sizeof(HelloWire);
+      return sizeof(uint32_t);  // The version, which is judged before the size.
     case BootstrapMessage::kWelcome:
       return sizeof(WelcomeWire);
     case BootstrapMessage::kRefusal:
