@@ -2,24 +2,22 @@
 
 #include <utility>
 
-#include "server/counter.h"
 
 namespace acre::server {
 
 Connection::Connection(const ConnectionContext& context, transport::Link link)
     : context_(context),
+      open_(context.open_count),
       link_(std::move(link)),
       rpc_(context.scheduler, link_.channel(), context.handler),
       epoch_word_(link_.channel()->peer_words() + kvs::kEpochPeerWord) {
   context_.epochs->Add(epoch_word_, context_.scheduler->NowNs());
   context_.port->SetSink(link_.queue_pair(), this);
-  AddToCounter(context_.open_count, 1);
 }
 
 Connection::~Connection() {
   context_.epochs->Remove(epoch_word_);
   context_.port->SetSink(link_.queue_pair(), nullptr);
-  AddToCounter(context_.open_count, ~uint64_t{0});
 }
 
 void Connection::OnCompletion(const transport::Completion& completion) {

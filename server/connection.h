@@ -12,6 +12,7 @@
 #include "kvs/epoch.h"
 #include "runtime/scheduler.h"
 #include "runtime/shared_word.h"
+#include "server/counter.h"
 #include "transport/bootstrap_peer.h"
 #include "transport/completion_sink.h"
 #include "transport/fabric.h"
@@ -25,7 +26,8 @@ struct ConnectionContext {
   transport::Port* port = nullptr;
   kvs::EpochClock* epochs = nullptr;
   transport::RpcHandler* handler = nullptr;
-  // Connections that exist. Loaded by any thread, stored by this one alone.
+  // Connections that exist: whoever sees one fewer finds nothing of it left. Loaded by any thread, stored by this
+  // one alone.
   SharedWord* open_count = nullptr;
 };
 
@@ -42,7 +44,20 @@ class Connection final : public transport::CompletionSink {
   bool IsBroken() const;
 
  private:
+  // Counts while it lives.
+  class OpenCount {
+   public:
+    explicit OpenCount(SharedWord* count) : count_(count) { AddToCounter(count_, 1); }
+    ~OpenCount() { SubtractFromCounter(count_); }
+    OpenCount(const OpenCount&) = delete;
+    OpenCount& operator=(const OpenCount&) = delete;
+
+   private:
+    SharedWord* const count_;
+  };
+
   const ConnectionContext context_;
+  const OpenCount open_;  // Goes after all that the connection has.
   transport::Link link_;
   transport::RpcPeer rpc_;  // Goes before the link: it cancels handlers and borrows the channel.
   const SharedWord* const epoch_word_;

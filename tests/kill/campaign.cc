@@ -204,11 +204,17 @@ class Running {
 
   absl::Status RunChurn() {
     if (options_.churn_clients == 0) return absl::OkStatus();
+    // One watcher for all of it, so that its own socket is there at every look at the server.
+    ClientOptions client_options;
+    client_options.servers = {cluster_->address()};
+    client_options.path = Path::kTcp;
+    const auto watcher = Client::Connect(client_options);
+    if (!watcher.ok()) return absl::InternalError(watcher.status().ToString());
     ProcessLevel first;
     for (int killed = 0; killed < options_.churn_clients; killed += kClients) {
       absl::Status status = cluster_->StartClients();
       if (status.ok()) status = cluster_->KillClients();
-      if (status.ok()) status = CheckServerIsAlone();
+      if (status.ok()) status = CheckServerIsAloneWith(watcher->get());
       if (!status.ok()) return status;
       if (killed == 0) first = LevelOf(cluster_->server_process().pid());
     }
@@ -230,16 +236,12 @@ class Running {
     return JudgeHistory("churn", 0);
   }
 
-  // The server notices that clients have died; asked over a socket, which it counts apart.
-  absl::Status CheckServerIsAlone() {
-    ClientOptions client_options;
-    client_options.servers = {cluster_->address()};
-    client_options.path = Path::kTcp;
-    const auto client = Client::Connect(client_options);
-    if (!client.ok()) return absl::InternalError(client.status().ToString());
+  // The server notices that clients have died, and has given up what was theirs; asked over a socket, which it
+  // counts apart.
+  absl::Status CheckServerIsAloneWith(Client* watcher) {
     std::string text;
     const bool is_alone = Settles(&clock_, [&] {
-      const absl::StatusOr<std::string> stats = (*client)->ServerStats();
+      const absl::StatusOr<std::string> stats = watcher->ServerStats();
       text = stats.ok() ? *stats : stats.status().ToString();
       return absl::StrContains(text, "\nclients 0\n") && absl::StrContains(text, "\nsockets 1\n");
     });
