@@ -2,7 +2,6 @@
 
 #include <utility>
 
-
 namespace acre::server {
 
 Connection::Connection(const ConnectionContext& context, transport::Link link)
