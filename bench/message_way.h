@@ -38,6 +38,7 @@ struct MessageOptions {
   Clock* clock = nullptr;  // Outlives both sides.
   PollMode poll = PollMode::kBusy;
   std::string fabric = "shm";  // Of the rings.
+  std::string device;          // Of this side, on verbs: transport::ProviderOptions.
   uint32_t connections = 1;    // That are made; a load may use less.
 };
 

@@ -15,7 +15,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "bench/fabric_factory.h"
 #include "bench/machine.h"
 #include "bench/message_rounds.h"
 #include "bench/plot.h"
@@ -24,9 +23,15 @@
 #include "glog/logging.h"
 #include "runtime/clock.h"
 #include "runtime/command_line.h"
+#include "transport/providers/providers.h"
 #include "transport/rpc.h"
 
-DEFINE_string(fabric, "shm", "network that carries the rings: shm");
+DEFINE_string(fabric, "shm", "network that carries the rings: shm, verbs or tcp");
+DEFINE_string(
+    device, "",
+    "RDMA card of the client with --fabric=verbs: its name, or an address of this machine "
+    "that is on it. Default: the first with a link");
+DEFINE_string(server_device, "", "RDMA card of the server, likewise");
 DEFINE_string(bytes, "16,32,64,128,256,512", "payload sizes of requests and responses, a list");
 DEFINE_string(connections, "1,16", "numbers of connections, a list");
 DEFINE_string(outstanding, "1,16",
@@ -53,7 +58,7 @@ The program starts itself a second time as the server; one thread on each side. 
 with the bytes that it was asked with. Rings: a call is a WRITE into a ring of the other side and one back.
 TCP: one epoll on each side, edges only; what a wake-up brings is received, answered and sent with one system
 call each; no delay. Both ways take turns in short slices, so that what the machine does meanwhile hits both
-alike; told are medians over the rounds, ratios are medians of the ratios within rounds. Where loads allow
+alike (TCP always goes over loopback); told are medians over the rounds, ratios are medians of the ratios within rounds. Where loads allow
 it, the last lines compare a ring with TCP of 16 connections, one call outstanding on each: the rate of a ring
 with 16 outstanding (wanted: 9 times), and the p50 of the ring as an open loop at TCP's rate (wanted: a 40th).
 
@@ -79,7 +84,9 @@ absl::StatusOr<std::vector<uint64_t>> ListOf(const std::string& flag, const std:
 
 absl::StatusOr<RoundsOptions> ReadOptions(Clock* clock) {
   RoundsOptions options;
-  if (absl::Status status = JudgeFabric(FLAGS_fabric); !status.ok()) return status;
+  if (absl::Status status = transport::JudgeProvider(FLAGS_fabric); !status.ok()) {
+    return absl::Status(status.code(), absl::StrCat("--fabric: ", status.message()));
+  }
   if (FLAGS_poll != "busy" && FLAGS_poll != "adaptive") {
     return absl::InvalidArgumentError(
         absl::StrCat("--poll: ", FLAGS_poll, " is neither busy nor adaptive"));
@@ -105,6 +112,7 @@ absl::StatusOr<RoundsOptions> ReadOptions(Clock* clock) {
   options.sides = {.clock = clock,
                    .poll = FLAGS_poll == "busy" ? PollMode::kBusy : PollMode::kAdaptive,
                    .fabric = FLAGS_fabric,
+                   .device = FLAGS_serve ? FLAGS_server_device : FLAGS_device,
                    .connections = static_cast<uint32_t>(most)};
   return options;
 }

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "bench/fabric_factory.h"
 #include "bench/message_way.h"
 #include "bench/pacer.h"
 #include "bench/subprocess.h"
@@ -13,6 +12,7 @@
 #include "runtime/wait_queue.h"
 #include "transport/channel.h"
 #include "transport/port.h"
+#include "transport/providers/providers.h"
 #include "transport/rpc.h"
 
 namespace acre::bench {
@@ -51,7 +51,8 @@ class Side : private Poller {
   ~Side() override { Deactivate(); }
 
   absl::Status Open() {
-    auto fabric = OpenFabric(options_.fabric, options_.clock);
+    auto fabric = transport::OpenProvider(options_.fabric,
+                                          {.clock = options_.clock, .device = options_.device});
     if (!fabric.ok()) return fabric.status();
     fabric_ = *std::move(fabric);
     auto queue = fabric_->CreateCompletionQueue();

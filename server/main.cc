@@ -30,9 +30,15 @@ DEFINE_string(
     "HOST:PORT that clients connect to. Port 0 picks a free one; the start line tells which. "
     "Addresses that other machines reach need --secret_file.");
 DEFINE_string(
-    fabric, "shm,tcp",
-    "Networks for one-sided reads and rings, a comma list: shm for clients on this machine, "
-    "tcp for all.");
+    fabric, "auto",
+    "Networks for one-sided reads and rings, a comma list with the favourite first: shm for "
+    "clients on this machine, verbs for those that reach it through RDMA cards, tcp for all. "
+    "auto: shm, tcp, and verbs if this machine has a card and --listen is no loopback address. "
+    "The start line says which there are.");
+DEFINE_string(
+    device, "",
+    "RDMA card for fabric verbs: its name (mlx5_0), or an address of this machine that is on it. "
+    "Default: the one that --listen is on, else the first with a link.");
 DEFINE_string(
     cluster, "",
     "File that lists the servers of a cluster, one HOST:PORT a line in the order of their numbers, "
@@ -139,6 +145,7 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
     options.cluster = *std::move(cluster);
   }
   options.fabrics = absl::StrSplit(FLAGS_fabric, ',');
+  options.device = FLAGS_device;
   const auto memory = ParseSize(FLAGS_memory);
   if (!memory.ok()) return NameFlag("memory", memory.status());
   options.memory_bytes = *memory;

@@ -17,8 +17,6 @@
 #include "transport/bootstrap_wire.h"
 #include "transport/region_header.h"
 #include "transport/region_lease.h"
-#include "transport/shm/shm_fabric.h"
-#include "transport/tcp/tcp_fabric.h"
 
 namespace acre::server {
 namespace {
@@ -28,27 +26,6 @@ constexpr uint64_t kLookForStopNs = 50 * kNsPerMs;
 constexpr uint64_t kRegionGrainBytes = uint64_t{2} << 20;
 
 uint64_t Load(const SharedWord& counter) { return counter.Load(std::memory_order_relaxed); }
-
-absl::Status CheckFabrics(const std::vector<std::string>& names) {
-  const std::string list = absl::StrJoin(names, ",");
-  for (size_t i = 0; i < names.size(); ++i) {
-    if (names[i] == "verbs") {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "--fabric=", list, ": this build has no fabric verbs, only shm and tcp; leave it out"));
-    }
-    if (names[i] != "shm" && names[i] != "tcp") {
-      return absl::InvalidArgumentError(absl::StrCat("--fabric=", list, ": there is no fabric \"",
-                                                     names[i], "\"; give shm, tcp or both"));
-    }
-    if (std::find(names.begin(), names.begin() + static_cast<ptrdiff_t>(i), names[i]) !=
-        names.begin() + static_cast<ptrdiff_t>(i)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--fabric=", list, ": it names ", names[i], " twice"));
-    }
-  }
-  if (!names.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError("--fabric: give shm, tcp or both");
-}
 
 Task<void> SleepTill(Scheduler* scheduler, uint64_t deadline_ns) {
   co_await scheduler->SleepUntil(deadline_ns);
@@ -139,7 +116,7 @@ absl::Status Server::CheckOptions() {
     return absl::InvalidArgumentError(
         absl::StrCat("--index_percent=", options_.index_percent, ": give 1 to 99"));
   }
-  if (absl::Status status = CheckFabrics(options_.fabrics); !status.ok()) return status;
+  if (absl::Status status = Networks::Judge(options_.fabrics); !status.ok()) return status;
   const uint64_t regions =
       (options_.memory_bytes + options_.region_bytes_max - 1) / options_.region_bytes_max;
   if (regions > transport::kBootstrapRegionsMax) {
@@ -196,6 +173,7 @@ absl::Status Server::Bind() {
   const auto numeric = transport::ParseHostPort(address_);
   if (!numeric.ok()) return numeric.status();
   listen_host_ = numeric->host;
+  is_loopback_ = address.is_loopback();
   return absl::OkStatus();
 }
 
@@ -227,9 +205,9 @@ absl::Status Server::MakeMemory() {
       !status.ok()) {
     return status;
   }
-  if (absl::Status status = OpenFabrics(); !status.ok()) return status;
+  if (absl::Status status = OpenNetworks(); !status.ok()) return status;
   if (absl::Status status = MakeRegions(); !status.ok()) return status;
-  if (absl::Status status = RegisterRegions(); !status.ok()) return status;
+  if (absl::Status status = networks_->OpenDoors(regions_); !status.ok()) return status;
   const std::vector<transport::MemoryRegion*> regions = Regions();
   absl::Status populated = PopulateRegions(
       regions, CoresUsable(), options_.clock, [this](absl::string_view line) { Say(line); },
@@ -242,37 +220,17 @@ absl::Status Server::MakeMemory() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<transport::Fabric>> Server::MakeFabric(
-    absl::string_view name) const {
-  if (name == "shm") {
-    transport::ShmFabric::Options options;
-    options.clock = options_.clock;
-    options.generation = generation_;
-    options.death_marks = options_.death_marks;
-    return transport::ShmFabric::Create(options);
-  }
-  CHECK_EQ(name, "tcp") << "CheckFabrics() let it through";
-  transport::TcpFabric::Options options;
+absl::Status Server::OpenNetworks() {
+  transport::ProviderOptions options;
   options.clock = options_.clock;
   options.generation = generation_;
+  options.death_marks = options_.death_marks;
   options.listen_host = listen_host_;
-  return transport::TcpFabric::Create(options);
-}
-
-absl::Status Server::OpenFabrics() {
-  for (const std::string& name : options_.fabrics) {
-    auto fabric = MakeFabric(name);
-    if (!fabric.ok()) return fabric.status();
-    OpenFabric open;
-    open.fabric = *std::move(fabric);
-    fabrics_.push_back(std::move(open));
-  }
-  // Of shm's memory the kernel tells readers when we die, and any fabric can serve it.
-  const auto is_shm = [](const OpenFabric& open) {
-    return open.fabric->device().provider == "shm";
-  };
-  maker_ = std::find_if(fabrics_.begin(), fabrics_.end(), is_shm) - fabrics_.begin();
-  if (maker_ == fabrics_.size()) maker_ = 0;
+  options.device = options_.device;
+  absl::StatusOr<Networks> networks = Networks::Open(options_.fabrics, options, is_loopback_,
+                                                     [this](absl::string_view line) { Say(line); });
+  if (!networks.ok()) return networks.status();
+  networks_ = *std::move(networks);
   return absl::OkStatus();
 }
 
@@ -290,21 +248,9 @@ absl::Status Server::MakeRegions() {
     region_options.lease_ns = static_cast<uint64_t>(options_.lease_ms) * kNsPerMs;
     region_options.death_mark = true;
     region_options.name = absl::StrCat("acre-data-", i);
-    auto region = fabrics_[maker_].fabric->CreateRegion(region_options);
+    auto region = networks_->maker()->CreateRegion(region_options);
     if (!region.ok()) return region.status();
     regions_.push_back(*std::move(region));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Server::RegisterRegions() {
-  for (size_t i = 0; i < fabrics_.size(); ++i) {
-    if (i == maker_) continue;
-    for (const auto& region : regions_) {
-      auto registered = fabrics_[i].fabric->RegisterRegion(region.get(), transport::kRightRead);
-      if (!registered.ok()) return registered.status();
-      fabrics_[i].registered.push_back(*std::move(registered));
-    }
   }
   return absl::OkStatus();
 }
@@ -327,14 +273,7 @@ uint32_t Server::NextRegionId() {
 absl::Status Server::StartWorkers() {
   WorkerContext context;
   context.clock = options_.clock;
-  for (size_t i = 0; i < fabrics_.size(); ++i) {
-    ServedFabric served;
-    served.fabric = fabrics_[i].fabric.get();
-    for (const auto& region : i == maker_ ? regions_ : fabrics_[i].registered) {
-      served.regions.push_back(region.get());
-    }
-    context.fabrics.push_back(std::move(served));
-  }
+  context.fabrics = networks_->served();
   context.table = table_.get();
   context.poll = options_.poll;
   context.next_region_id = [this] { return NextRegionId(); };
@@ -365,13 +304,8 @@ absl::Status Server::OpenDoor() {
   RenewLeases(regions, options_.clock->NowNs());
   absl::Status status = state_file_->WriteRunning(generation_, HasLease() ? options_.lease_ms : 0);
   if (!status.ok()) return status;
-  std::vector<transport::BootstrapServer::OfferedFabric> offered;
-  for (OpenFabric& open : fabrics_) {
-    auto listener = open.fabric->Listen();
-    if (!listener.ok()) return listener.status();
-    open.listener = *std::move(listener);
-    offered.push_back({open.fabric->device().provider, open.listener.get()});
-  }
+  auto offered = networks_->Listen();
+  if (!offered.ok()) return offered.status();
   if (status = transport::StartListening(listening_.get()); !status.ok()) return status;
 
   door_ = std::make_unique<Door>(&workers_);
@@ -385,7 +319,7 @@ absl::Status Server::OpenDoor() {
   options.refusals = &refusals_;
   options.fill_random = options_.fill_random;
   bootstrap_ = std::make_unique<transport::BootstrapServer>(
-      &scheduler_, std::move(options), std::move(offered), std::move(listening_), door_.get());
+      &scheduler_, std::move(options), *std::move(offered), std::move(listening_), door_.get());
   scheduler_
       .Spawn(KeepAlive(&scheduler_, &table_->epochs(), std::move(regions),
                        static_cast<uint64_t>(options_.lease_ms) * kNsPerMs))
@@ -416,7 +350,7 @@ absl::Status Server::Stop() {
   scheduler_.DetachFromThread();
   const bool served = bootstrap_ != nullptr;
   bootstrap_.reset();
-  for (OpenFabric& open : fabrics_) open.listener.reset();
+  if (networks_.has_value()) networks_->StopListening();
   listening_.Close();
   for (const auto& worker : workers_) worker->StopThread();
   for (const auto& worker : workers_) worker->CloseConnections();
@@ -427,9 +361,9 @@ absl::Status Server::Stop() {
   }
   workers_.clear();
   table_.reset();
-  for (OpenFabric& open : fabrics_) open.registered.clear();
+  if (networks_.has_value()) networks_->CloseDoors();
   regions_.clear();
-  fabrics_.clear();
+  networks_.reset();
   const std::unique_ptr<StateFile> state_file = std::move(state_file_);
   if (!served) return absl::OkStatus();
   return state_file->WriteClean();
@@ -443,10 +377,10 @@ std::string Server::Description() const {
     bytes += region->size_bytes();
   }
   return absl::StrCat(
-      options_.fabrics.size() == 1 ? "fabric " : "fabrics ",
-      absl::StrJoin(options_.fabrics, " and "), ", ", FormatSize(bytes), " in ", regions_.size(),
-      regions_.size() == 1 ? " region" : " regions", " on pages of ", absl::StrJoin(pages, " and "),
-      ", ", options_.threads, options_.threads == 1 ? " thread on " : " threads on ", CoresUsable(),
+      networks_->served().size() == 1 ? "fabric " : "fabrics ", networks_->Names(), ", ",
+      FormatSize(bytes), " in ", regions_.size(), regions_.size() == 1 ? " region" : " regions",
+      " on pages of ", absl::StrJoin(pages, " and "), ", ", options_.threads,
+      options_.threads == 1 ? " thread on " : " threads on ", CoresUsable(),
       CoresUsable() == 1 ? " core, " : " cores, ",
       options_.poll == PollMode::kBusy ? "busy" : "adaptive", " polling, ",
       HasLease() ? absl::StrCat("lease ", options_.lease_ms, " ms") : "deaths marked by the kernel",

@@ -21,11 +21,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
 #include "absl/types/span.h"
 #include "kvs/cluster.h"
 #include "kvs/table.h"
 #include "runtime/clock.h"
 #include "runtime/scheduler.h"
+#include "server/networks.h"
 #include "server/state_file.h"
 #include "server/worker.h"
 #include "transport/bootstrap_server.h"
@@ -47,9 +49,12 @@ struct ServerOptions {
   transport::HostPort listen;  // Port 0: a free one.
   // The cluster that `listen` is a server of. Empty: none, a server alone.
   kvs::ClusterMap cluster;
-  // Networks that clients may come on: "shm", "tcp", each at most once, the favourite first. tcp has a
-  // port of its own at the address of `listen`.
-  std::vector<std::string> fabrics = {"shm", "tcp"};
+  // Networks that clients may come on: "shm", "verbs", "tcp", each at most once, the favourite first. tcp has
+  // a port of its own at the address of `listen`. {"auto"}: shm, tcp, and verbs if there is a card and `listen`
+  // is reached from other machines.
+  std::vector<std::string> fabrics = {"auto"};
+  // The card of verbs: transport::ProviderOptions.
+  std::string device;
   int threads = 1;
   uint64_t memory_bytes = uint64_t{2} << 30;
   // Data regions are of equal size, at most this. Keys spread evenly over them, so memory does too.
@@ -95,12 +100,6 @@ class Server {
 
  private:
   class Door;
-  struct OpenFabric {
-    std::unique_ptr<transport::Fabric> fabric;
-    // Doors to regions_, if another fabric made them.
-    std::vector<std::unique_ptr<transport::MemoryRegion>> registered;
-    std::unique_ptr<transport::Listener> listener;
-  };
 
   explicit Server(ServerOptions options);
   absl::Status CheckOptions();
@@ -109,10 +108,8 @@ class Server {
   absl::Status Bind();
   absl::Status OpenStateFile();
   absl::Status MakeMemory();
-  absl::StatusOr<std::unique_ptr<transport::Fabric>> MakeFabric(absl::string_view name) const;
-  absl::Status OpenFabrics();
+  absl::Status OpenNetworks();
   absl::Status MakeRegions();
-  absl::Status RegisterRegions();
   std::vector<transport::MemoryRegion*> Regions() const;
   absl::Status StartWorkers();
   absl::Status WaitOutLease();
@@ -132,9 +129,9 @@ class Server {
   SharedWord views_refused_;                   // At the door. Stored by the service thread.
   ScopedFd listening_;
   std::unique_ptr<StateFile> state_file_;
-  std::string listen_host_;          // Numeric.
-  std::vector<OpenFabric> fabrics_;  // In the order of options_.fabrics.
-  size_t maker_ = 0;                 // Of regions_.
+  std::string listen_host_;   // Numeric.
+  bool is_loopback_ = false;  // Only this machine reaches it.
+  absl::optional<Networks> networks_;
   std::vector<std::unique_ptr<transport::MemoryRegion>> regions_;
   std::unique_ptr<kvs::Table> table_;
   transport::RefusalLog refusals_;  // Noted on the service thread.

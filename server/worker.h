@@ -25,19 +25,13 @@
 #include "runtime/shared_word.h"
 #include "server/connection.h"
 #include "server/kv_handler.h"
+#include "server/networks.h"
 #include "server/socket_server.h"
 #include "transport/bootstrap_peer.h"
 #include "transport/bootstrap_server.h"
 #include "transport/fabric.h"
 
 namespace acre::server {
-
-// A fabric that clients may come on.
-struct ServedFabric {
-  transport::Fabric* fabric = nullptr;
-  std::vector<const transport::MemoryRegion*>
-      regions;  // The table's, in its order, as it sees them.
-};
 
 struct WorkerContext {
   Clock* clock = nullptr;

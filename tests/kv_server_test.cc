@@ -55,9 +55,9 @@ TEST(KvServerFlags, WhatIsWrongGetsOneLine) {
   ExpectOneClearLine({any, "--poll=sometimes"}, "adaptive or busy");
   ExpectOneClearLine({any, "--lease_ms=1"}, "give 200 to");
   ExpectOneClearLine({any, "--fabric=shm,tcp,shm"}, "shm twice");
-  ExpectOneClearLine({any, "--fabric=verbs"}, "no fabric verbs");
-  ExpectOneClearLine({any, "--fabric=string"}, "give shm, tcp or both");
-  ExpectOneClearLine({any, "--fabric="}, "give shm, tcp or both");
+  ExpectOneClearLine({any, "--fabric=verbs", "--device=no_card_0"}, "fabric verbs: ");
+  ExpectOneClearLine({any, "--fabric=string"}, "only shm, verbs, tcp");
+  ExpectOneClearLine({any, "--fabric="}, "no fabric \"\"");
   ExpectOneClearLine({"--listen=7400"}, "is no HOST:PORT");
   ExpectOneClearLine({"--listen=127.0.0.1:99999"}, "is no HOST:PORT");
   ExpectOneClearLine({"--listen=0.0.0.0:0"}, "no secret");
@@ -69,8 +69,8 @@ TEST(KvServerFlags, HelpExplainsItsOwnFlagsOnly) {
   const Outcome outcome = RunKvServer({"--help"});
   EXPECT_EQ(outcome.exit_code, 0);
   for (absl::string_view name :
-       {"--listen", "--fabric", "--threads", "--memory", "--index_percent", "--huge_pages",
-        "--poll", "--lease_ms", "--death_marks", "--state_dir"}) {
+       {"--listen", "--fabric", "--device", "--threads", "--memory", "--index_percent",
+        "--huge_pages", "--poll", "--lease_ms", "--death_marks", "--state_dir"}) {
     EXPECT_NE(outcome.stdout_text.find(std::string(name)), std::string::npos) << name;
   }
   EXPECT_EQ(outcome.stdout_text.find("logtostderr"), std::string::npos);

@@ -1,6 +1,9 @@
 #include "transport/fabric.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
+#include "glog/logging.h"
 #include "transport/region_header.h"
 
 namespace acre::transport {
@@ -31,7 +34,24 @@ void MemoryRegion::Close() {
   // Peers load it behind the data that they read, and refuse them once they see this. seq_cst: it has
   // left the store buffer before whatever the caller does next, such as giving its port to others.
   reinterpret_cast<RegionHeader*>(words_)->state.Store(kRegionClosed, std::memory_order_seq_cst);
-  OnClose();
+  MemoryRegion* const memory = original_ != nullptr ? original_ : this;
+  MutexLock lock(&memory->doors_mutex_);
+  memory->OnClose();
+  for (MemoryRegion* door : memory->doors_) door->OnClose();
+}
+
+void MemoryRegion::JoinDoorsOf(MemoryRegion* memory) {
+  CHECK(original_ == nullptr && memory->original_ == nullptr)
+      << "a door leads to memory, not to a door";
+  original_ = memory;
+  MutexLock lock(&memory->doors_mutex_);
+  memory->doors_.push_back(this);
+}
+
+void MemoryRegion::LeaveDoors() {
+  MutexLock lock(&original_->doors_mutex_);
+  std::vector<MemoryRegion*>& doors = original_->doors_;
+  doors.erase(std::find(doors.begin(), doors.end(), this));
 }
 
 absl::StatusOr<std::unique_ptr<MemoryRegion>> Fabric::RegisterRegion(MemoryRegion* /*memory*/,

@@ -56,12 +56,15 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/optional.h"
 #include "absl/types/span.h"
+#include "runtime/mutex.h"
 #include "runtime/shared_word.h"
 
 namespace acre::transport {
@@ -136,14 +139,26 @@ class MemoryRegion {
   virtual void RenewLease(uint64_t now_ns) = 0;
 
  protected:
-  // What the provider does when the region closes, behind the mark in the header. May be called again.
+  // What the provider does when the region closes, behind the mark in the header. May be called again, by
+  // several threads in turn. Makes no call on a region.
   virtual void OnClose() {}
+
+  // Of a second door (Fabric::RegisterRegion): it is told when `memory` closes, by whichever door, till it
+  // leaves, which it must before it or `memory` goes.
+  void JoinDoorsOf(MemoryRegion* memory);
+  void LeaveDoors();
+  MemoryRegion* original() const { return original_; }
 
   SharedWord* words_ = nullptr;
   size_t size_bytes_ = 0;
   uint32_t region_id_ = 0;
   size_t page_bytes_ = 0;
   std::string page_note_;
+
+ private:
+  MemoryRegion* original_ = nullptr;  // Of a second door: the region that it leads to. Else null.
+  Mutex doors_mutex_;
+  std::vector<MemoryRegion*> doors_ ABSL_GUARDED_BY(doors_mutex_);  // To this memory.
 };
 
 enum class Opcode : uint8_t { kRead, kWrite, kWriteWithImm, kCompareSwap, kFetchAdd };

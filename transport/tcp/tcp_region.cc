@@ -69,7 +69,7 @@ TcpRegion::TcpRegion(const RegionOptions& options, SharedMemory memory, TcpConte
 }
 
 TcpRegion::TcpRegion(MemoryRegion* memory, uint32_t peer_rights, TcpContext* context)
-    : context_(context), original_(memory), peer_rights_(peer_rights) {
+    : context_(context), peer_rights_(peer_rights) {
   context_->live_objects.fetch_add(1, std::memory_order_relaxed);
   words_ = memory->words();
   size_bytes_ = memory->size_bytes();
@@ -83,17 +83,22 @@ TcpRegion::TcpRegion(MemoryRegion* memory, uint32_t peer_rights, TcpContext* con
                 .size_bytes = size_bytes_,
                 .lease = RegionLease(header(), generation, context_->clock),
                 .is_foreign = true});
+  JoinDoorsOf(memory);
 }
 
 TcpRegion::~TcpRegion() {
   // Of registered memory only this door closes.
-  if (original_ == nullptr) Close();
+  if (original() == nullptr) {
+    Close();
+  } else {
+    LeaveDoors();
+  }
   context_->engine.Withdraw(exported_.get());
   context_->live_objects.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void TcpRegion::RenewLease(uint64_t now_ns) {
-  if (original_ != nullptr) return original_->RenewLease(now_ns);
+  if (original() != nullptr) return original()->RenewLease(now_ns);
   const uint64_t deadline_ns = lease_ns_ == 0 ? kNoLeaseNs : now_ns + lease_ns_;
   // Only we store it; the fabric's thread reads it after each read, and may see the old value a moment
   // longer.

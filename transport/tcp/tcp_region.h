@@ -40,8 +40,7 @@ class TcpRegion final : public MemoryRegion {
   RegionHeader* header() const { return reinterpret_cast<RegionHeader*>(words_); }
 
   TcpContext* const context_;
-  MemoryRegion* const original_ = nullptr;  // Null: the memory is ours.
-  SharedMemory memory_;
+  SharedMemory memory_;  // Empty: it was registered.
   const uint32_t peer_rights_;
   const uint64_t lease_ns_ = 0;
   std::shared_ptr<TcpExport> exported_;

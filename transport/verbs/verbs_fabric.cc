@@ -142,6 +142,11 @@ absl::StatusOr<std::unique_ptr<MemoryRegion>> VerbsFabric::CreateRegion(
   return VerbsRegion::Create(options, context_.get());
 }
 
+absl::StatusOr<std::unique_ptr<MemoryRegion>> VerbsFabric::RegisterRegion(MemoryRegion* memory,
+                                                                          uint32_t peer_rights) {
+  return VerbsRegion::Register(memory, peer_rights, context_.get());
+}
+
 absl::StatusOr<std::unique_ptr<CompletionQueue>> VerbsFabric::CreateCompletionQueue() {
   return VerbsCompletionQueue::Create(context_.get());
 }

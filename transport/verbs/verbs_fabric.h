@@ -62,6 +62,8 @@ class VerbsFabric final : public Fabric {
   const DeviceAttributes& device() const override;
   const VerbsFacts& facts() const { return facts_; }
   absl::StatusOr<std::unique_ptr<MemoryRegion>> CreateRegion(const RegionOptions& options) override;
+  absl::StatusOr<std::unique_ptr<MemoryRegion>> RegisterRegion(MemoryRegion* memory,
+                                                               uint32_t peer_rights) override;
   absl::StatusOr<std::unique_ptr<CompletionQueue>> CreateCompletionQueue() override;
   absl::StatusOr<std::unique_ptr<Listener>> Listen() override;
   absl::StatusOr<std::unique_ptr<QueuePair>> Connect(absl::string_view endpoint,

@@ -41,15 +41,21 @@ absl::StatusOr<std::unique_ptr<VerbsRegion>> VerbsRegion::Create(const RegionOpt
   }
   memory->fd.Close();  // Nobody else maps it.
   auto region = absl::WrapUnique(new VerbsRegion(options, *std::move(memory), context));
-  const int local_access = IBV_ACCESS_LOCAL_WRITE;
-  region->local_registration_.reset(
-      ibv_reg_mr(context->card->pd(), region->words_, region->size_bytes_, local_access));
-  if (region->local_registration_ == nullptr) {
-    return ErrorNotRegistered(region->region_id_, region->size_bytes_);
-  }
+  if (absl::Status status = region->RegisterLocally(); !status.ok()) return status;
   region->RenewLease(context->clock->NowNs());
   // Last, release: a peer that sees the magic sees the rest of the header.
   region->header()->magic.Store(kRegionMagic, std::memory_order_release);
+  return region;
+}
+
+absl::StatusOr<std::unique_ptr<VerbsRegion>> VerbsRegion::Register(MemoryRegion* memory,
+                                                                   uint32_t peer_rights,
+                                                                   VerbsContext* context) {
+  if ((peer_rights & ~uint32_t{kRightsAll}) != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("unknown rights ", peer_rights));
+  }
+  auto region = absl::WrapUnique(new VerbsRegion(memory, peer_rights, context));
+  if (absl::Status status = region->RegisterLocally(); !status.ok()) return status;
   return region;
 }
 
@@ -57,6 +63,7 @@ VerbsRegion::VerbsRegion(const RegionOptions& options, SharedMemory memory, Verb
     : context_(context),
       memory_(std::move(memory)),
       peer_rights_(options.peer_rights),
+      serves_atomics_(context->serves_atomics),
       lease_ns_(options.lease_ns) {
   context_->live_objects.fetch_add(1, std::memory_order_relaxed);
   words_ = memory_.mapping.words();
@@ -71,9 +78,33 @@ VerbsRegion::VerbsRegion(const RegionOptions& options, SharedMemory memory, Verb
   header()->state.Store(kRegionLive, std::memory_order_relaxed);
 }
 
+VerbsRegion::VerbsRegion(MemoryRegion* memory, uint32_t peer_rights, VerbsContext* context)
+    : context_(context), peer_rights_(peer_rights), serves_atomics_(false) {
+  context_->live_objects.fetch_add(1, std::memory_order_relaxed);
+  words_ = memory->words();
+  size_bytes_ = memory->size_bytes();
+  region_id_ = memory->region_id();
+  page_bytes_ = memory->page_bytes();
+  page_note_ = std::string(memory->page_note());
+  JoinDoorsOf(memory);
+}
+
 VerbsRegion::~VerbsRegion() {
-  Close();
+  // Of registered memory only this door closes.
+  if (original() == nullptr) {
+    Close();
+  } else {
+    LeaveDoors();
+    OnClose();
+  }
   context_->live_objects.fetch_sub(1, std::memory_order_relaxed);
+}
+
+absl::Status VerbsRegion::RegisterLocally() {
+  local_registration_.reset(
+      ibv_reg_mr(context_->card->pd(), words_, size_bytes_, IBV_ACCESS_LOCAL_WRITE));
+  if (local_registration_ == nullptr) return ErrorNotRegistered(region_id_, size_bytes_);
+  return absl::OkStatus();
 }
 
 void VerbsRegion::OnClose() {
@@ -85,7 +116,8 @@ void VerbsRegion::OnClose() {
 
 absl::StatusOr<RemoteKey> VerbsRegion::KeyFor(uint32_t rights) const {
   MutexLock lock(&mutex_);
-  if (is_closed_) {
+  // A region that was closed before this door was made to it never told.
+  if (is_closed_ || header()->state.Load(std::memory_order_acquire) == kRegionClosed) {
     return absl::FailedPreconditionError(absl::StrCat("region ", region_id_, " is closed"));
   }
   Mr& registration = registrations_[rights];
@@ -94,7 +126,7 @@ absl::StatusOr<RemoteKey> VerbsRegion::KeyFor(uint32_t rights) const {
     int access = LetsWrite(rights) ? IBV_ACCESS_LOCAL_WRITE : 0;
     if ((rights & kRightRead) != 0) access |= IBV_ACCESS_REMOTE_READ;
     if ((rights & kRightWrite) != 0) access |= IBV_ACCESS_REMOTE_WRITE;
-    if ((rights & kRightAtomic) != 0 && context_->serves_atomics) {
+    if ((rights & kRightAtomic) != 0 && serves_atomics_) {
       access |= IBV_ACCESS_REMOTE_ATOMIC;
     }
     registration.reset(
@@ -104,10 +136,11 @@ absl::StatusOr<RemoteKey> VerbsRegion::KeyFor(uint32_t rights) const {
   return EncodeVerbsKey({.card_key = registration->rkey,
                          .rights = rights,
                          .size_bytes = size_bytes_,
-                         .takes_no_atomics = !context_->serves_atomics});
+                         .takes_no_atomics = !serves_atomics_});
 }
 
 void VerbsRegion::RenewLease(uint64_t now_ns) {
+  if (original() != nullptr) return original()->RenewLease(now_ns);
   const uint64_t deadline_ns = lease_ns_ == 0 ? kNoLeaseNs : now_ns + lease_ns_;
   // Only we store it; peers READ it, and may see the old value a moment longer.
   if (deadline_ns > header()->lease_deadline_ns.Load(std::memory_order_relaxed)) {

@@ -1,4 +1,5 @@
-// VerbsRegion: a memory region of the verbs provider, as its owner has it.
+// VerbsRegion: a memory region of the verbs provider, as its owner has it: memory of its own, or a second
+// door to another provider's.
 
 #ifndef ACRE_TRANSPORT_VERBS_VERBS_REGION_H_
 #define ACRE_TRANSPORT_VERBS_VERBS_REGION_H_
@@ -16,11 +17,12 @@
 
 namespace acre::transport {
 
-// Memory of our own on pages of any size, registered at the card whole: once for local buffers, and once
+// Memory on pages of any size, registered at the card whole: once for local buffers, and once
 // more, with addresses from 0 on, for each set of rights that was granted. Closing takes the latter back,
 // so the card itself refuses peers from then on.
 //
-// Ownership:  owns memory and registrations.
+// Ownership:  owns its registrations, and its memory, unless that was registered: then it borrows the other
+//             region.
 // Threads:    any; RenewLease by one at a time.
 class VerbsRegion final : public MemoryRegion {
  public:
@@ -28,6 +30,10 @@ class VerbsRegion final : public MemoryRegion {
   // Errors: as CreateRegion.
   static absl::StatusOr<std::unique_ptr<VerbsRegion>> Create(const RegionOptions& options,
                                                              VerbsContext* context);
+  // Errors: as RegisterRegion.
+  static absl::StatusOr<std::unique_ptr<VerbsRegion>> Register(MemoryRegion* memory,
+                                                               uint32_t peer_rights,
+                                                               VerbsContext* context);
   ~VerbsRegion() override;
 
   void RenewLease(uint64_t now_ns) override;
@@ -41,14 +47,19 @@ class VerbsRegion final : public MemoryRegion {
 
  private:
   VerbsRegion(const RegionOptions& options, SharedMemory memory, VerbsContext* context);
+  VerbsRegion(MemoryRegion* memory, uint32_t peer_rights, VerbsContext* context);
 
+  // For local buffers. ResourceExhausted: the card takes no more.
+  absl::Status RegisterLocally();
   void OnClose() override;
   RegionHeader* header() const { return reinterpret_cast<RegionHeader*>(words_); }
 
   VerbsContext* const context_;
-  SharedMemory memory_;
+  SharedMemory memory_;  // Empty: it was registered.
   const uint32_t peer_rights_;
-  const uint64_t lease_ns_;
+  // False: peers' atomics on this memory come through another fabric (A3).
+  const bool serves_atomics_;
+  const uint64_t lease_ns_ = 0;
   Mr local_registration_;
   mutable Mutex mutex_;
   bool is_closed_ ABSL_GUARDED_BY(mutex_) = false;

@@ -1,0 +1,45 @@
+// Providers: the fabrics by the names that --fabric gives them, in every program.
+
+#ifndef ACRE_TRANSPORT_PROVIDERS_PROVIDERS_H_
+#define ACRE_TRANSPORT_PROVIDERS_PROVIDERS_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "runtime/clock.h"
+#include "transport/fabric.h"
+
+namespace acre::transport {
+
+// "shm", "verbs", "tcp": all there are, the best first.
+absl::Span<const absl::string_view> ProviderNames();
+
+// OK, or InvalidArgument: there is no such fabric; the message lists those there are.
+absl::Status JudgeProvider(absl::string_view name);
+
+struct ProviderOptions {
+  Clock* clock = nullptr;  // Outlives the fabric.
+  // This process's incarnation, for region headers. 0: a random one.
+  uint64_t generation = 0;
+  bool death_marks = true;  // shm: ShmFabric::Options.
+  // Numeric address of this machine that peers come to, as far as the provider has addresses. "": tcp listens
+  // on loopback.
+  std::string listen_host = {};
+  // verbs: the card, by its name ("mlx5_0") or by one of this machine's addresses on it. "": the one that
+  // listen_host is on, else the first that can be used.
+  std::string device = {};
+};
+
+// Errors: that of JudgeProvider(), and those of the provider's Create(). NotFound is one of them: this machine
+// has no such network (verbs without a card); the message says what there is.
+absl::StatusOr<std::unique_ptr<Fabric>> OpenProvider(absl::string_view name,
+                                                     const ProviderOptions& options);
+
+}  // namespace acre::transport
+
+#endif  // ACRE_TRANSPORT_PROVIDERS_PROVIDERS_H_

@@ -1,0 +1,48 @@
+#include "transport/providers/providers.h"
+
+#include <memory>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "runtime/clock.h"
+
+namespace acre::transport {
+namespace {
+
+TEST(ProvidersTest, EachGivesAFabricOfItsNameOrSaysWhatIsMissing) {
+  RealClock clock;
+  for (const absl::string_view name : ProviderNames()) {
+    const auto fabric = OpenProvider(name, {.clock = &clock});
+    if (fabric.ok()) {
+      EXPECT_EQ((*fabric)->device().provider, name);
+    } else {
+      EXPECT_EQ(name, "verbs") << fabric.status();
+      EXPECT_TRUE(absl::IsNotFound(fabric.status())) << fabric.status();
+    }
+  }
+}
+
+TEST(ProvidersTest, OthersAreRefusedWithAListOfThoseThereAre) {
+  RealClock clock;
+  for (const absl::string_view name : {"", "sim", "SHM", "shm ", "infiniband"}) {
+    const absl::Status status = OpenProvider(name, {.clock = &clock}).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_EQ(status, JudgeProvider(name));
+    EXPECT_TRUE(absl::StrContains(status.message(), absl::StrCat("\"", name, "\""))) << status;
+    EXPECT_TRUE(absl::StrContains(status.message(), "shm, verbs, tcp")) << status;
+  }
+}
+
+// Where there is a card it is still not this one.
+TEST(ProvidersTest, ADeviceThatIsNotThereIsNoReasonToTakeAnother) {
+  RealClock clock;
+  for (const char* device : {"no_card_0", "192.0.2.1", "2001:db8::1"}) {
+    const absl::Status status = OpenProvider("verbs", {.clock = &clock, .device = device}).status();
+    EXPECT_TRUE(absl::IsNotFound(status)) << device << ": " << status;
+  }
+}
+
+}  // namespace
+}  // namespace acre::transport
