@@ -28,7 +28,7 @@ class GateCard : public TestCard {
  public:
   explicit GateCard(const SharedWord* words) : words_(words) {}
 
-  absl::Status Post(absl::Span<const transport::WorkRequest> batch) override {
+  absl::Status DoPost(absl::Span<const transport::WorkRequest> batch) override {
     for (const transport::WorkRequest& request : batch) {
       held_.push_back(request);
       if (let_through > 0) {

@@ -63,7 +63,7 @@ class SlowCard : public TestCard {
   SlowCard(const SharedWord* words, Random* random, std::function<void()> between)
       : words_(words), random_(random), between_(std::move(between)) {}
 
-  absl::Status Post(absl::Span<const transport::WorkRequest> batch) override {
+  absl::Status DoPost(absl::Span<const transport::WorkRequest> batch) override {
     std::vector<Line> lines;
     for (const transport::WorkRequest& request : batch) {
       EXPECT_EQ(request.opcode, transport::Opcode::kRead);

@@ -15,12 +15,29 @@ Connection::Connection(const ConnectionContext& context, transport::Link link)
 }
 
 Connection::~Connection() {
+  CountVerbs();
   context_.epochs->Remove(epoch_word_);
   context_.port->SetSink(link_.queue_pair(), nullptr);
 }
 
 void Connection::OnCompletion(const transport::Completion& completion) {
   link_.channel()->OnCompletion(completion);
+}
+
+bool Connection::Poll() {
+  const bool worked = rpc_.Poll();
+  CountVerbs();
+  return worked;
+}
+
+void Connection::CountVerbs() {
+  transport::VerbCounters added = link_.queue_pair()->verbs();
+  if (added.doorbells == counted_.doorbells) return;
+  added -= std::exchange(counted_, added);
+  AddToCounter(&context_.verbs->reads, added.reads);
+  AddToCounter(&context_.verbs->writes, added.writes);
+  AddToCounter(&context_.verbs->atomics, added.atomics);
+  AddToCounter(&context_.verbs->doorbells, added.doorbells);
 }
 
 bool Connection::IsBroken() const {

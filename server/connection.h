@@ -21,6 +21,15 @@
 
 namespace acre::server {
 
+// What the server's queue pairs were asked to do (transport::VerbCounters), those of closed ones too. Loaded by any
+// thread, stored by the connections' alone; a moment late.
+struct VerbTotals {
+  SharedWord reads;
+  SharedWord writes;
+  SharedWord atomics;
+  SharedWord doorbells;
+};
+
 struct ConnectionContext {
   Scheduler* scheduler = nullptr;
   transport::Port* port = nullptr;
@@ -29,6 +38,7 @@ struct ConnectionContext {
   // Connections that exist: whoever sees one fewer finds nothing of it left. Loaded by any thread, stored by this
   // one alone.
   SharedWord* open_count = nullptr;
+  VerbTotals* verbs = nullptr;
 };
 
 // Destroying it disconnects the client and frees all that it had here.
@@ -40,7 +50,7 @@ class Connection final : public transport::CompletionSink {
   Connection& operator=(const Connection&) = delete;
 
   void OnCompletion(const transport::Completion& completion) override;
-  bool Poll() { return rpc_.Poll(); }
+  bool Poll();
   bool IsBroken() const;
 
  private:
@@ -56,11 +66,14 @@ class Connection final : public transport::CompletionSink {
     SharedWord* const count_;
   };
 
+  void CountVerbs();
+
   const ConnectionContext context_;
   const OpenCount open_;  // Goes after all that the connection has.
   transport::Link link_;
   transport::RpcPeer rpc_;  // Goes before the link: it cancels handlers and borrows the channel.
   const SharedWord* const epoch_word_;
+  transport::VerbCounters counted_;  // In context_.verbs.
 };
 
 // Polls the rings of all connections, and buries the broken ones.

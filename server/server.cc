@@ -392,6 +392,7 @@ std::string Server::Description() const {
 
 std::string Server::Stats() const {
   uint64_t gets_rpc = 0, gets_socket = 0, puts_rpc = 0, puts_socket = 0, deletes_rpc = 0;
+  uint64_t reads = 0, writes = 0, atomics = 0, doorbells = 0;
   uint64_t deletes_socket = 0, peers = 0, peers_accepted = 0, peers_failed = 0;
   uint64_t sockets = 0, sockets_opened = 0, sockets_refused = 0;
   uint64_t views_refused = Load(views_refused_);
@@ -403,6 +404,10 @@ std::string Server::Stats() const {
     puts_socket += Load(counters.operations.puts_socket);
     deletes_rpc += Load(counters.operations.deletes_rpc);
     deletes_socket += Load(counters.operations.deletes_socket);
+    reads += Load(counters.verbs.reads);
+    writes += Load(counters.verbs.writes);
+    atomics += Load(counters.verbs.atomics);
+    doorbells += Load(counters.verbs.doorbells);
     peers += Load(counters.peers_open);
     peers_accepted += Load(counters.peers_accepted);
     peers_failed += Load(counters.peers_failed);
@@ -423,6 +428,10 @@ std::string Server::Stats() const {
   line("puts_socket", puts_socket);
   line("deletes_rpc", deletes_rpc);
   line("deletes_socket", deletes_socket);
+  line("verbs_read", reads);
+  line("verbs_write", writes);
+  line("verbs_atomic", atomics);
+  line("doorbells", doorbells);
   line("clients", peers);
   line("clients_accepted", peers_accepted);
   line("clients_failed", peers_failed);

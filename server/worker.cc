@@ -118,6 +118,7 @@ Task<void> Worker::Welcome(transport::ArrivingPeer peer) {
   connection.epochs = &context_.table->epochs();
   connection.handler = handler_.get();
   connection.open_count = &counters_.peers_open;
+  connection.verbs = &counters_.verbs;
   connections_->Add(std::make_unique<Connection>(connection, *std::move(link)));
 }
 

@@ -50,6 +50,7 @@ struct WorkerCounters {
   SharedWord peers_failed;  // Sent away in the second half of the handshake.
   SharedWord peers_open;
   SharedWord peers_welcoming;  // In the second half of the handshake. Added to by any thread.
+  VerbTotals verbs;
 };
 
 class Worker {

@@ -54,6 +54,55 @@ void MemoryRegion::LeaveDoors() {
   doors.erase(std::find(doors.begin(), doors.end(), this));
 }
 
+VerbCounters& VerbCounters::operator+=(const VerbCounters& other) {
+  reads += other.reads;
+  writes += other.writes;
+  atomics += other.atomics;
+  doorbells += other.doorbells;
+  round_trips += other.round_trips;
+  return *this;
+}
+
+VerbCounters& VerbCounters::operator-=(const VerbCounters& other) {
+  reads -= other.reads;
+  writes -= other.writes;
+  atomics -= other.atomics;
+  doorbells -= other.doorbells;
+  round_trips -= other.round_trips;
+  return *this;
+}
+
+absl::Status QueuePair::Post(absl::Span<const WorkRequest> batch) {
+  VerbCounters asked = {.doorbells = 1};
+  for (const WorkRequest& request : batch) {
+    if (request.signaled) asked.round_trips = 1;
+    switch (request.opcode) {
+      case Opcode::kRead:
+        ++asked.reads;
+        break;
+      case Opcode::kWrite:
+      case Opcode::kWriteWithImm:
+        ++asked.writes;
+        break;
+      case Opcode::kCompareSwap:
+      case Opcode::kFetchAdd:
+        ++asked.atomics;
+        break;
+    }
+  }
+  absl::Status status = DoPost(batch);
+  if (status.ok()) posted_ += asked;
+  return status;
+}
+
+VerbCounters QueuePair::verbs() const {
+  VerbCounters verbs = posted_;
+  verbs.reads += reads_at_once_;
+  verbs.doorbells += reads_at_once_;
+  verbs.round_trips += reads_at_once_;
+  return verbs;
+}
+
 absl::StatusOr<std::unique_ptr<MemoryRegion>> Fabric::RegisterRegion(MemoryRegion* /*memory*/,
                                                                      uint32_t /*peer_rights*/) {
   return absl::UnimplementedError(

@@ -241,6 +241,19 @@ struct MappedRegion {
   uint64_t generation = 0;  // That it was granted with: what RegionLease wants.
 };
 
+// What was asked of a queue pair on this side, whatever became of it: for budgets (docs/rdma.md) and for people.
+struct VerbCounters {
+  uint64_t reads = 0;
+  uint64_t writes = 0;  // With and without an immediate.
+  uint64_t atomics = 0;
+  uint64_t doorbells = 0;  // Batches.
+  // Batches with a request that is signaled: their caller waits for an answer of the network.
+  uint64_t round_trips = 0;
+
+  VerbCounters& operator+=(const VerbCounters& other);
+  VerbCounters& operator-=(const VerbCounters& other);
+};
+
 enum class QueuePairState : uint8_t { kConnecting, kReady, kBroken };
 
 // A reliable connection to one peer.
@@ -254,15 +267,16 @@ class QueuePair {
   // On a broken queue pair it returns OK, and every request completes with kFlushed.
   // CHECKs what only our own bug can break: empty batch, local bytes out of their region or
   // misaligned.
-  [[nodiscard]] virtual absl::Status Post(absl::Span<const WorkRequest> batch) = 0;
+  [[nodiscard]] absl::Status Post(absl::Span<const WorkRequest> batch);
 
   // READs before it returns, where the provider can do that now: true, and *status says how it went. It
   // takes no place in the send queue and makes no completion; order, effects and errors are those of a
   // READ posted now (an error breaks the queue pair). Does not look at `id`, `signaled` and `fence`.
   // False: nothing was done, Post() it. Requires: opcode kRead; CHECKs as Post().
-  [[nodiscard]] virtual bool ReadAtOnce(const WorkRequest& /*request*/,
-                                        CompletionStatus* /*status*/) {
-    return false;
+  [[nodiscard]] bool ReadAtOnce(const WorkRequest& request, CompletionStatus* status) {
+    if (!DoReadAtOnce(request, status)) return false;
+    ++reads_at_once_;
+    return true;
   }
 
   // Hands a right on `region` to this peer; tell it the key by any message. No more than
@@ -282,6 +296,20 @@ class QueuePair {
   virtual absl::string_view peer_private_data() const = 0;
   // The peer's process id where the kernel vouches for it (shm), else 0.
   virtual int peer_pid() const = 0;
+
+  // Of all that was posted since it was made. What a provider sends on its own account does not count.
+  VerbCounters verbs() const;
+
+ protected:
+  // Post() and ReadAtOnce() as the provider does them.
+  virtual absl::Status DoPost(absl::Span<const WorkRequest> batch) = 0;
+  virtual bool DoReadAtOnce(const WorkRequest& /*request*/, CompletionStatus* /*status*/) {
+    return false;
+  }
+
+ private:
+  VerbCounters posted_;
+  uint64_t reads_at_once_ = 0;
 };
 
 // The most private data that connecting can carry: what rdma_cm takes for RC, 56 bytes, less a hello of the

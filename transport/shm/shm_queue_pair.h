@@ -53,8 +53,8 @@ class ShmQueuePair final : public QueuePair {
                                                               absl::string_view private_data);
   ~ShmQueuePair() override;
 
-  absl::Status Post(absl::Span<const WorkRequest> batch) override;
-  bool ReadAtOnce(const WorkRequest& request, CompletionStatus* status) override;
+  absl::Status DoPost(absl::Span<const WorkRequest> batch) override;
+  bool DoReadAtOnce(const WorkRequest& request, CompletionStatus* status) override;
   // Besides what the contract says, the kernel must be able to enforce it, and it knows only
   // readable and writable regions. InvalidArgument: a grant only to read a region whose peer_rights
   // let peers write; a writable region on huge pages for another user's process (shm_memory.h).

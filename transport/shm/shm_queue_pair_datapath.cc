@@ -33,7 +33,7 @@ uint64_t* Private(SharedWord* words) { return reinterpret_cast<uint64_t*>(words)
 
 }  // namespace
 
-absl::Status ShmQueuePair::Post(absl::Span<const WorkRequest> batch) {
+absl::Status ShmQueuePair::DoPost(absl::Span<const WorkRequest> batch) {
   CHECK(!batch.empty());
   if (state_ == QueuePairState::kConnecting) {
     return absl::FailedPreconditionError("still connecting: wait for kConnected");
@@ -53,7 +53,7 @@ absl::Status ShmQueuePair::Post(absl::Span<const WorkRequest> batch) {
 }
 
 // Flattened, like the readers that call it: fewer instructions between the cache misses of two READs.
-__attribute__((flatten)) bool ShmQueuePair::ReadAtOnce(const WorkRequest& request,
+__attribute__((flatten)) bool ShmQueuePair::DoReadAtOnce(const WorkRequest& request,
                                                        CompletionStatus* status) {
   CHECK(request.opcode == Opcode::kRead);
   // A broken queue pair flushes what is posted; what is stalled comes first.

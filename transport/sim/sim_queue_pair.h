@@ -46,9 +46,9 @@ class SimQueuePair final : public QueuePair {
                                                            absl::string_view private_data);
   ~SimQueuePair() override;
 
-  absl::Status Post(absl::Span<const WorkRequest> batch) override;
+  absl::Status DoPost(absl::Span<const WorkRequest> batch) override;
   // Shared memory only.
-  bool ReadAtOnce(const WorkRequest& request, CompletionStatus* status) override;
+  bool DoReadAtOnce(const WorkRequest& request, CompletionStatus* status) override;
   // Of shared memory as the shm provider: a grant only to read a region whose peer_rights let peers write
   // is refused.
   absl::StatusOr<RemoteKey> Grant(const MemoryRegion& region, uint32_t rights) override;

@@ -84,7 +84,7 @@ SimQueuePair::Outcome SimQueuePair::Execute(const WorkRequest& request,
   return Outcome::kDone;
 }
 
-bool SimQueuePair::ReadAtOnce(const WorkRequest& request, CompletionStatus* status) {
+bool SimQueuePair::DoReadAtOnce(const WorkRequest& request, CompletionStatus* status) {
   CHECK(request.opcode == Opcode::kRead);
   if (context_->kind != SimDevice::kSharedMemory) return false;
   // A broken queue pair flushes what is posted; what is stalled comes first.

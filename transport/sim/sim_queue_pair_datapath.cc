@@ -9,7 +9,7 @@
 
 namespace acre::transport {
 
-absl::Status SimQueuePair::Post(absl::Span<const WorkRequest> batch) {
+absl::Status SimQueuePair::DoPost(absl::Span<const WorkRequest> batch) {
   CHECK(!batch.empty());
   network_->Spend(kPostNs + batch.size() * kPostRequestNs);
   if (state_ == QueuePairState::kConnecting) return ErrorNotReady(state_, status_);

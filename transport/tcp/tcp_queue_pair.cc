@@ -132,7 +132,7 @@ absl::StatusOr<MappedRegion> TcpQueuePair::Map(RemoteKey /*key*/) {
   return absl::FailedPreconditionError("memory behind a tcp connection cannot be mapped");
 }
 
-absl::Status TcpQueuePair::Post(absl::Span<const WorkRequest> batch) {
+absl::Status TcpQueuePair::DoPost(absl::Span<const WorkRequest> batch) {
   CHECK(!batch.empty());
   if (state_ == QueuePairState::kConnecting) {
     return absl::FailedPreconditionError("still connecting: wait for kConnected");

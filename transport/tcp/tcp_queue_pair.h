@@ -61,7 +61,7 @@ class TcpQueuePair final : public QueuePair, private TcpRequester::Sink {
                                                               absl::string_view private_data);
   ~TcpQueuePair() override;
 
-  absl::Status Post(absl::Span<const WorkRequest> batch) override;
+  absl::Status DoPost(absl::Span<const WorkRequest> batch) override;
   absl::StatusOr<RemoteKey> Grant(const MemoryRegion& region, uint32_t rights) override;
   absl::StatusOr<MappedRegion> Map(RemoteKey key) override;
   QueuePairState state() const override { return state_; }

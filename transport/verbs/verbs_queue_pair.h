@@ -74,7 +74,7 @@ class VerbsQueuePair final : public QueuePair {
       uint8_t initiated_reads_max, uint8_t answered_reads_max, absl::string_view private_data);
   ~VerbsQueuePair() override;
 
-  absl::Status Post(absl::Span<const WorkRequest> batch) override;
+  absl::Status DoPost(absl::Span<const WorkRequest> batch) override;
   absl::StatusOr<RemoteKey> Grant(const MemoryRegion& region, uint32_t rights) override;
   absl::StatusOr<MappedRegion> Map(RemoteKey key) override;
   QueuePairState state() const override { return state_; }

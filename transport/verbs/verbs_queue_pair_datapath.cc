@@ -67,7 +67,7 @@ bool IsBefore(uint32_t sequence, uint32_t other) {
 
 }  // namespace
 
-absl::Status VerbsQueuePair::Post(absl::Span<const WorkRequest> batch) {
+absl::Status VerbsQueuePair::DoPost(absl::Span<const WorkRequest> batch) {
   CHECK(!batch.empty());
   if (state_ == QueuePairState::kConnecting) {
     return absl::FailedPreconditionError("still connecting: wait for kConnected");
