@@ -390,54 +390,60 @@ std::string Server::Description() const {
                          transport::ViewName(place_.view)));
 }
 
+void Server::AppendWorkerStats(std::string* text) const {
+  // Of all workers.
+  const auto sum = [this](const auto& counter_of) {
+    uint64_t total = 0;
+    for (const auto& worker : workers_) total += Load(counter_of(*worker));
+    return total;
+  };
+  const auto line = [text](absl::string_view name, uint64_t value) {
+    absl::StrAppend(text, name, " ", value, "\n");
+  };
+  const auto of_operations = [&](absl::string_view name, SharedWord OperationCounters::*counter) {
+    line(name, sum([&](const Worker& worker) -> const SharedWord& {
+           return worker.counters().operations.*counter;
+         }));
+  };
+  const auto of_verbs = [&](absl::string_view name, SharedWord VerbTotals::*counter) {
+    line(name, sum([&](const Worker& worker) -> const SharedWord& {
+           return worker.counters().verbs.*counter;
+         }));
+  };
+  const auto of_clients = [&](absl::string_view name, SharedWord WorkerCounters::*counter) {
+    line(name, sum([&](const Worker& worker) -> const SharedWord& {
+           return worker.counters().*counter;
+         }));
+  };
+  const auto of_sockets = [&](absl::string_view name, SharedWord SocketServerCounters::*counter) {
+    line(name, sum([&](const Worker& worker) -> const SharedWord& {
+           return worker.socket_counters().*counter;
+         }));
+  };
+  of_operations("gets_rpc", &OperationCounters::gets_rpc);
+  of_operations("gets_socket", &OperationCounters::gets_socket);
+  of_operations("puts_rpc", &OperationCounters::puts_rpc);
+  of_operations("puts_socket", &OperationCounters::puts_socket);
+  of_operations("deletes_rpc", &OperationCounters::deletes_rpc);
+  of_operations("deletes_socket", &OperationCounters::deletes_socket);
+  of_verbs("verbs_read", &VerbTotals::reads);
+  of_verbs("verbs_write", &VerbTotals::writes);
+  of_verbs("verbs_atomic", &VerbTotals::atomics);
+  of_verbs("doorbells", &VerbTotals::doorbells);
+  of_clients("clients", &WorkerCounters::peers_open);
+  of_clients("clients_accepted", &WorkerCounters::peers_accepted);
+  of_clients("clients_failed", &WorkerCounters::peers_failed);
+  of_sockets("sockets", &SocketServerCounters::connections_open);
+  of_sockets("sockets_accepted", &SocketServerCounters::connections_opened);
+  of_sockets("sockets_refused", &SocketServerCounters::connections_refused);
+}
+
 std::string Server::Stats() const {
-  uint64_t gets_rpc = 0, gets_socket = 0, puts_rpc = 0, puts_socket = 0, deletes_rpc = 0;
-  uint64_t reads = 0, writes = 0, atomics = 0, doorbells = 0;
-  uint64_t deletes_socket = 0, peers = 0, peers_accepted = 0, peers_failed = 0;
-  uint64_t sockets = 0, sockets_opened = 0, sockets_refused = 0;
-  uint64_t views_refused = Load(views_refused_);
-  for (const auto& worker : workers_) {
-    const WorkerCounters& counters = worker->counters();
-    gets_rpc += Load(counters.operations.gets_rpc);
-    gets_socket += Load(counters.operations.gets_socket);
-    puts_rpc += Load(counters.operations.puts_rpc);
-    puts_socket += Load(counters.operations.puts_socket);
-    deletes_rpc += Load(counters.operations.deletes_rpc);
-    deletes_socket += Load(counters.operations.deletes_socket);
-    reads += Load(counters.verbs.reads);
-    writes += Load(counters.verbs.writes);
-    atomics += Load(counters.verbs.atomics);
-    doorbells += Load(counters.verbs.doorbells);
-    peers += Load(counters.peers_open);
-    peers_accepted += Load(counters.peers_accepted);
-    peers_failed += Load(counters.peers_failed);
-    const SocketServerCounters& socket_counters = worker->socket_counters();
-    views_refused += Load(counters.operations.views_refused);
-    sockets += Load(socket_counters.connections_open);
-    sockets_opened += Load(socket_counters.connections_opened);
-    sockets_refused += Load(socket_counters.connections_refused);
-  }
-  const kvs::TableStats table = table_->Stats();
   std::string text;
+  AppendWorkerStats(&text);
   const auto line = [&text](absl::string_view name, uint64_t value) {
     absl::StrAppend(&text, name, " ", value, "\n");
   };
-  line("gets_rpc", gets_rpc);
-  line("gets_socket", gets_socket);
-  line("puts_rpc", puts_rpc);
-  line("puts_socket", puts_socket);
-  line("deletes_rpc", deletes_rpc);
-  line("deletes_socket", deletes_socket);
-  line("verbs_read", reads);
-  line("verbs_write", writes);
-  line("verbs_atomic", atomics);
-  line("doorbells", doorbells);
-  line("clients", peers);
-  line("clients_accepted", peers_accepted);
-  line("clients_failed", peers_failed);
-  line("sockets", sockets);
-  line("sockets_accepted", sockets_opened);
-  line("sockets_refused", sockets_refused);
   for (const auto reason :
        {transport::RefusalReason::kVersion, transport::RefusalReason::kNoSecret,
         transport::RefusalReason::kSecret, transport::RefusalReason::kNoneToProve,
@@ -445,7 +451,12 @@ std::string Server::Stats() const {
     line(absl::StrCat("handshakes_refused_", transport::RefusalReasonName(reason)),
          refusals_.Count(reason));
   }
+  uint64_t views_refused = Load(views_refused_);
+  for (const auto& worker : workers_) {
+    views_refused += Load(worker->counters().operations.views_refused);
+  }
   line("views_refused", views_refused);
+  const kvs::TableStats table = table_->Stats();
   line("keys_refused", table.keys_refused);
   line("records", table.records);
   line("main_slots", table.main_slots);

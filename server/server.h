@@ -117,6 +117,7 @@ class Server {
   // Whether readers rely on the lease, since the kernel does not mark our death.
   bool HasLease() const;
   uint32_t NextRegionId();
+  void AppendWorkerStats(std::string* text) const;
   void Say(absl::string_view line) const;
 
   const ServerOptions options_;

@@ -241,7 +241,7 @@ struct MappedRegion {
   uint64_t generation = 0;  // That it was granted with: what RegionLease wants.
 };
 
-// What was asked of a queue pair on this side, whatever became of it: for budgets (docs/rdma.md) and for people.
+// What was asked of a queue pair on this side, whatever became of it: for budgets and for people.
 struct VerbCounters {
   uint64_t reads = 0;
   uint64_t writes = 0;  // With and without an immediate.

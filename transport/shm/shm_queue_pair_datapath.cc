@@ -54,7 +54,7 @@ absl::Status ShmQueuePair::DoPost(absl::Span<const WorkRequest> batch) {
 
 // Flattened, like the readers that call it: fewer instructions between the cache misses of two READs.
 __attribute__((flatten)) bool ShmQueuePair::DoReadAtOnce(const WorkRequest& request,
-                                                       CompletionStatus* status) {
+                                                         CompletionStatus* status) {
   CHECK(request.opcode == Opcode::kRead);
   // A broken queue pair flushes what is posted; what is stalled comes first.
   if (state_ != QueuePairState::kReady || !stalled_.empty()) [[unlikely]]
