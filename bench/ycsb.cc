@@ -52,7 +52,13 @@ DEFINE_string(target_ops, "",
 DEFINE_double(seconds, 10, "measured time of each path, at each rate");
 DEFINE_double(warmup, 1, "unmeasured time of each path before that");
 DEFINE_string(path, "auto", "how Gets travel, one or several of auto, mapped, one_sided, rpc, tcp");
-DEFINE_string(fabric, "auto", "network of one-sided operations and rings: auto, shm, tcp");
+DEFINE_string(
+    fabric, "auto",
+    "network of one-sided operations and rings: shm, verbs, tcp; auto: the first of them that "
+    "is there and reaches the server");
+DEFINE_string(device, "",
+              "RDMA card for fabric verbs: its name, or an address of this machine that is on it. "
+              "Default: the first with a link");
 DEFINE_string(secret_file, "",
               "file with the secret of the server, where it asks for one: see kv_server --help");
 DEFINE_string(poll, "adaptive",
@@ -182,6 +188,7 @@ absl::Status ReadDriverOptions(const Workload& workload, DriverOptions* options)
   }
   options->client.servers = absl::StrSplit(FLAGS_servers, ',');
   options->client.fabric = FLAGS_fabric;
+  options->client.device = FLAGS_device;
   options->client.secret_file = FLAGS_secret_file;
   options->client.poll = FLAGS_poll == "busy" ? PollMode::kBusy : PollMode::kAdaptive;
   options->connections = static_cast<uint32_t>(FLAGS_connections);

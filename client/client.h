@@ -54,9 +54,13 @@ struct ClientOptions {
   // HOST:PORT of the server; of a cluster, any of its servers, better several: one that answers tells of
   // all others.
   std::vector<std::string> servers;
-  // "shm": on the server's machine. "tcp": anywhere. "auto": shm where it reaches, else tcp. Asking for one
-  // that the server does not offer is an error.
+  // "shm": on the server's machine. "verbs": through RDMA cards. "tcp": anywhere. "auto": the first of them that
+  // is there and reaches the server. Asking for one that is not there, here or at the server, is an error
+  // (FailedPrecondition), never a reason to take another.
   std::string fabric = "auto";
+  // The card of verbs: its name ("mlx5_0"), or an address of this machine that is on it. "": the first with a
+  // link.
+  std::string device = "";
   // File with the secret that client and server prove to each other; it is read once, by Connect(),
   // which refuses a file that others may read (InvalidArgument). With it, a server that cannot
   // prove the same secret is refused. "": no secret.
@@ -89,8 +93,8 @@ class AsyncClient {
   // The servers' addresses, in the order of their numbers: what the client goes by just now.
   virtual std::vector<std::string> Servers() const = 0;
 
-  virtual Path path() const = 0;                      // What was picked for the first server.
-  virtual std::string fabric() const = 0;             // "shm", "tcp"; "socket" on Path::kTcp.
+  virtual Path path() const = 0;           // What was picked for the first server.
+  virtual std::string fabric() const = 0;  // "shm", "verbs", "tcp"; "socket" on Path::kTcp.
   virtual kvs::ReaderStats reader_stats() const = 0;  // Zeros on kRpc and kTcp.
 };
 

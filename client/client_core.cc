@@ -14,8 +14,7 @@
 #include "runtime/deadline.h"
 #include "transport/address.h"
 #include "transport/bootstrap_peer.h"
-#include "transport/shm/shm_fabric.h"
-#include "transport/tcp/tcp_fabric.h"
+#include "transport/providers/providers.h"
 
 namespace acre {
 namespace {
@@ -24,31 +23,19 @@ constexpr uint64_t kNsPerMs = 1'000'000;
 constexpr uint64_t kBackoffNsMin = 1 * kNsPerMs;
 constexpr uint64_t kBackoffNsMax = 50 * kNsPerMs;
 
-absl::Status CheckFabric(const std::string& name, Path path) {
-  if (name == "tcp" && path == Path::kMapped) {
-    return absl::InvalidArgumentError(
-        "path mapped reads the server's memory in place, which fabric tcp cannot: use path auto or "
-        "one_sided, or fabric shm on the server's machine");
-  }
-  if (name == "auto" || name == "shm" || name == "tcp") return absl::OkStatus();
-  if (name == "verbs") {
-    return absl::FailedPreconditionError(
-        absl::StrCat("this build has no fabric ", name, ": use auto, shm or tcp"));
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("there is no fabric \"", name, "\": use auto, shm or tcp"));
-}
+constexpr absl::string_view kAutoFabric = "auto";
 
-absl::StatusOr<std::unique_ptr<transport::Fabric>> MakeFabric(absl::string_view name,
-                                                              Clock* clock) {
-  if (name == "shm") {
-    transport::ShmFabric::Options options;
-    options.clock = clock;
-    return transport::ShmFabric::Create(options);
+absl::Status CheckFabric(const std::string& name, Path path) {
+  if (name == kAutoFabric) return absl::OkStatus();
+  if (const absl::Status status = transport::JudgeProvider(name); !status.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(status.message(), "; or ", kAutoFabric));
   }
-  transport::TcpFabric::Options options;
-  options.clock = clock;
-  return transport::TcpFabric::Create(options);
+  if (path == Path::kMapped && name != "shm") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("path mapped reads the server's memory in place, which fabric ", name,
+                     " cannot: use path auto or one_sided, or fabric shm on the server's machine"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -90,11 +77,21 @@ ClientCore::~ClientCore() {
 }
 
 absl::Status ClientCore::OpenFabrics() {
-  for (const absl::string_view name : {"shm", "tcp"}) {
-    if (options_.fabric != "auto" && options_.fabric != name) continue;
-    if (path_ == Path::kMapped && name == "tcp") continue;
-    auto fabric = MakeFabric(name, scheduler_->clock());
-    if (!fabric.ok()) return fabric.status();
+  const bool is_auto = options_.fabric == kAutoFabric;
+  for (const absl::string_view name : transport::ProviderNames()) {
+    if (!is_auto && options_.fabric != name) continue;
+    if (path_ == Path::kMapped && name != "shm") continue;
+    auto fabric =
+        transport::OpenProvider(name, {.clock = scheduler_->clock(), .device = options_.device});
+    // Without a card there is no verbs to choose; one that was asked for must be there.
+    if (is_auto && options_.device.empty() && absl::IsNotFound(fabric.status())) continue;
+    if (!fabric.ok()) {
+      // NotFound would be taken for an answer about a record.
+      const absl::StatusCode code = absl::IsNotFound(fabric.status())
+                                        ? absl::StatusCode::kFailedPrecondition
+                                        : fabric.status().code();
+      return absl::Status(code, absl::StrCat("fabric ", name, ": ", fabric.status().message()));
+    }
     OpenFabric open;
     open.fabric = *std::move(fabric);
     auto completion_queue = open.fabric->CreateCompletionQueue();

@@ -30,7 +30,13 @@ DEFINE_string(
     servers, "127.0.0.1:7400",
     "HOST:PORT of the server; of a cluster, of any of its servers, or of several, a comma list");
 DEFINE_string(path, "auto", "how a Get travels: auto, mapped, one_sided, rpc, tcp");
-DEFINE_string(fabric, "auto", "network of one-sided operations and rings: auto, shm, tcp");
+DEFINE_string(
+    fabric, "auto",
+    "network of one-sided operations and rings: shm, verbs, tcp; auto: the first of them that "
+    "is there and reaches the server");
+DEFINE_string(device, "",
+              "RDMA card for fabric verbs: its name, or an address of this machine that is on it. "
+              "Default: the first with a link");
 DEFINE_string(secret_file, "",
               "file with the secret of the server, where it asks for one: see kv_server --help");
 
@@ -96,6 +102,7 @@ absl::StatusOr<ClientOptions> ReadOptions() {
   ClientOptions options;
   options.servers = absl::StrSplit(FLAGS_servers, ',');
   options.fabric = FLAGS_fabric;
+  options.device = FLAGS_device;
   options.path = *path;
   options.secret_file = FLAGS_secret_file;
   return options;
