@@ -39,8 +39,12 @@ class AsyncDriver : public Driver {
   }
 
   void RunSlice(uint64_t operations_max, Result* result) override {
-    SliceRecorder recorder(options_, context_, operations_max, result);
-    scheduler_.RunUntilDone(RunAll(&recorder));
+    for (const std::unique_ptr<AsyncClient>& client : clients_) result->verbs -= client->verbs();
+    {
+      SliceRecorder recorder(options_, context_, operations_max, result);
+      scheduler_.RunUntilDone(RunAll(&recorder));
+    }
+    for (const std::unique_ptr<AsyncClient>& client : clients_) result->verbs += client->verbs();
   }
 
   Path path() const override { return clients_[0]->path(); }

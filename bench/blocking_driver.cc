@@ -39,6 +39,7 @@ class BlockingDriver : public Driver {
 
   void RunSlice(uint64_t operations_max, Result* result) override {
     const kvs::ReaderStats before = client_->reader_stats();
+    result->verbs -= client_->verbs();
     // A result's first read is timed, so that also a short run has a latency.
     if (result->latency_ns.count() == 0) timed_in_ = timed_weight_ = 1;
     {
@@ -54,6 +55,7 @@ class BlockingDriver : public Driver {
     result->reader.reads += after.reads - before.reads;
     result->reader.retries += after.retries - before.retries;
     result->reader.misses += after.misses - before.misses;
+    result->verbs += client_->verbs();
   }
 
   Path path() const override { return client_->path(); }

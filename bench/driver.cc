@@ -25,6 +25,7 @@ void Result::Add(const Result& other) {
   reader.reads += other.reader.reads;
   reader.retries += other.reader.retries;
   reader.misses += other.reader.misses;
+  verbs += other.verbs;
   latency_ns.Merge(other.latency_ns);
 }
 

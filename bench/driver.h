@@ -58,6 +58,7 @@ struct Result {
       0;  // Open loop: operations that were late when the last slice ended, never begun.
   uint64_t run_ns = 0;  // Time in slices, the wait for the last answers included.
   kvs::ReaderStats reader;
+  transport::VerbCounters verbs;  // Of the clients.
   Histogram latency_ns;
 };
 

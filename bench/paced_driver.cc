@@ -44,6 +44,7 @@ class PacedBlockingDriver : public Driver {
 
   void RunSlice(uint64_t operations_max, Result* result) override {
     const kvs::ReaderStats before = client_->reader_stats();
+    result->verbs -= client_->verbs();
     {
       SliceRecorder recorder(options_, context_, operations_max, result);
       Run(&recorder);
@@ -53,6 +54,7 @@ class PacedBlockingDriver : public Driver {
     result->reader.reads += after.reads - before.reads;
     result->reader.retries += after.retries - before.retries;
     result->reader.misses += after.misses - before.misses;
+    result->verbs += client_->verbs();
   }
 
   Path path() const override { return client_->path(); }

@@ -19,10 +19,12 @@ namespace {
 constexpr int kSliceLookMs = 5;
 
 // Numbers of a result, in the order in which they travel.
-std::array<uint64_t*, 8> NumbersOf(Result* result) {
-  return {&result->operations,     &result->errors,       &result->backlog,
-          &result->run_ns,         &result->reader.gets,  &result->reader.reads,
-          &result->reader.retries, &result->reader.misses};
+std::array<uint64_t*, 13> NumbersOf(Result* result) {
+  return {&result->operations,       &result->errors,        &result->backlog,
+          &result->run_ns,           &result->reader.gets,   &result->reader.reads,
+          &result->reader.retries,   &result->reader.misses, &result->verbs.reads,
+          &result->verbs.writes,     &result->verbs.atomics, &result->verbs.doorbells,
+          &result->verbs.round_trips};
 }
 
 std::string ErrorMessage(const absl::Status& status) {
@@ -297,7 +299,7 @@ absl::optional<std::vector<PathTotal>> ParseTotals(absl::string_view text) {
   std::vector<PathTotal> totals;
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
     PathTotal total;
-    const std::array<uint64_t*, 8> numbers = NumbersOf(&total.result);
+    const auto numbers = NumbersOf(&total.result);
     const std::vector<absl::string_view> words =
         absl::StrSplit(line, absl::MaxSplits(' ', static_cast<int>(numbers.size()) + 1));
     if (words.size() != numbers.size() + 2) return {};

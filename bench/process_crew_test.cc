@@ -19,6 +19,11 @@ PathTotal RandomTotal(Random* random) {
                          .reads = random->Uniform(1000),
                          .retries = random->Uniform(1000),
                          .misses = random->Uniform(1000)};
+  total.result.verbs = {.reads = random->Uniform(1000),
+                        .writes = random->Uniform(1000),
+                        .atomics = random->Uniform(1000),
+                        .doorbells = random->Uniform(1000),
+                        .round_trips = random->Uniform(1000)};
   for (int i = 0; i < 1000; ++i) {
     total.result.latency_ns.Add(static_cast<uint64_t>(std::exp(random->NextDouble() * 25)),
                                 1 + random->Uniform(251));
@@ -36,6 +41,7 @@ void ExpectSame(const PathTotal& actual, const PathTotal& expected) {
   EXPECT_EQ(actual.result.reader.reads, expected.result.reader.reads);
   EXPECT_EQ(actual.result.reader.retries, expected.result.reader.retries);
   EXPECT_EQ(actual.result.reader.misses, expected.result.reader.misses);
+  EXPECT_EQ(actual.result.verbs, expected.result.verbs);
   EXPECT_EQ(actual.result.latency_ns, expected.result.latency_ns);
 }
 
@@ -53,16 +59,19 @@ TEST(TotalsTest, TravelExactlyAndAddUp) {
   EXPECT_EQ(sum.operations, sent[0].result.operations + sent[2].result.operations);
   EXPECT_EQ(sum.backlog, sent[0].result.backlog + sent[2].result.backlog);
   EXPECT_EQ(sum.reader.misses, sent[0].result.reader.misses + sent[2].result.reader.misses);
+  EXPECT_EQ(sum.verbs.writes, sent[0].result.verbs.writes + sent[2].result.verbs.writes);
   EXPECT_EQ(sum.latency_ns.count(),
             sent[0].result.latency_ns.count() + sent[2].result.latency_ns.count());
 }
 
 TEST(TotalsTest, OtherTextIsRefused) {
-  for (const char* text : {"", "x", "1 2 3", "1.5 1 2 3 4 5 6 7 8", "1.5 1 2 3 4 5 6 7 -8 0",
-                           "1.5 1 2 3 4 5 6 7 8 0 1", "1.5 1 2 3 4 5 6 7 8 0\n"}) {
+  for (const char* text :
+       {"", "x", "1 2 3", "1.5 1 2 3 4 5 6 7 8 9 10 11 12 13",
+        "1.5 1 2 3 4 5 6 7 8 9 10 11 12 -13 0", "1.5 1 2 3 4 5 6 7 8 9 10 11 12 13 0 1",
+        "1.5 1 2 3 4 5 6 7 8 9 10 11 12 13 0\n"}) {
     EXPECT_FALSE(ParseTotals(text).has_value()) << text;
   }
-  EXPECT_TRUE(ParseTotals("1.5 1 2 3 4 5 6 7 8 0 1:1").has_value());
+  EXPECT_TRUE(ParseTotals("1.5 1 2 3 4 5 6 7 8 9 10 11 12 13 0 1:1").has_value());
 }
 
 }  // namespace

@@ -19,6 +19,19 @@ double ReadsPerGet(const Row& row) {
   return static_cast<double>(row.result.reader.reads) / static_cast<double>(row.result.reader.gets);
 }
 
+bool CountsVerbs(const Row& row) { return row.path != Path::kTcp && row.result.operations > 0; }
+
+double VerbsPerOperation(const Row& row) {
+  const transport::VerbCounters& verbs = row.result.verbs;
+  return static_cast<double>(verbs.reads + verbs.writes + verbs.atomics) /
+         static_cast<double>(row.result.operations);
+}
+
+double RoundTripsPerOperation(const Row& row) {
+  return static_cast<double>(row.result.verbs.round_trips) /
+         static_cast<double>(row.result.operations);
+}
+
 }  // namespace
 
 std::string FormatTable(const std::vector<Row>& rows) {
@@ -28,21 +41,24 @@ std::string FormatTable(const std::vector<Row>& rows) {
     if (row.path == Path::kTcp) tcp = row.operations_per_second;
   }
   std::string table = open_loop ? absl::StrFormat("%13s ", "target/s") : "";
-  absl::StrAppendFormat(&table, "%-10s %-7s %13s %9s %9s %9s %9s %10s %9s %7s %10s\n", "path",
-                        "fabric", "operations/s", "p50 us", "p95 us", "p99 us", "p99.9 us",
-                        "max us", "reads/Get", "errors", open_loop ? "saturated" : "times tcp");
+  absl::StrAppendFormat(&table, "%-10s %-7s %13s %9s %9s %9s %9s %10s %9s %8s %8s %7s %10s\n",
+                        "path", "fabric", "operations/s", "p50 us", "p95 us", "p99 us", "p99.9 us",
+                        "max us", "reads/Get", "verbs/op", "trips/op", "errors",
+                        open_loop ? "saturated" : "times tcp");
   for (const Row& row : rows) {
     if (open_loop) absl::StrAppendFormat(&table, "%13.0f ", row.target_per_second);
     const std::string last = open_loop ? (IsSaturated(row) ? "yes" : "no")
                              : tcp > 0 ? absl::StrFormat("%.2f", row.operations_per_second / tcp)
                                        : "-";
-    absl::StrAppendFormat(&table, "%-10s %-7s %13.0f %9.2f %9.2f %9.2f %9.2f %10.1f %9s %7d %10s\n",
-                          PathName(row.path), row.fabric, row.operations_per_second,
-                          Microseconds(row, 0.5), Microseconds(row, 0.95), Microseconds(row, 0.99),
-                          Microseconds(row, 0.999),
-                          static_cast<double>(row.result.latency_ns.max()) * 1e-3,
-                          CountsReads(row) ? absl::StrFormat("%.3f", ReadsPerGet(row)) : "-",
-                          row.result.errors, last);
+    absl::StrAppendFormat(
+        &table, "%-10s %-7s %13.0f %9.2f %9.2f %9.2f %9.2f %10.1f %9s %8s %8s %7d %10s\n",
+        PathName(row.path), row.fabric, row.operations_per_second, Microseconds(row, 0.5),
+        Microseconds(row, 0.95), Microseconds(row, 0.99), Microseconds(row, 0.999),
+        static_cast<double>(row.result.latency_ns.max()) * 1e-3,
+        CountsReads(row) ? absl::StrFormat("%.3f", ReadsPerGet(row)) : "-",
+        CountsVerbs(row) ? absl::StrFormat("%.3f", VerbsPerOperation(row)) : "-",
+        CountsVerbs(row) ? absl::StrFormat("%.3f", RoundTripsPerOperation(row)) : "-",
+        row.result.errors, last);
   }
   for (const Row& row : rows) {
     if (!IsSaturated(row)) continue;
@@ -62,6 +78,11 @@ nlohmann::json RowsToJson(const std::vector<Row>& rows, const RunOptions& option
   for (const Row& row : rows) {
     nlohmann::json reads_per_get;  // Null.
     if (CountsReads(row)) reads_per_get = ReadsPerGet(row);
+    nlohmann::json verbs_per_operation, round_trips_per_operation;  // Null.
+    if (CountsVerbs(row)) {
+      verbs_per_operation = VerbsPerOperation(row);
+      round_trips_per_operation = RoundTripsPerOperation(row);
+    }
     nlohmann::json target;  // Null: closed loop.
     if (row.target_per_second > 0) target = row.target_per_second;
     array.push_back({
@@ -79,6 +100,8 @@ nlohmann::json RowsToJson(const std::vector<Row>& rows, const RunOptions& option
           {"p999", Microseconds(row, 0.999)},
           {"max", static_cast<double>(row.result.latency_ns.max()) * 1e-3}}},
         {"reads_per_get", reads_per_get},
+        {"verbs_per_op", verbs_per_operation},
+        {"round_trips_per_op", round_trips_per_operation},
         {"operations", row.result.operations},
         {"errors", row.result.errors},
         {"processes", options.processes},

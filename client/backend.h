@@ -49,6 +49,7 @@ class Backend {
   virtual Path path() const = 0;
   virtual std::string fabric() const = 0;
   virtual kvs::ReaderStats reader_stats() const { return {}; }
+  virtual transport::VerbCounters verbs() const { return {}; }
 
   // The reader of this path, for calls past the virtual ones; null on the other paths.
   kvs::MappedReader* mapped_reader() const { return mapped_reader_.get(); }

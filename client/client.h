@@ -35,6 +35,7 @@
 #include "kvs/reader.h"
 #include "runtime/scheduler.h"
 #include "runtime/task.h"
+#include "transport/fabric.h"
 
 namespace acre {
 
@@ -96,6 +97,9 @@ class AsyncClient {
   virtual Path path() const = 0;           // What was picked for the first server.
   virtual std::string fabric() const = 0;  // "shm", "verbs", "tcp"; "socket" on Path::kTcp.
   virtual kvs::ReaderStats reader_stats() const = 0;  // Zeros on kRpc and kTcp.
+  // What this client's queue pairs were asked to do, connecting included; round trips are READs and calls
+  // that were waited for. A server's answers are its own verbs. Zeros on kTcp.
+  virtual transport::VerbCounters verbs() const = 0;
 };
 
 class Client {
@@ -116,6 +120,7 @@ class Client {
   Path path() const;
   std::string fabric() const;
   kvs::ReaderStats reader_stats() const;
+  transport::VerbCounters verbs() const;
 
  private:
   class Impl;

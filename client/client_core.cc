@@ -197,6 +197,12 @@ kvs::ReaderStats ClientCore::reader_stats() const {
   return stats;
 }
 
+transport::VerbCounters ClientCore::verbs() const {
+  transport::VerbCounters verbs = verbs_before_;
+  if (backend_ != nullptr) verbs += backend_->verbs();
+  return verbs;
+}
+
 absl::Status ClientCore::Explain(const absl::Status& status) const {
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
@@ -349,6 +355,7 @@ absl::Status ClientCore::JudgePlace(const transport::ServerPlace& told) {
 
 void ClientCore::Drop() {
   stats_before_ = reader_stats();
+  verbs_before_ = verbs();
   // Operations under way keep it till they have ended.
   backend_.reset();
 }

@@ -68,6 +68,7 @@ class ClientCore final {
   Path path() const { return path_; }
   std::string fabric() const { return fabric_name_; }
   kvs::ReaderStats reader_stats() const;
+  transport::VerbCounters verbs() const;
   const transport::HostPort& server() const { return server_; }
   bool is_connected() const { return IsConnected(); }
 
@@ -129,9 +130,10 @@ class ClientCore final {
 
   std::shared_ptr<Backend> backend_;  // Null: none, or it broke.
   kvs::ReaderStats stats_before_;     // Of earlier connections.
-  SpawnHandle attempt_;               // The one under way, if any.
-  uint64_t connects_begun_ = 0;       // Attempts that got as far as to connect.
-  absl::Status last_attempt_;         // What became of the last that has ended.
+  transport::VerbCounters verbs_before_;
+  SpawnHandle attempt_;          // The one under way, if any.
+  uint64_t connects_begun_ = 0;  // Attempts that got as far as to connect.
+  absl::Status last_attempt_;    // What became of the last that has ended.
   WaitQueue attempt_over_;
   uint64_t backoff_ns_ = 0;
   uint64_t next_attempt_ns_ = 0;

@@ -197,6 +197,12 @@ kvs::ReaderStats FabricBackend::reader_stats() const {
   return {};
 }
 
+transport::VerbCounters FabricBackend::verbs() const {
+  transport::VerbCounters verbs = link_.queue_pair()->verbs();
+  verbs.round_trips += rpc_.calls_made();
+  return verbs;
+}
+
 void FabricBackend::OnCompletion(const transport::Completion& completion) {
   link_.channel()->OnCompletion(completion);
 }

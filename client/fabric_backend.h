@@ -51,6 +51,7 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   Path path() const override { return path_; }
   std::string fabric() const override { return fabric_->device().provider; }
   kvs::ReaderStats reader_stats() const override;
+  transport::VerbCounters verbs() const override;
 
  private:
   FabricBackend(transport::Fabric* fabric, transport::Port* port, transport::ConnectedPeer peer);

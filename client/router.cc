@@ -159,6 +159,7 @@ absl::Status Router::CheckAddress(const Asked& asked) const {
 absl::Status Router::Adopt(const Asked& asked) {
   if (absl::Status status = CheckAddress(asked); !status.ok()) return status;
   stats_before_ = reader_stats();
+  verbs_before_ = verbs();
   map_.view = asked.answer.place.view;
   map_.servers = asked.answer.servers;
   // A server alone may be known to its clients by another address than its own.
@@ -355,6 +356,14 @@ kvs::ReaderStats Router::reader_stats() const {
     if (core != nullptr) Add(core->reader_stats(), &stats);
   }
   return stats;
+}
+
+transport::VerbCounters Router::verbs() const {
+  transport::VerbCounters verbs = verbs_before_;
+  for (const std::shared_ptr<ClientCore>& core : cores_) {
+    if (core != nullptr) verbs += core->verbs();
+  }
+  return verbs;
 }
 
 // ---- When the map is old.

@@ -6,31 +6,21 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "client/client.h"
 #include "glog/logging.h"
 #include "tests/process.h"
+#include "tests/ways.h"
 
 namespace acre::tests {
-
-// How a client gets to a server.
-struct Way {
-  Way(Path of_path, const char* of_fabric = "auto")  // NOLINT: a path alone is a way.
-      : path(of_path), fabric(of_fabric) {}
-  std::string Name() const {
-    const std::string name = PathName(path);
-    return fabric == std::string("auto") ? name : name + "_over_" + fabric;
-  }
-
-  Path path;
-  std::string fabric;  // ClientOptions::fabric.
-};
 
 inline ClientOptions OptionsFor(const std::string& address, const Way& way) {
   ClientOptions options;
   options.servers = {address};
   options.path = way.path;
   options.fabric = way.fabric;
+  if (way.fabric == "verbs") options.device = DeviceOfClients();
   return options;
 }
 
@@ -45,7 +35,10 @@ inline std::unique_ptr<Client> ConnectOrDie(const std::string& address,
   return ConnectOrDie(OptionsFor(address, way));
 }
 
+// A server that AllWays() lead to, unless the flags name other fabrics.
 inline std::unique_ptr<KvServer> StartOrDie(ServerFlags flags = {}) {
+  const std::vector<std::string> ways = ServerFlagsForWays();
+  flags.more.insert(flags.more.begin(), ways.begin(), ways.end());
   auto server = KvServer::Start(std::move(flags));
   CHECK(server.ok()) << server.status();
   return *std::move(server);

@@ -178,16 +178,12 @@ TEST_P(PathsTest, OnlyRpcAndTcpEnterTheServer) {
   const bool enters = path == Path::kRpc || path == Path::kTcp;
   EXPECT_EQ(GetsServed(observer.get()) - before, enters ? 2010u : 0u);
   EXPECT_EQ(client->path(), path);
-  EXPECT_EQ(client->fabric(), path == Path::kTcp           ? "socket"
-                              : GetParam().fabric == "tcp" ? "tcp"
-                                                           : "shm");
+  const std::string fabric = GetParam().fabric == "auto" ? "shm" : GetParam().fabric;
+  EXPECT_EQ(client->fabric(), path == Path::kTcp ? "socket" : fabric);
   EXPECT_EQ(client->reader_stats().gets, enters ? 0u : 2010u);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, PathsTest,
-                         testing::Values(Way(Path::kMapped), Way(Path::kOneSided), Way(Path::kRpc),
-                                         Way(Path::kTcp), Way(Path::kOneSided, "tcp"),
-                                         Way(Path::kRpc, "tcp")),
+INSTANTIATE_TEST_SUITE_P(All, PathsTest, testing::ValuesIn(AllWays()),
                          [](const auto& test) { return test.param.Name(); });
 
 TEST(ClientTest, AutoPicksMappedOnOneMachine) {
@@ -251,7 +247,9 @@ TEST(ClientTest, BadOptionsAreNamed) {
   };
   EXPECT_TRUE(absl::IsInvalidArgument(connect("nonsense", "auto")));
   EXPECT_TRUE(absl::IsInvalidArgument(connect("127.0.0.1:7400", "carrier-pigeon")));
-  EXPECT_TRUE(absl::IsFailedPrecondition(connect("127.0.0.1:7400", "verbs")));
+  // There is a card, and no server; or there is no card.
+  const absl::Status verbs = connect("127.0.0.1:1", "verbs");
+  EXPECT_TRUE(absl::IsFailedPrecondition(verbs) || absl::IsUnavailable(verbs)) << verbs;
   const absl::Status nobody = connect("127.0.0.1:1", "auto");
   EXPECT_TRUE(absl::IsUnavailable(nobody));
   EXPECT_NE(nobody.message().find("127.0.0.1:1"), absl::string_view::npos) << nobody;

@@ -352,16 +352,10 @@ TEST_P(FrozenAtConnectTest, ClientMayGoWhileItConnects) {
   calls_.reset();
 }
 
-INSTANTIATE_TEST_SUITE_P(All, FrozenAtConnectTest,
-                         testing::Values(Way(Path::kMapped), Way(Path::kOneSided), Way(Path::kRpc),
-                                         Way(Path::kTcp), Way(Path::kOneSided, "tcp"),
-                                         Way(Path::kRpc, "tcp")),
+INSTANTIATE_TEST_SUITE_P(All, FrozenAtConnectTest, testing::ValuesIn(AllWays()),
                          [](const auto& test) { return test.param.Name(); });
 
-INSTANTIATE_TEST_SUITE_P(All, RestartTest,
-                         testing::Values(Way(Path::kMapped), Way(Path::kOneSided), Way(Path::kRpc),
-                                         Way(Path::kTcp), Way(Path::kOneSided, "tcp"),
-                                         Way(Path::kRpc, "tcp")),
+INSTANTIATE_TEST_SUITE_P(All, RestartTest, testing::ValuesIn(AllWays()),
                          [](const auto& test) { return test.param.Name(); });
 
 }  // namespace

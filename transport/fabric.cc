@@ -75,10 +75,10 @@ VerbCounters& VerbCounters::operator-=(const VerbCounters& other) {
 absl::Status QueuePair::Post(absl::Span<const WorkRequest> batch) {
   VerbCounters asked = {.doorbells = 1};
   for (const WorkRequest& request : batch) {
-    if (request.signaled) asked.round_trips = 1;
     switch (request.opcode) {
       case Opcode::kRead:
         ++asked.reads;
+        asked.round_trips = 1;
         break;
       case Opcode::kWrite:
       case Opcode::kWriteWithImm:
@@ -87,6 +87,7 @@ absl::Status QueuePair::Post(absl::Span<const WorkRequest> batch) {
       case Opcode::kCompareSwap:
       case Opcode::kFetchAdd:
         ++asked.atomics;
+        asked.round_trips = 1;
         break;
     }
   }

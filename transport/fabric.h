@@ -247,11 +247,13 @@ struct VerbCounters {
   uint64_t writes = 0;  // With and without an immediate.
   uint64_t atomics = 0;
   uint64_t doorbells = 0;  // Batches.
-  // Batches with a request that is signaled: their caller waits for an answer of the network.
+  // Batches with a READ or an atomic: what it brings is waited for. (That of a call is an answer of the peer's
+  // CPU: RpcPeer::calls_made().)
   uint64_t round_trips = 0;
 
   VerbCounters& operator+=(const VerbCounters& other);
   VerbCounters& operator-=(const VerbCounters& other);
+  friend bool operator==(const VerbCounters&, const VerbCounters&) = default;
 };
 
 enum class QueuePairState : uint8_t { kConnecting, kReady, kBroken };

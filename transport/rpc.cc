@@ -438,6 +438,7 @@ RpcPeer::~RpcPeer() = default;
 Task<absl::Status> RpcPeer::Call(uint16_t method, absl::string_view request_head,
                                  absl::string_view request_body, std::string* response) {
   CHECK_LE(request_head.size() + request_body.size(), kRpcBytesMax);
+  ++calls_made_;
   Impl::CallAwaiter call(impl_.get(), method, request_head, request_body, response);
   co_return co_await call;
 }

@@ -85,10 +85,13 @@ class RpcPeer : public Poller {
   // Calls without an answer, forgotten ones included; requests without one.
   uint32_t calls_outstanding() const;
   uint32_t requests_outstanding() const;
+  // Since it was made, answered or not.
+  uint64_t calls_made() const { return calls_made_; }
 
  private:
   class Impl;
   std::unique_ptr<Impl> impl_;
+  uint64_t calls_made_ = 0;
 };
 
 }  // namespace acre::transport

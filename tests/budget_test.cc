@@ -1,0 +1,138 @@
+// What operations cost on the network: a Get that hits one READ, one that misses two, a Put one WRITE of each
+// side, each in one round trip but the miss, whose second READ waits for the first.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "client/client.h"
+#include "glog/logging.h"
+#include "gtest/gtest.h"
+#include "tests/or_die.h"
+
+namespace acre::tests {
+namespace {
+
+constexpr uint64_t kOperations = 500;
+
+// Few enough that no bucket overflows, so that each key is where its home says.
+std::vector<std::string> Keys(absl::string_view kind) {
+  std::vector<std::string> keys;
+  for (uint64_t i = 0; i < kOperations; ++i) keys.push_back(absl::StrCat(kind, i));
+  return keys;
+}
+
+uint64_t StatOf(Client* client, absl::string_view name) {
+  const absl::StatusOr<std::string> text = client->ServerStats();
+  CHECK(text.ok()) << text.status();
+  for (absl::string_view line : absl::StrSplit(*text, '\n')) {
+    const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
+    uint64_t value;
+    if (words.size() == 2 && words[0] == name && absl::SimpleAtoi(words[1], &value)) return value;
+  }
+  LOG(FATAL) << "no counter " << name << " in " << *text;
+}
+
+class BudgetTest : public testing::TestWithParam<Way> {
+ protected:
+  // What `work` cost the client.
+  template <class Work>
+  transport::VerbCounters CostOf(Work work) {
+    transport::VerbCounters cost;
+    cost -= client_->verbs();
+    work();
+    cost += client_->verbs();
+    return cost;
+  }
+  void PutAll(const std::vector<std::string>& keys) {
+    for (const std::string& key : keys) ASSERT_EQ(client_->Put(key, "value"), absl::OkStatus());
+  }
+
+  const std::unique_ptr<KvServer> server_ = StartOrDie();
+  const std::unique_ptr<Client> client_ = ConnectOrDie(server_->address(), GetParam());
+  // Counts, and is counted by nobody: it goes over a socket.
+  const std::unique_ptr<Client> observer_ = ConnectOrDie(server_->address(), Path::kTcp);
+};
+
+TEST_P(BudgetTest, PutIsOneWriteOfEachSide) {
+  PutAll(Keys("warm up"));
+  const uint64_t before = StatOf(observer_.get(), "verbs_write");
+  const transport::VerbCounters cost = CostOf([&] { PutAll(Keys("key")); });
+  const uint64_t of_server = StatOf(observer_.get(), "verbs_write") - before;
+  if (GetParam().path == Path::kTcp) {
+    EXPECT_EQ(cost, transport::VerbCounters());
+    EXPECT_EQ(of_server, 0u);
+    return;
+  }
+  EXPECT_EQ(cost.atomics, 0u);
+  EXPECT_EQ(cost.round_trips - cost.reads, kOperations);
+  // The client looks at the epoch five times a lease, and a receiver tells its head once in a while.
+  EXPECT_GE(cost.writes, kOperations);
+  EXPECT_LE(cost.writes, kOperations + kOperations / 10);
+  EXPECT_GE(of_server, kOperations);
+  EXPECT_LE(of_server, kOperations + kOperations / 10);
+}
+
+TEST_P(BudgetTest, GetIsOneReadAndAMissTwo) {
+  const Path path = GetParam().path;
+  const std::vector<std::string> keys = Keys("key");
+  PutAll(keys);
+  std::string value;
+  const transport::VerbCounters hit = CostOf([&] {
+    for (const std::string& key : keys) ASSERT_EQ(client_->Get(key, &value), absl::OkStatus());
+  });
+  const transport::VerbCounters miss = CostOf([&] {
+    for (const std::string& key : Keys("absent")) {
+      ASSERT_TRUE(absl::IsNotFound(client_->Get(key, &value)));
+    }
+  });
+  switch (path) {
+    case Path::kOneSided:
+      // READs of the epoch come on top, a few in all this time.
+      EXPECT_GE(hit.reads, kOperations);
+      EXPECT_LE(hit.reads, kOperations + kOperations / 10);
+      EXPECT_EQ(hit.round_trips, hit.reads);
+      EXPECT_GE(miss.reads, 2 * kOperations);
+      EXPECT_LE(miss.reads, 2 * kOperations + kOperations / 10);
+      EXPECT_LE(hit.writes + miss.writes, kOperations / 10);
+      break;
+    case Path::kRpc:
+      EXPECT_GE(hit.writes, kOperations);
+      EXPECT_LE(hit.writes, kOperations + kOperations / 10);
+      EXPECT_EQ(hit.round_trips - hit.reads, kOperations);
+      break;
+    default:
+      // In place, or over a socket: none but looks at the epoch.
+      EXPECT_LE(hit.reads + hit.writes + miss.reads + miss.writes, kOperations / 10);
+  }
+}
+
+// Goal: a MultiGet is as many READs, and one doorbell.
+TEST_P(BudgetTest, MultiGetIsOneRoundTrip) {
+  if (GetParam().path != Path::kOneSided) return;
+  const std::vector<std::string> keys = Keys("key");
+  PutAll(keys);
+  constexpr size_t kBatch = 16;
+  const std::vector<absl::string_view> batch(keys.begin(), keys.begin() + kBatch);
+  std::vector<std::string> values(kBatch);
+  std::vector<absl::Status> statuses(kBatch);
+  const transport::VerbCounters cost = CostOf([&] {
+    for (uint64_t i = 0; i < kOperations; ++i) {
+      client_->MultiGet(batch, absl::MakeSpan(values), absl::MakeSpan(statuses));
+      for (const absl::Status& status : statuses) ASSERT_EQ(status, absl::OkStatus());
+    }
+  });
+  EXPECT_GE(cost.reads, kBatch * kOperations);
+  EXPECT_LE(cost.reads, kBatch * kOperations + kOperations / 10);
+  EXPECT_GE(cost.round_trips, kOperations);
+  EXPECT_LE(cost.round_trips, kOperations + kOperations / 10);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, BudgetTest, testing::ValuesIn(AllWays()),
+                         [](const auto& test) { return test.param.Name(); });
+
+}  // namespace
+}  // namespace acre::tests
