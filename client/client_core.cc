@@ -4,7 +4,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "client/fabric_backend.h"
 #include "client/socket_backend.h"
@@ -14,8 +13,6 @@
 #include "runtime/deadline.h"
 #include "transport/address.h"
 #include "transport/bootstrap_peer.h"
-#include "transport/shm/shm_fabric.h"
-#include "transport/tcp/tcp_fabric.h"
 
 namespace acre {
 namespace {
@@ -24,62 +21,18 @@ constexpr uint64_t kNsPerMs = 1'000'000;
 constexpr uint64_t kBackoffNsMin = 1 * kNsPerMs;
 constexpr uint64_t kBackoffNsMax = 50 * kNsPerMs;
 
-absl::Status CheckFabric(const std::string& name, Path path) {
-  if (name == "tcp" && path == Path::kMapped) {
-    return absl::InvalidArgumentError(
-        "path mapped reads the server's memory in place, which fabric tcp cannot: use path auto or "
-        "one_sided, or fabric shm on the server's machine");
-  }
-  if (name == "auto" || name == "shm" || name == "tcp") return absl::OkStatus();
-  if (name == "verbs") {
-    return absl::FailedPreconditionError(
-        absl::StrCat("this build has no fabric ", name, ": use auto, shm or tcp"));
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("there is no fabric \"", name, "\": use auto, shm or tcp"));
-}
-
-absl::StatusOr<std::unique_ptr<transport::Fabric>> MakeFabric(absl::string_view name,
-                                                              Clock* clock) {
-  if (name == "shm") {
-    transport::ShmFabric::Options options;
-    options.clock = clock;
-    return transport::ShmFabric::Create(options);
-  }
-  transport::TcpFabric::Options options;
-  options.clock = clock;
-  return transport::TcpFabric::Create(options);
-}
-
 }  // namespace
-
-absl::StatusOr<std::shared_ptr<ClientCore>> ClientCore::Create(
-    Scheduler* scheduler, ClientOptions options, transport::HostPort server,
-    absl::optional<transport::ServerPlace> place, transport::Credentials credentials,
-    ProcessName* name) {
-  absl::Status status = CheckFabric(options.fabric, options.path);
-  if (!status.ok()) return status;
-  if (options.connect_timeout_ms <= 0 || options.operation_timeout_ms <= 0) {
-    return absl::InvalidArgumentError("a timeout must be at least 1 ms");
-  }
-  std::shared_ptr<ClientCore> core(new ClientCore(scheduler, std::move(options), std::move(server),
-                                                  place, std::move(credentials), name));
-  if (core->path_ != Path::kTcp) {
-    status = core->OpenFabrics();
-    if (!status.ok()) return status;
-  }
-  return core;
-}
 
 ClientCore::ClientCore(Scheduler* scheduler, ClientOptions options, transport::HostPort server,
                        absl::optional<transport::ServerPlace> place,
-                       transport::Credentials credentials, ProcessName* name)
+                       transport::Credentials credentials, ProcessName* name, FabricSet* fabrics)
     : scheduler_(scheduler),
       options_(std::move(options)),
       server_(std::move(server)),
       operation_timeout_ns_(static_cast<uint64_t>(options_.operation_timeout_ms) * kNsPerMs),
       credentials_(std::move(credentials)),
       path_(options_.path),
+      fabrics_(fabrics),
       name_(name),
       place_(place),
       attempt_over_(scheduler) {}
@@ -87,23 +40,6 @@ ClientCore::ClientCore(Scheduler* scheduler, ClientOptions options, transport::H
 ClientCore::~ClientCore() {
   attempt_.Cancel();
   backend_.reset();
-}
-
-absl::Status ClientCore::OpenFabrics() {
-  for (const absl::string_view name : {"shm", "tcp"}) {
-    if (options_.fabric != "auto" && options_.fabric != name) continue;
-    if (path_ == Path::kMapped && name == "tcp") continue;
-    auto fabric = MakeFabric(name, scheduler_->clock());
-    if (!fabric.ok()) return fabric.status();
-    OpenFabric open;
-    open.fabric = *std::move(fabric);
-    auto completion_queue = open.fabric->CreateCompletionQueue();
-    if (!completion_queue.ok()) return completion_queue.status();
-    open.completion_queue = *std::move(completion_queue);
-    open.port = std::make_unique<transport::Port>(scheduler_, open.completion_queue.get());
-    fabrics_.push_back(std::move(open));
-  }
-  return absl::OkStatus();
 }
 
 // ---- Operations.
@@ -301,6 +237,9 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeBackend(uint64_t 
 }
 
 Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uint64_t deadline_ns) {
+  absl::StatusOr<std::vector<transport::ConnectOptions::LocalFabric>> fabrics = fabrics_->Open();
+  if (!fabrics.ok()) co_return fabrics.status();
+  const uint32_t region_id = fabrics_->TakeRegionIds(FabricBackend::kRegionIds);
   transport::ConnectOptions connect;
   connect.server = server_;
   connect.layout_version = kvs::kLayoutVersion;
@@ -308,10 +247,8 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   connect.process_id_generation = name_->generation;
   connect.credentials = credentials_;
   connect.view = place_.has_value() ? place_->view : 0;
-  for (const OpenFabric& open : fabrics_) {
-    connect.fabrics.push_back({open.fabric.get(), open.port.get()});
-  }
-  connect.channel.region_id = next_region_id_;
+  connect.fabrics = *std::move(fabrics);
+  connect.channel.region_id = region_id;
   connect.channel.busy_polling = options_.poll == PollMode::kBusy;
   connect.channel.random_seed = scheduler_->random().Next();
   connect.channel.peer_name = server_.ToString();
@@ -319,10 +256,9 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   connect.resolver = &resolver_;
   FabricBackend::Options options;
   options.path = options_.path;
-  options.region_id = next_region_id_ + 1;
+  options.region_id = region_id + 1;
   options.operation_timeout_ns = operation_timeout_ns_;
   options.deadline_ns = deadline_ns;
-  next_region_id_ += FabricBackend::kRegionIds;
   absl::StatusOr<transport::ConnectedPeer> peer =
       co_await transport::ConnectPeer(std::move(connect));
   if (!peer.ok()) co_return peer.status();

@@ -12,7 +12,7 @@
 // dead server costs little, and an operation that begins after the server is back finds it.
 //
 // Threads:   the scheduler's.
-// Ownership: borrows the scheduler; the operations end before it goes.
+// Ownership: borrows the scheduler and the fabrics; the operations end before it goes.
 
 #ifndef ACRE_CLIENT_CLIENT_CORE_H_
 #define ACRE_CLIENT_CLIENT_CORE_H_
@@ -20,18 +20,16 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/backend.h"
 #include "client/client.h"
+#include "client/fabric_set.h"
 #include "kvs/cluster.h"
 #include "runtime/scheduler.h"
 #include "runtime/task.h"
 #include "runtime/wait_queue.h"
-#include "transport/fabric.h"
-#include "transport/port.h"
 #include "transport/resolver.h"
 #include "transport/secret_proof.h"
 #include "transport/socket.h"
@@ -46,13 +44,12 @@ struct ProcessName {
 
 class ClientCore final {
  public:
-  // `place`: of the server; nullopt: any. `name` outlives the core. Connects to nobody yet: the first operation
-  // does. The options' servers and secret file do not matter. Errors: InvalidArgument, and those of opening a
-  // fabric.
-  static absl::StatusOr<std::shared_ptr<ClientCore>> Create(
-      Scheduler* scheduler, ClientOptions options, transport::HostPort server,
-      absl::optional<transport::ServerPlace> place, transport::Credentials credentials,
-      ProcessName* name);
+  // `place`: of the server; nullopt: any. `name` and `fabrics` outlive the core; on Path::kTcp the latter are
+  // not used. Connects to nobody yet: the first operation does. Of the options only path, poll mode and the
+  // timeouts matter, which are at least 1 ms.
+  ClientCore(Scheduler* scheduler, ClientOptions options, transport::HostPort server,
+             absl::optional<transport::ServerPlace> place, transport::Credentials credentials,
+             ProcessName* name, FabricSet* fabrics);
   ~ClientCore();
 
   // As AsyncClient's, and OutOfRange: the server is of another view by now, or the key is not its own. Nothing
@@ -85,19 +82,7 @@ class ClientCore final {
   uint64_t operation_timeout_ns() const { return operation_timeout_ns_; }
 
  private:
-  ClientCore(Scheduler* scheduler, ClientOptions options, transport::HostPort server,
-             absl::optional<transport::ServerPlace> place, transport::Credentials credentials,
-             ProcessName* name);
-
   bool IsConnected() const { return backend_ != nullptr && backend_->status().ok(); }
-  // What a connection goes over, if the server has it.
-  struct OpenFabric {
-    std::unique_ptr<transport::Fabric> fabric;
-    std::unique_ptr<transport::CompletionQueue> completion_queue;
-    std::unique_ptr<transport::Port> port;
-  };
-
-  absl::Status OpenFabrics();
   // The connection, made if need be. Unavailable, DeadlineExceeded, ... : explained.
   Task<absl::StatusOr<std::shared_ptr<Backend>>> Connection(uint64_t deadline_ns);
   // One attempt to connect, after the distance to the last one: a task of the client's own.
@@ -122,8 +107,7 @@ class ClientCore final {
   transport::Resolver resolver_{
       scheduler_};  // One for all attempts: a name that hangs takes one thread.
 
-  std::vector<OpenFabric> fabrics_;  // The best first.
-  uint32_t next_region_id_ = 1;
+  FabricSet* const fabrics_;
   ProcessName* const name_;
   absl::optional<transport::ServerPlace> place_;  // What it must be. None: not known yet.
 

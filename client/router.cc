@@ -85,23 +85,29 @@ Task<absl::StatusOr<std::unique_ptr<Router>>> Router::Connect(Scheduler* schedul
     if (!secret.ok()) co_return secret.status();
     credentials = {*std::move(secret), FillSystemRandom};
   }
-  const auto timeout_ms = static_cast<uint64_t>(std::max<int64_t>(options.connect_timeout_ms, 1));
-  const uint64_t deadline_ns = scheduler->NowNs() + timeout_ms * kNsPerMs;
-  std::unique_ptr<Router> router(
-      new Router(scheduler, std::move(options), *std::move(seeds), std::move(credentials)));
+  absl::StatusOr<std::unique_ptr<FabricSet>> fabrics =
+      FabricSet::Create(scheduler, options.fabric, /*must_map=*/options.path == Path::kMapped);
+  if (!fabrics.ok()) co_return fabrics.status();
+  if (options.connect_timeout_ms <= 0 || options.operation_timeout_ms <= 0) {
+    co_return absl::InvalidArgumentError("a timeout must be at least 1 ms");
+  }
+  const uint64_t deadline_ns =
+      scheduler->NowNs() + static_cast<uint64_t>(options.connect_timeout_ms) * kNsPerMs;
+  std::unique_ptr<Router> router(new Router(scheduler, std::move(options), *std::move(seeds),
+                                            std::move(credentials), *std::move(fabrics)));
   absl::Status status = co_await router->Join(deadline_ns);
   if (!status.ok()) co_return status;
   co_return router;
 }
 
 Router::Router(Scheduler* scheduler, ClientOptions options, std::vector<HostPort> seeds,
-               transport::Credentials credentials)
+               transport::Credentials credentials, std::unique_ptr<FabricSet> fabrics)
     : scheduler_(scheduler),
       options_(std::move(options)),
       seeds_(std::move(seeds)),
       credentials_(std::move(credentials)),
-      operation_timeout_ns_(
-          static_cast<uint64_t>(std::max<int64_t>(options_.operation_timeout_ms, 1)) * kNsPerMs),
+      operation_timeout_ns_(static_cast<uint64_t>(options_.operation_timeout_ms) * kNsPerMs),
+      fabrics_(std::move(fabrics)),
       refresh_over_(scheduler) {}
 
 Router::~Router() { refresh_.Cancel(); }
@@ -135,10 +141,7 @@ Task<absl::Status> Router::Join(uint64_t deadline_ns) {
 
 Task<absl::StatusOr<Router::Asked>> Router::Ask(HostPort server, uint64_t deadline_ns) {
   Asked asked;
-  absl::StatusOr<std::shared_ptr<ClientCore>> core = ClientCore::Create(
-      scheduler_, options_, std::move(server), absl::nullopt, credentials_, &name_);
-  if (!core.ok()) co_return core.status();
-  asked.core = *std::move(core);
+  asked.core = MakeCore(std::move(server), absl::nullopt);
   absl::StatusOr<kvs::ClusterAnswer> answer = co_await asked.core->Cluster(deadline_ns);
   if (!answer.ok()) co_return answer.status();
   asked.answer = *std::move(answer);
@@ -188,19 +191,22 @@ absl::Status Router::Compare(const Asked& asked) {
 
 // ---- Whose a key is.
 
-absl::StatusOr<std::shared_ptr<ClientCore>> Router::CoreAt(size_t index) {
+std::shared_ptr<ClientCore> Router::MakeCore(HostPort server,
+                                             absl::optional<transport::ServerPlace> place) {
+  return std::make_shared<ClientCore>(scheduler_, options_, std::move(server), place, credentials_,
+                                      &name_, fabrics_.get());
+}
+
+std::shared_ptr<ClientCore> Router::CoreAt(size_t index) {
   if (cores_[index] == nullptr) {
     const transport::ServerPlace place{map_.view, static_cast<uint32_t>(index) + 1,
                                        static_cast<uint32_t>(cores_.size())};
-    auto core =
-        ClientCore::Create(scheduler_, options_, map_.servers[index], place, credentials_, &name_);
-    if (!core.ok()) return core.status();
-    cores_[index] = *std::move(core);
+    cores_[index] = MakeCore(map_.servers[index], place);
   }
   return cores_[index];
 }
 
-absl::StatusOr<std::shared_ptr<ClientCore>> Router::CoreOf(absl::string_view key) {
+std::shared_ptr<ClientCore> Router::CoreOf(absl::string_view key) {
   if (cores_.size() == 1) return CoreAt(0);
   return CoreAt(kvs::KeyShare::ServerIndex(kvs::HashKey(key), cores_.size()));
 }
@@ -216,9 +222,8 @@ Task<absl::Status> Router::Get(absl::string_view key, std::string* value) {
   const uint64_t deadline_ns = OperationDeadlineNs();
   for (int maps = 1;; ++maps) {
     const uint64_t map_number = maps_count_;
-    absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreOf(key);
-    if (!core.ok()) co_return core.status();
-    absl::Status status = co_await (*core)->Get(key, value);
+    const std::shared_ptr<ClientCore> core = CoreOf(key);
+    absl::Status status = co_await core->Get(key, value);
     if (status.ok() || absl::IsNotFound(status)) co_return status;
     const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/true, deadline_ns);
     if (!again || maps == kMapsMax) co_return ToCaller(status);
@@ -229,9 +234,8 @@ Task<absl::Status> Router::Put(absl::string_view key, absl::string_view value) {
   const uint64_t deadline_ns = OperationDeadlineNs();
   for (int maps = 1;; ++maps) {
     const uint64_t map_number = maps_count_;
-    absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreOf(key);
-    if (!core.ok()) co_return core.status();
-    absl::Status status = co_await (*core)->Put(key, value);
+    const std::shared_ptr<ClientCore> core = CoreOf(key);
+    absl::Status status = co_await core->Put(key, value);
     if (status.ok()) co_return status;
     const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/false, deadline_ns);
     if (!again || maps == kMapsMax) co_return ToCaller(status);
@@ -242,9 +246,8 @@ Task<absl::Status> Router::Delete(absl::string_view key) {
   const uint64_t deadline_ns = OperationDeadlineNs();
   for (int maps = 1;; ++maps) {
     const uint64_t map_number = maps_count_;
-    absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreOf(key);
-    if (!core.ok()) co_return core.status();
-    absl::Status status = co_await (*core)->Delete(key);
+    const std::shared_ptr<ClientCore> core = CoreOf(key);
+    absl::Status status = co_await core->Delete(key);
     if (status.ok() || absl::IsNotFound(status)) co_return status;
     const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/false, deadline_ns);
     if (!again || maps == kMapsMax) co_return ToCaller(status);
@@ -257,9 +260,8 @@ Task<void> Router::MultiGet(absl::Span<const absl::string_view> keys,
   const uint64_t deadline_ns = OperationDeadlineNs();
   const uint64_t map_number = maps_count_;
   if (cores_.size() == 1) {
-    absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreAt(0);
-    CHECK(core.ok()) << "there is one: " << core.status();
-    co_await (*core)->MultiGet(keys, values, statuses);
+    const std::shared_ptr<ClientCore> core = CoreAt(0);
+    co_await core->MultiGet(keys, values, statuses);
   } else {
     co_await MultiGetOnce(keys, values, statuses);
   }
@@ -289,12 +291,7 @@ Task<void> Router::MultiGetOnce(absl::Span<const absl::string_view> keys,
   for (size_t i = 0; i < keys.size(); ++i) {
     const size_t index = kvs::KeyShare::ServerIndex(kvs::HashKey(keys[i]), parts.size());
     Part& part = parts[index];
-    if (part.core == nullptr) {
-      absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreAt(index);
-      statuses[i] = core.status();
-      if (!core.ok()) continue;
-      part.core = *std::move(core);
-    }
+    if (part.core == nullptr) part.core = CoreAt(index);
     part.indices.push_back(i);
     part.keys.push_back(keys[i]);
     part.values.push_back(std::move(values[i]));  // For its memory.
@@ -336,10 +333,8 @@ Task<absl::StatusOr<std::string>> Router::ServerStats(std::string server) {
     co_return absl::InvalidArgumentError(
         absl::StrCat("which server? There are ", AddressesOf(map_.servers)));
   }
-  absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreAt(index);
-  if (!core.ok()) co_return core.status();
-  const std::shared_ptr<ClientCore> held = *std::move(core);
-  absl::StatusOr<std::string> text = co_await held->ServerStats();
+  const std::shared_ptr<ClientCore> core = CoreAt(index);
+  absl::StatusOr<std::string> text = co_await core->ServerStats();
   co_return text;
 }
 
