@@ -44,31 +44,30 @@ ClientCore::~ClientCore() {
 
 // ---- Operations.
 
-Task<absl::Status> ClientCore::Get(absl::string_view key, std::string* value) {
+Task<absl::Status> ClientCore::Get(absl::string_view key, std::string* value,
+                                   uint64_t deadline_ns) {
   absl::Status status = kvs::CheckKey(key);
   if (!status.ok()) co_return status;
-  const uint64_t deadline_ns = OperationDeadlineNs();
   absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
   if (!backend.ok()) co_return backend.status();
   status = co_await (*backend)->Get(key, value, deadline_ns);
   co_return Explain(status);
 }
 
-Task<absl::Status> ClientCore::Put(absl::string_view key, absl::string_view value) {
+Task<absl::Status> ClientCore::Put(absl::string_view key, absl::string_view value,
+                                   uint64_t deadline_ns) {
   absl::Status status = kvs::CheckKey(key);
   if (status.ok()) status = kvs::CheckValue(value);
   if (!status.ok()) co_return status;
-  const uint64_t deadline_ns = OperationDeadlineNs();
   absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
   if (!backend.ok()) co_return backend.status();
   status = co_await (*backend)->Put(key, value, deadline_ns);
   co_return Explain(status);
 }
 
-Task<absl::Status> ClientCore::Delete(absl::string_view key) {
+Task<absl::Status> ClientCore::Delete(absl::string_view key, uint64_t deadline_ns) {
   absl::Status status = kvs::CheckKey(key);
   if (!status.ok()) co_return status;
-  const uint64_t deadline_ns = OperationDeadlineNs();
   absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
   if (!backend.ok()) co_return backend.status();
   status = co_await (*backend)->Delete(key, deadline_ns);
@@ -76,9 +75,9 @@ Task<absl::Status> ClientCore::Delete(absl::string_view key) {
 }
 
 Task<void> ClientCore::MultiGet(absl::Span<const absl::string_view> keys,
-                                absl::Span<std::string> values, absl::Span<absl::Status> statuses) {
+                                absl::Span<std::string> values, absl::Span<absl::Status> statuses,
+                                uint64_t deadline_ns) {
   CHECK(keys.size() == values.size() && keys.size() == statuses.size());
-  const uint64_t deadline_ns = OperationDeadlineNs();
   absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
   if (!backend.ok()) {
     std::fill(statuses.begin(), statuses.end(), backend.status());
@@ -104,8 +103,7 @@ Task<void> ClientCore::MultiGet(absl::Span<const absl::string_view> keys,
   }
 }
 
-Task<absl::StatusOr<std::string>> ClientCore::ServerStats() {
-  const uint64_t deadline_ns = OperationDeadlineNs();
+Task<absl::StatusOr<std::string>> ClientCore::ServerStats(uint64_t deadline_ns) {
   absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
   if (!backend.ok()) co_return backend.status();
   absl::StatusOr<std::string> text = co_await (*backend)->Stats(deadline_ns);

@@ -52,14 +52,15 @@ class ClientCore final {
              ProcessName* name, FabricSet* fabrics);
   ~ClientCore();
 
-  // As AsyncClient's, and OutOfRange: the server is of another view by now, or the key is not its own. Nothing
+  // As AsyncClient's, but DeadlineExceeded at deadline_ns (the scheduler's clock), which is that of the caller's
+  // whole operation. OutOfRange: the server is of another view by now, or the key is not its own. Nothing
   // happened then.
-  Task<absl::Status> Get(absl::string_view key, std::string* value);
-  Task<absl::Status> Put(absl::string_view key, absl::string_view value);
-  Task<absl::Status> Delete(absl::string_view key);
+  Task<absl::Status> Get(absl::string_view key, std::string* value, uint64_t deadline_ns);
+  Task<absl::Status> Put(absl::string_view key, absl::string_view value, uint64_t deadline_ns);
+  Task<absl::Status> Delete(absl::string_view key, uint64_t deadline_ns);
   Task<void> MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
-                      absl::Span<absl::Status> statuses);
-  Task<absl::StatusOr<std::string>> ServerStats();
+                      absl::Span<absl::Status> statuses, uint64_t deadline_ns);
+  Task<absl::StatusOr<std::string>> ServerStats(uint64_t deadline_ns);
   // Connects if need be, and asks. DeadlineExceeded at deadline_ns.
   Task<absl::StatusOr<kvs::ClusterAnswer>> Cluster(uint64_t deadline_ns);
   Path path() const { return path_; }
@@ -79,7 +80,6 @@ class ClientCore final {
   }
   // Names the server and says what to do.
   absl::Status Explain(const absl::Status& status) const;
-  uint64_t operation_timeout_ns() const { return operation_timeout_ns_; }
 
  private:
   bool IsConnected() const { return backend_ != nullptr && backend_->status().ok(); }
@@ -94,7 +94,6 @@ class ClientCore final {
   absl::Status JudgePlace(const transport::ServerPlace& told);
   void Drop();
   void ScheduleNextAttempt(bool succeeded);
-  uint64_t OperationDeadlineNs() { return scheduler_->NowNs() + operation_timeout_ns_; }
 
   Scheduler* const scheduler_;
   const ClientOptions options_;

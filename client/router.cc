@@ -223,7 +223,7 @@ Task<absl::Status> Router::Get(absl::string_view key, std::string* value) {
   for (int maps = 1;; ++maps) {
     const uint64_t map_number = maps_count_;
     const std::shared_ptr<ClientCore> core = CoreOf(key);
-    absl::Status status = co_await core->Get(key, value);
+    absl::Status status = co_await core->Get(key, value, deadline_ns);
     if (status.ok() || absl::IsNotFound(status)) co_return status;
     const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/true, deadline_ns);
     if (!again || maps == kMapsMax) co_return ToCaller(status);
@@ -235,7 +235,7 @@ Task<absl::Status> Router::Put(absl::string_view key, absl::string_view value) {
   for (int maps = 1;; ++maps) {
     const uint64_t map_number = maps_count_;
     const std::shared_ptr<ClientCore> core = CoreOf(key);
-    absl::Status status = co_await core->Put(key, value);
+    absl::Status status = co_await core->Put(key, value, deadline_ns);
     if (status.ok()) co_return status;
     const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/false, deadline_ns);
     if (!again || maps == kMapsMax) co_return ToCaller(status);
@@ -247,7 +247,7 @@ Task<absl::Status> Router::Delete(absl::string_view key) {
   for (int maps = 1;; ++maps) {
     const uint64_t map_number = maps_count_;
     const std::shared_ptr<ClientCore> core = CoreOf(key);
-    absl::Status status = co_await core->Delete(key);
+    absl::Status status = co_await core->Delete(key, deadline_ns);
     if (status.ok() || absl::IsNotFound(status)) co_return status;
     const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/false, deadline_ns);
     if (!again || maps == kMapsMax) co_return ToCaller(status);
@@ -258,35 +258,63 @@ Task<void> Router::MultiGet(absl::Span<const absl::string_view> keys,
                             absl::Span<std::string> values, absl::Span<absl::Status> statuses) {
   CHECK(keys.size() == values.size() && keys.size() == statuses.size());
   const uint64_t deadline_ns = OperationDeadlineNs();
-  const uint64_t map_number = maps_count_;
-  if (cores_.size() == 1) {
-    const std::shared_ptr<ClientCore> core = CoreAt(0);
-    co_await core->MultiGet(keys, values, statuses);
-  } else {
-    co_await MultiGetOnce(keys, values, statuses);
-  }
+  uint64_t map_number = maps_count_;
+  co_await MultiGetOnce(keys, values, statuses, deadline_ns);
   const auto is_of_map = [](const absl::Status& status) {
     return absl::IsOutOfRange(status) || absl::IsUnavailable(status);
   };
-  // The refused tell more of the map than those whose server is down.
-  auto first = std::find_if(statuses.begin(), statuses.end(), absl::IsOutOfRange);
-  if (first == statuses.end()) first = std::find_if(statuses.begin(), statuses.end(), is_of_map);
-  if (first == statuses.end()) co_return;
-  absl::Status status = *first;
-  const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/true, deadline_ns);
-  for (size_t i = 0; i < keys.size(); ++i) {
-    if (!is_of_map(statuses[i])) continue;
-    if (again) {
-      statuses[i] = co_await Get(keys[i], &values[i]);
-    } else {
-      statuses[i] = ToCaller(statuses[i]);
+  for (int maps = 1;; ++maps) {
+    // The refused tell more of the map than those whose server is down.
+    auto first = std::find_if(statuses.begin(), statuses.end(), absl::IsOutOfRange);
+    if (first == statuses.end()) first = std::find_if(statuses.begin(), statuses.end(), is_of_map);
+    if (first == statuses.end()) co_return;
+    absl::Status status = *first;
+    const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/true, deadline_ns);
+    if (!again || maps == kMapsMax) break;
+    std::vector<size_t> failed;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (is_of_map(statuses[i])) failed.push_back(i);
     }
+    map_number = maps_count_;
+    co_await MultiGetSome(&failed, keys, values, statuses, deadline_ns);
+  }
+  for (absl::Status& status : statuses) status = ToCaller(status);
+}
+
+Task<void> Router::MultiGetSome(const std::vector<size_t>* indices,
+                                absl::Span<const absl::string_view> keys,
+                                absl::Span<std::string> values, absl::Span<absl::Status> statuses,
+                                uint64_t deadline_ns) {
+  std::vector<absl::string_view> some_keys;
+  std::vector<std::string> some_values;
+  std::vector<absl::Status> some_statuses(indices->size());
+  for (const size_t i : *indices) {
+    some_keys.push_back(keys[i]);
+    some_values.push_back(std::move(values[i]));  // For its memory.
+  }
+  co_await MultiGetOnce(some_keys, absl::MakeSpan(some_values), absl::MakeSpan(some_statuses),
+                        deadline_ns);
+  for (size_t i = 0; i < indices->size(); ++i) {
+    values[(*indices)[i]] = std::move(some_values[i]);
+    statuses[(*indices)[i]] = std::move(some_statuses[i]);
   }
 }
 
-// All servers at the same time.
 Task<void> Router::MultiGetOnce(absl::Span<const absl::string_view> keys,
-                                absl::Span<std::string> values, absl::Span<absl::Status> statuses) {
+                                absl::Span<std::string> values, absl::Span<absl::Status> statuses,
+                                uint64_t deadline_ns) {
+  if (cores_.size() > 1) {
+    co_await MultiGetSpread(keys, values, statuses, deadline_ns);
+    co_return;
+  }
+  const std::shared_ptr<ClientCore> core = CoreAt(0);
+  co_await core->MultiGet(keys, values, statuses, deadline_ns);
+}
+
+// All servers at the same time.
+Task<void> Router::MultiGetSpread(absl::Span<const absl::string_view> keys,
+                                  absl::Span<std::string> values, absl::Span<absl::Status> statuses,
+                                  uint64_t deadline_ns) {
   std::vector<Part> parts(cores_.size());
   for (size_t i = 0; i < keys.size(); ++i) {
     const size_t index = kvs::KeyShare::ServerIndex(kvs::HashKey(keys[i]), parts.size());
@@ -299,7 +327,8 @@ Task<void> Router::MultiGetOnce(absl::Span<const absl::string_view> keys,
   std::vector<SpawnHandle> under_way;
   for (Part& part : parts) {
     part.statuses.resize(part.keys.size());
-    if (!part.keys.empty()) under_way.push_back(scheduler_->Spawn(MultiGetPart(&part)));
+    if (!part.keys.empty())
+      under_way.push_back(scheduler_->Spawn(MultiGetPart(&part, deadline_ns)));
   }
   // They use this frame: none of them outlives it.
   const auto cancel = absl::MakeCleanup([&under_way] {
@@ -314,9 +343,9 @@ Task<void> Router::MultiGetOnce(absl::Span<const absl::string_view> keys,
   }
 }
 
-Task<void> Router::MultiGetPart(Part* part) {
+Task<void> Router::MultiGetPart(Part* part, uint64_t deadline_ns) {
   co_await part->core->MultiGet(part->keys, absl::MakeSpan(part->values),
-                                absl::MakeSpan(part->statuses));
+                                absl::MakeSpan(part->statuses), deadline_ns);
 }
 
 Task<absl::StatusOr<std::string>> Router::ServerStats(std::string server) {
@@ -334,7 +363,7 @@ Task<absl::StatusOr<std::string>> Router::ServerStats(std::string server) {
         absl::StrCat("which server? There are ", AddressesOf(map_.servers)));
   }
   const std::shared_ptr<ClientCore> core = CoreAt(index);
-  absl::StatusOr<std::string> text = co_await core->ServerStats();
+  absl::StatusOr<std::string> text = co_await core->ServerStats(OperationDeadlineNs());
   co_return text;
 }
 
@@ -399,11 +428,17 @@ Task<void> Router::RefreshOnce() {
     if (!asked.ok()) continue;
     ours_lives = asked->answer.place.view == map_.view;
     if (ours_lives) break;
-    if (!other.has_value()) other = *std::move(asked);
+    if (other.has_value()) continue;
+    // Of those that may be gone by: one whose address leads elsewhere must not stand before a good one.
+    if (const absl::Status judged = CheckAddress(*asked); !judged.ok()) {
+      LOG(WARNING) << judged;
+      continue;
+    }
+    other = *std::move(asked);
   }
   if (!ours_lives && other.has_value()) {
     const absl::Status adopted = Adopt(*other);
-    LOG_IF(WARNING, !adopted.ok()) << adopted;
+    CHECK(adopted.ok()) << "its address was judged: " << adopted;
   }
   next_refresh_ns_ = scheduler_->NowNs() + kRefreshDistanceNs;
   refresh_over_.NotifyAll();

@@ -94,9 +94,17 @@ class Router final : public AsyncClient {
   Task<void> Refresh(uint64_t deadline_ns);
   Task<void> RefreshOnce();
   Task<void> RefreshOver();
-  Task<void> MultiGetPart(Part* part);
+  Task<void> MultiGetPart(Part* part, uint64_t deadline_ns);
+  // By the map that there is. The keys' own statuses, also those of an old map.
   Task<void> MultiGetOnce(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
-                          absl::Span<absl::Status> statuses);
+                          absl::Span<absl::Status> statuses, uint64_t deadline_ns);
+  Task<void> MultiGetSpread(absl::Span<const absl::string_view> keys,
+                            absl::Span<std::string> values, absl::Span<absl::Status> statuses,
+                            uint64_t deadline_ns);
+  // The same for the keys of a larger one whose indices are given.
+  Task<void> MultiGetSome(const std::vector<size_t>* indices,
+                          absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
+                          absl::Span<absl::Status> statuses, uint64_t deadline_ns);
   uint64_t OperationDeadlineNs() { return scheduler_->NowNs() + operation_timeout_ns_; }
 
   Scheduler* const scheduler_;
