@@ -156,6 +156,31 @@ class Client::Impl {
     const bool is_due = keys.size() >= reads_till_pass_;
     reads_till_pass_ -= static_cast<uint32_t>(keys.size());
     if (is_failed || is_due) Pass();
+    if (is_failed) AskAgain(keys, values, statuses);
+  }
+
+  // What the readers failed at the router may know better: of a server that is back, or of a new map. Once,
+  // and for all such keys together.
+  [[gnu::noinline, gnu::cold]] void AskAgain(absl::Span<const absl::string_view> keys,
+                                             absl::Span<std::string> values,
+                                             absl::Span<absl::Status> statuses) {
+    std::vector<size_t> failed;
+    std::vector<absl::string_view> failed_keys;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (!absl::IsOutOfRange(statuses[i]) && !absl::IsUnavailable(statuses[i])) continue;
+      failed.push_back(i);
+      failed_keys.push_back(keys[i]);
+    }
+    if (failed.empty()) return;
+    std::vector<std::string> failed_values(failed.size());
+    std::vector<absl::Status> failed_statuses(failed.size());
+    scheduler_.RunUntilDone(router_->MultiGet(failed_keys, absl::MakeSpan(failed_values),
+                                              absl::MakeSpan(failed_statuses)));
+    LookAtReaders();
+    for (size_t i = 0; i < failed.size(); ++i) {
+      values[failed[i]] = std::move(failed_values[i]);
+      statuses[failed[i]] = std::move(failed_statuses[i]);
+    }
   }
 
   absl::Status ReadRemotely(kvs::RemoteReader* reader, absl::string_view key, std::string* value) {

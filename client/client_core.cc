@@ -4,7 +4,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "client/fabric_backend.h"
 #include "client/socket_backend.h"
@@ -14,7 +13,6 @@
 #include "runtime/deadline.h"
 #include "transport/address.h"
 #include "transport/bootstrap_peer.h"
-#include "transport/providers/providers.h"
 
 namespace acre {
 namespace {
@@ -23,50 +21,18 @@ constexpr uint64_t kNsPerMs = 1'000'000;
 constexpr uint64_t kBackoffNsMin = 1 * kNsPerMs;
 constexpr uint64_t kBackoffNsMax = 50 * kNsPerMs;
 
-constexpr absl::string_view kAutoFabric = "auto";
-
-absl::Status CheckFabric(const std::string& name, Path path) {
-  if (name == kAutoFabric) return absl::OkStatus();
-  if (const absl::Status status = transport::JudgeProvider(name); !status.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat(status.message(), "; or ", kAutoFabric));
-  }
-  if (path == Path::kMapped && name != "shm") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("path mapped reads the server's memory in place, which fabric ", name,
-                     " cannot: use path auto or one_sided, or fabric shm on the server's machine"));
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
-
-absl::StatusOr<std::shared_ptr<ClientCore>> ClientCore::Create(
-    Scheduler* scheduler, ClientOptions options, transport::HostPort server,
-    absl::optional<transport::ServerPlace> place, transport::Credentials credentials,
-    ProcessName* name) {
-  absl::Status status = CheckFabric(options.fabric, options.path);
-  if (!status.ok()) return status;
-  if (options.connect_timeout_ms <= 0 || options.operation_timeout_ms <= 0) {
-    return absl::InvalidArgumentError("a timeout must be at least 1 ms");
-  }
-  std::shared_ptr<ClientCore> core(new ClientCore(scheduler, std::move(options), std::move(server),
-                                                  place, std::move(credentials), name));
-  if (core->path_ != Path::kTcp) {
-    status = core->OpenFabrics();
-    if (!status.ok()) return status;
-  }
-  return core;
-}
 
 ClientCore::ClientCore(Scheduler* scheduler, ClientOptions options, transport::HostPort server,
                        absl::optional<transport::ServerPlace> place,
-                       transport::Credentials credentials, ProcessName* name)
+                       transport::Credentials credentials, ProcessName* name, FabricSet* fabrics)
     : scheduler_(scheduler),
       options_(std::move(options)),
       server_(std::move(server)),
       operation_timeout_ns_(static_cast<uint64_t>(options_.operation_timeout_ms) * kNsPerMs),
       credentials_(std::move(credentials)),
       path_(options_.path),
+      fabrics_(fabrics),
       name_(name),
       place_(place),
       attempt_over_(scheduler) {}
@@ -76,60 +42,32 @@ ClientCore::~ClientCore() {
   backend_.reset();
 }
 
-absl::Status ClientCore::OpenFabrics() {
-  const bool is_auto = options_.fabric == kAutoFabric;
-  for (const absl::string_view name : transport::ProviderNames()) {
-    if (!is_auto && options_.fabric != name) continue;
-    if (path_ == Path::kMapped && name != "shm") continue;
-    auto fabric =
-        transport::OpenProvider(name, {.clock = scheduler_->clock(), .device = options_.device});
-    // Without a card there is no verbs to choose; one that was asked for must be there.
-    if (is_auto && options_.device.empty() && absl::IsNotFound(fabric.status())) continue;
-    if (!fabric.ok()) {
-      // NotFound would be taken for an answer about a record.
-      const absl::StatusCode code = absl::IsNotFound(fabric.status())
-                                        ? absl::StatusCode::kFailedPrecondition
-                                        : fabric.status().code();
-      return absl::Status(code, absl::StrCat("fabric ", name, ": ", fabric.status().message()));
-    }
-    OpenFabric open;
-    open.fabric = *std::move(fabric);
-    auto completion_queue = open.fabric->CreateCompletionQueue();
-    if (!completion_queue.ok()) return completion_queue.status();
-    open.completion_queue = *std::move(completion_queue);
-    open.port = std::make_unique<transport::Port>(scheduler_, open.completion_queue.get());
-    fabrics_.push_back(std::move(open));
-  }
-  return absl::OkStatus();
-}
-
 // ---- Operations.
 
-Task<absl::Status> ClientCore::Get(absl::string_view key, std::string* value) {
+Task<absl::Status> ClientCore::Get(absl::string_view key, std::string* value,
+                                   uint64_t deadline_ns) {
   absl::Status status = kvs::CheckKey(key);
   if (!status.ok()) co_return status;
-  const uint64_t deadline_ns = OperationDeadlineNs();
   absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
   if (!backend.ok()) co_return backend.status();
   status = co_await (*backend)->Get(key, value, deadline_ns);
   co_return Explain(status);
 }
 
-Task<absl::Status> ClientCore::Put(absl::string_view key, absl::string_view value) {
+Task<absl::Status> ClientCore::Put(absl::string_view key, absl::string_view value,
+                                   uint64_t deadline_ns) {
   absl::Status status = kvs::CheckKey(key);
   if (status.ok()) status = kvs::CheckValue(value);
   if (!status.ok()) co_return status;
-  const uint64_t deadline_ns = OperationDeadlineNs();
   absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
   if (!backend.ok()) co_return backend.status();
   status = co_await (*backend)->Put(key, value, deadline_ns);
   co_return Explain(status);
 }
 
-Task<absl::Status> ClientCore::Delete(absl::string_view key) {
+Task<absl::Status> ClientCore::Delete(absl::string_view key, uint64_t deadline_ns) {
   absl::Status status = kvs::CheckKey(key);
   if (!status.ok()) co_return status;
-  const uint64_t deadline_ns = OperationDeadlineNs();
   absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
   if (!backend.ok()) co_return backend.status();
   status = co_await (*backend)->Delete(key, deadline_ns);
@@ -137,9 +75,9 @@ Task<absl::Status> ClientCore::Delete(absl::string_view key) {
 }
 
 Task<void> ClientCore::MultiGet(absl::Span<const absl::string_view> keys,
-                                absl::Span<std::string> values, absl::Span<absl::Status> statuses) {
+                                absl::Span<std::string> values, absl::Span<absl::Status> statuses,
+                                uint64_t deadline_ns) {
   CHECK(keys.size() == values.size() && keys.size() == statuses.size());
-  const uint64_t deadline_ns = OperationDeadlineNs();
   absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
   if (!backend.ok()) {
     std::fill(statuses.begin(), statuses.end(), backend.status());
@@ -165,8 +103,7 @@ Task<void> ClientCore::MultiGet(absl::Span<const absl::string_view> keys,
   }
 }
 
-Task<absl::StatusOr<std::string>> ClientCore::ServerStats() {
-  const uint64_t deadline_ns = OperationDeadlineNs();
+Task<absl::StatusOr<std::string>> ClientCore::ServerStats(uint64_t deadline_ns) {
   absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
   if (!backend.ok()) co_return backend.status();
   absl::StatusOr<std::string> text = co_await (*backend)->Stats(deadline_ns);
@@ -304,6 +241,9 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeBackend(uint64_t 
 }
 
 Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uint64_t deadline_ns) {
+  absl::StatusOr<std::vector<transport::ConnectOptions::LocalFabric>> fabrics = fabrics_->Open();
+  if (!fabrics.ok()) co_return fabrics.status();
+  const uint32_t region_id = fabrics_->TakeRegionIds(FabricBackend::kRegionIds);
   transport::ConnectOptions connect;
   connect.server = server_;
   connect.layout_version = kvs::kLayoutVersion;
@@ -311,10 +251,8 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   connect.process_id_generation = name_->generation;
   connect.credentials = credentials_;
   connect.view = place_.has_value() ? place_->view : 0;
-  for (const OpenFabric& open : fabrics_) {
-    connect.fabrics.push_back({open.fabric.get(), open.port.get()});
-  }
-  connect.channel.region_id = next_region_id_;
+  connect.fabrics = *std::move(fabrics);
+  connect.channel.region_id = region_id;
   connect.channel.busy_polling = options_.poll == PollMode::kBusy;
   connect.channel.random_seed = scheduler_->random().Next();
   connect.channel.peer_name = server_.ToString();
@@ -322,10 +260,9 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   connect.resolver = &resolver_;
   FabricBackend::Options options;
   options.path = options_.path;
-  options.region_id = next_region_id_ + 1;
+  options.region_id = region_id + 1;
   options.operation_timeout_ns = operation_timeout_ns_;
   options.deadline_ns = deadline_ns;
-  next_region_id_ += FabricBackend::kRegionIds;
   absl::StatusOr<transport::ConnectedPeer> peer =
       co_await transport::ConnectPeer(std::move(connect));
   if (!peer.ok()) co_return peer.status();

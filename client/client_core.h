@@ -12,7 +12,7 @@
 // dead server costs little, and an operation that begins after the server is back finds it.
 //
 // Threads:   the scheduler's.
-// Ownership: borrows the scheduler; the operations end before it goes.
+// Ownership: borrows the scheduler and the fabrics; the operations end before it goes.
 
 #ifndef ACRE_CLIENT_CLIENT_CORE_H_
 #define ACRE_CLIENT_CLIENT_CORE_H_
@@ -20,18 +20,16 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/backend.h"
 #include "client/client.h"
+#include "client/fabric_set.h"
 #include "kvs/cluster.h"
 #include "runtime/scheduler.h"
 #include "runtime/task.h"
 #include "runtime/wait_queue.h"
-#include "transport/fabric.h"
-#include "transport/port.h"
 #include "transport/resolver.h"
 #include "transport/secret_proof.h"
 #include "transport/socket.h"
@@ -46,23 +44,23 @@ struct ProcessName {
 
 class ClientCore final {
  public:
-  // `place`: of the server; nullopt: any. `name` outlives the core. Connects to nobody yet: the first operation
-  // does. The options' servers and secret file do not matter. Errors: InvalidArgument, and those of opening a
-  // fabric.
-  static absl::StatusOr<std::shared_ptr<ClientCore>> Create(
-      Scheduler* scheduler, ClientOptions options, transport::HostPort server,
-      absl::optional<transport::ServerPlace> place, transport::Credentials credentials,
-      ProcessName* name);
+  // `place`: of the server; nullopt: any. `name` and `fabrics` outlive the core; on Path::kTcp the latter are
+  // not used. Connects to nobody yet: the first operation does. Of the options only path, poll mode and the
+  // timeouts matter, which are at least 1 ms.
+  ClientCore(Scheduler* scheduler, ClientOptions options, transport::HostPort server,
+             absl::optional<transport::ServerPlace> place, transport::Credentials credentials,
+             ProcessName* name, FabricSet* fabrics);
   ~ClientCore();
 
-  // As AsyncClient's, and OutOfRange: the server is of another view by now, or the key is not its own. Nothing
+  // As AsyncClient's, but DeadlineExceeded at deadline_ns (the scheduler's clock), which is that of the caller's
+  // whole operation. OutOfRange: the server is of another view by now, or the key is not its own. Nothing
   // happened then.
-  Task<absl::Status> Get(absl::string_view key, std::string* value);
-  Task<absl::Status> Put(absl::string_view key, absl::string_view value);
-  Task<absl::Status> Delete(absl::string_view key);
+  Task<absl::Status> Get(absl::string_view key, std::string* value, uint64_t deadline_ns);
+  Task<absl::Status> Put(absl::string_view key, absl::string_view value, uint64_t deadline_ns);
+  Task<absl::Status> Delete(absl::string_view key, uint64_t deadline_ns);
   Task<void> MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
-                      absl::Span<absl::Status> statuses);
-  Task<absl::StatusOr<std::string>> ServerStats();
+                      absl::Span<absl::Status> statuses, uint64_t deadline_ns);
+  Task<absl::StatusOr<std::string>> ServerStats(uint64_t deadline_ns);
   // Connects if need be, and asks. DeadlineExceeded at deadline_ns.
   Task<absl::StatusOr<kvs::ClusterAnswer>> Cluster(uint64_t deadline_ns);
   Path path() const { return path_; }
@@ -83,22 +81,9 @@ class ClientCore final {
   }
   // Names the server and says what to do.
   absl::Status Explain(const absl::Status& status) const;
-  uint64_t operation_timeout_ns() const { return operation_timeout_ns_; }
 
  private:
-  ClientCore(Scheduler* scheduler, ClientOptions options, transport::HostPort server,
-             absl::optional<transport::ServerPlace> place, transport::Credentials credentials,
-             ProcessName* name);
-
   bool IsConnected() const { return backend_ != nullptr && backend_->status().ok(); }
-  // What a connection goes over, if the server has it.
-  struct OpenFabric {
-    std::unique_ptr<transport::Fabric> fabric;
-    std::unique_ptr<transport::CompletionQueue> completion_queue;
-    std::unique_ptr<transport::Port> port;
-  };
-
-  absl::Status OpenFabrics();
   // The connection, made if need be. Unavailable, DeadlineExceeded, ... : explained.
   Task<absl::StatusOr<std::shared_ptr<Backend>>> Connection(uint64_t deadline_ns);
   // One attempt to connect, after the distance to the last one: a task of the client's own.
@@ -110,7 +95,6 @@ class ClientCore final {
   absl::Status JudgePlace(const transport::ServerPlace& told);
   void Drop();
   void ScheduleNextAttempt(bool succeeded);
-  uint64_t OperationDeadlineNs() { return scheduler_->NowNs() + operation_timeout_ns_; }
 
   Scheduler* const scheduler_;
   const ClientOptions options_;
@@ -123,8 +107,7 @@ class ClientCore final {
   transport::Resolver resolver_{
       scheduler_};  // One for all attempts: a name that hangs takes one thread.
 
-  std::vector<OpenFabric> fabrics_;  // The best first.
-  uint32_t next_region_id_ = 1;
+  FabricSet* const fabrics_;
   ProcessName* const name_;
   absl::optional<transport::ServerPlace> place_;  // What it must be. None: not known yet.
 

@@ -85,23 +85,29 @@ Task<absl::StatusOr<std::unique_ptr<Router>>> Router::Connect(Scheduler* schedul
     if (!secret.ok()) co_return secret.status();
     credentials = {*std::move(secret), FillSystemRandom};
   }
-  const auto timeout_ms = static_cast<uint64_t>(std::max<int64_t>(options.connect_timeout_ms, 1));
-  const uint64_t deadline_ns = scheduler->NowNs() + timeout_ms * kNsPerMs;
-  std::unique_ptr<Router> router(
-      new Router(scheduler, std::move(options), *std::move(seeds), std::move(credentials)));
+  absl::StatusOr<std::unique_ptr<FabricSet>> fabrics = FabricSet::Create(
+      scheduler, options.fabric, options.device, /*must_map=*/options.path == Path::kMapped);
+  if (!fabrics.ok()) co_return fabrics.status();
+  if (options.connect_timeout_ms <= 0 || options.operation_timeout_ms <= 0) {
+    co_return absl::InvalidArgumentError("a timeout must be at least 1 ms");
+  }
+  const uint64_t deadline_ns =
+      scheduler->NowNs() + static_cast<uint64_t>(options.connect_timeout_ms) * kNsPerMs;
+  std::unique_ptr<Router> router(new Router(scheduler, std::move(options), *std::move(seeds),
+                                            std::move(credentials), *std::move(fabrics)));
   absl::Status status = co_await router->Join(deadline_ns);
   if (!status.ok()) co_return status;
   co_return router;
 }
 
 Router::Router(Scheduler* scheduler, ClientOptions options, std::vector<HostPort> seeds,
-               transport::Credentials credentials)
+               transport::Credentials credentials, std::unique_ptr<FabricSet> fabrics)
     : scheduler_(scheduler),
       options_(std::move(options)),
       seeds_(std::move(seeds)),
       credentials_(std::move(credentials)),
-      operation_timeout_ns_(
-          static_cast<uint64_t>(std::max<int64_t>(options_.operation_timeout_ms, 1)) * kNsPerMs),
+      operation_timeout_ns_(static_cast<uint64_t>(options_.operation_timeout_ms) * kNsPerMs),
+      fabrics_(std::move(fabrics)),
       refresh_over_(scheduler) {}
 
 Router::~Router() { refresh_.Cancel(); }
@@ -135,10 +141,7 @@ Task<absl::Status> Router::Join(uint64_t deadline_ns) {
 
 Task<absl::StatusOr<Router::Asked>> Router::Ask(HostPort server, uint64_t deadline_ns) {
   Asked asked;
-  absl::StatusOr<std::shared_ptr<ClientCore>> core = ClientCore::Create(
-      scheduler_, options_, std::move(server), absl::nullopt, credentials_, &name_);
-  if (!core.ok()) co_return core.status();
-  asked.core = *std::move(core);
+  asked.core = MakeCore(std::move(server), absl::nullopt);
   absl::StatusOr<kvs::ClusterAnswer> answer = co_await asked.core->Cluster(deadline_ns);
   if (!answer.ok()) co_return answer.status();
   asked.answer = *std::move(answer);
@@ -189,19 +192,22 @@ absl::Status Router::Compare(const Asked& asked) {
 
 // ---- Whose a key is.
 
-absl::StatusOr<std::shared_ptr<ClientCore>> Router::CoreAt(size_t index) {
+std::shared_ptr<ClientCore> Router::MakeCore(HostPort server,
+                                             absl::optional<transport::ServerPlace> place) {
+  return std::make_shared<ClientCore>(scheduler_, options_, std::move(server), place, credentials_,
+                                      &name_, fabrics_.get());
+}
+
+std::shared_ptr<ClientCore> Router::CoreAt(size_t index) {
   if (cores_[index] == nullptr) {
     const transport::ServerPlace place{map_.view, static_cast<uint32_t>(index) + 1,
                                        static_cast<uint32_t>(cores_.size())};
-    auto core =
-        ClientCore::Create(scheduler_, options_, map_.servers[index], place, credentials_, &name_);
-    if (!core.ok()) return core.status();
-    cores_[index] = *std::move(core);
+    cores_[index] = MakeCore(map_.servers[index], place);
   }
   return cores_[index];
 }
 
-absl::StatusOr<std::shared_ptr<ClientCore>> Router::CoreOf(absl::string_view key) {
+std::shared_ptr<ClientCore> Router::CoreOf(absl::string_view key) {
   if (cores_.size() == 1) return CoreAt(0);
   return CoreAt(kvs::KeyShare::ServerIndex(kvs::HashKey(key), cores_.size()));
 }
@@ -217,9 +223,8 @@ Task<absl::Status> Router::Get(absl::string_view key, std::string* value) {
   const uint64_t deadline_ns = OperationDeadlineNs();
   for (int maps = 1;; ++maps) {
     const uint64_t map_number = maps_count_;
-    absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreOf(key);
-    if (!core.ok()) co_return core.status();
-    absl::Status status = co_await (*core)->Get(key, value);
+    const std::shared_ptr<ClientCore> core = CoreOf(key);
+    absl::Status status = co_await core->Get(key, value, deadline_ns);
     if (status.ok() || absl::IsNotFound(status)) co_return status;
     const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/true, deadline_ns);
     if (!again || maps == kMapsMax) co_return ToCaller(status);
@@ -230,9 +235,8 @@ Task<absl::Status> Router::Put(absl::string_view key, absl::string_view value) {
   const uint64_t deadline_ns = OperationDeadlineNs();
   for (int maps = 1;; ++maps) {
     const uint64_t map_number = maps_count_;
-    absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreOf(key);
-    if (!core.ok()) co_return core.status();
-    absl::Status status = co_await (*core)->Put(key, value);
+    const std::shared_ptr<ClientCore> core = CoreOf(key);
+    absl::Status status = co_await core->Put(key, value, deadline_ns);
     if (status.ok()) co_return status;
     const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/false, deadline_ns);
     if (!again || maps == kMapsMax) co_return ToCaller(status);
@@ -243,9 +247,8 @@ Task<absl::Status> Router::Delete(absl::string_view key) {
   const uint64_t deadline_ns = OperationDeadlineNs();
   for (int maps = 1;; ++maps) {
     const uint64_t map_number = maps_count_;
-    absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreOf(key);
-    if (!core.ok()) co_return core.status();
-    absl::Status status = co_await (*core)->Delete(key);
+    const std::shared_ptr<ClientCore> core = CoreOf(key);
+    absl::Status status = co_await core->Delete(key, deadline_ns);
     if (status.ok() || absl::IsNotFound(status)) co_return status;
     const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/false, deadline_ns);
     if (!again || maps == kMapsMax) co_return ToCaller(status);
@@ -256,46 +259,68 @@ Task<void> Router::MultiGet(absl::Span<const absl::string_view> keys,
                             absl::Span<std::string> values, absl::Span<absl::Status> statuses) {
   CHECK(keys.size() == values.size() && keys.size() == statuses.size());
   const uint64_t deadline_ns = OperationDeadlineNs();
-  const uint64_t map_number = maps_count_;
-  if (cores_.size() == 1) {
-    absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreAt(0);
-    CHECK(core.ok()) << "there is one: " << core.status();
-    co_await (*core)->MultiGet(keys, values, statuses);
-  } else {
-    co_await MultiGetOnce(keys, values, statuses);
-  }
+  uint64_t map_number = maps_count_;
+  co_await MultiGetOnce(keys, values, statuses, deadline_ns);
   const auto is_of_map = [](const absl::Status& status) {
     return absl::IsOutOfRange(status) || absl::IsUnavailable(status);
   };
-  // The refused tell more of the map than those whose server is down.
-  auto first = std::find_if(statuses.begin(), statuses.end(), absl::IsOutOfRange);
-  if (first == statuses.end()) first = std::find_if(statuses.begin(), statuses.end(), is_of_map);
-  if (first == statuses.end()) co_return;
-  absl::Status status = *first;
-  const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/true, deadline_ns);
-  for (size_t i = 0; i < keys.size(); ++i) {
-    if (!is_of_map(statuses[i])) continue;
-    if (again) {
-      statuses[i] = co_await Get(keys[i], &values[i]);
-    } else {
-      statuses[i] = ToCaller(statuses[i]);
+  for (int maps = 1;; ++maps) {
+    // The refused tell more of the map than those whose server is down.
+    auto first = std::find_if(statuses.begin(), statuses.end(), absl::IsOutOfRange);
+    if (first == statuses.end()) first = std::find_if(statuses.begin(), statuses.end(), is_of_map);
+    if (first == statuses.end()) co_return;
+    absl::Status status = *first;
+    const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/true, deadline_ns);
+    if (!again || maps == kMapsMax) break;
+    std::vector<size_t> failed;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (is_of_map(statuses[i])) failed.push_back(i);
     }
+    map_number = maps_count_;
+    co_await MultiGetSome(&failed, keys, values, statuses, deadline_ns);
+  }
+  for (absl::Status& status : statuses) status = ToCaller(status);
+}
+
+Task<void> Router::MultiGetSome(const std::vector<size_t>* indices,
+                                absl::Span<const absl::string_view> keys,
+                                absl::Span<std::string> values, absl::Span<absl::Status> statuses,
+                                uint64_t deadline_ns) {
+  std::vector<absl::string_view> some_keys;
+  std::vector<std::string> some_values;
+  std::vector<absl::Status> some_statuses(indices->size());
+  for (const size_t i : *indices) {
+    some_keys.push_back(keys[i]);
+    some_values.push_back(std::move(values[i]));  // For its memory.
+  }
+  co_await MultiGetOnce(some_keys, absl::MakeSpan(some_values), absl::MakeSpan(some_statuses),
+                        deadline_ns);
+  for (size_t i = 0; i < indices->size(); ++i) {
+    values[(*indices)[i]] = std::move(some_values[i]);
+    statuses[(*indices)[i]] = std::move(some_statuses[i]);
   }
 }
 
-// All servers at the same time.
 Task<void> Router::MultiGetOnce(absl::Span<const absl::string_view> keys,
-                                absl::Span<std::string> values, absl::Span<absl::Status> statuses) {
+                                absl::Span<std::string> values, absl::Span<absl::Status> statuses,
+                                uint64_t deadline_ns) {
+  if (cores_.size() > 1) {
+    co_await MultiGetSpread(keys, values, statuses, deadline_ns);
+    co_return;
+  }
+  const std::shared_ptr<ClientCore> core = CoreAt(0);
+  co_await core->MultiGet(keys, values, statuses, deadline_ns);
+}
+
+// All servers at the same time.
+Task<void> Router::MultiGetSpread(absl::Span<const absl::string_view> keys,
+                                  absl::Span<std::string> values, absl::Span<absl::Status> statuses,
+                                  uint64_t deadline_ns) {
   std::vector<Part> parts(cores_.size());
   for (size_t i = 0; i < keys.size(); ++i) {
     const size_t index = kvs::KeyShare::ServerIndex(kvs::HashKey(keys[i]), parts.size());
     Part& part = parts[index];
-    if (part.core == nullptr) {
-      absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreAt(index);
-      statuses[i] = core.status();
-      if (!core.ok()) continue;
-      part.core = *std::move(core);
-    }
+    if (part.core == nullptr) part.core = CoreAt(index);
     part.indices.push_back(i);
     part.keys.push_back(keys[i]);
     part.values.push_back(std::move(values[i]));  // For its memory.
@@ -303,7 +328,8 @@ Task<void> Router::MultiGetOnce(absl::Span<const absl::string_view> keys,
   std::vector<SpawnHandle> under_way;
   for (Part& part : parts) {
     part.statuses.resize(part.keys.size());
-    if (!part.keys.empty()) under_way.push_back(scheduler_->Spawn(MultiGetPart(&part)));
+    if (!part.keys.empty())
+      under_way.push_back(scheduler_->Spawn(MultiGetPart(&part, deadline_ns)));
   }
   // They use this frame: none of them outlives it.
   const auto cancel = absl::MakeCleanup([&under_way] {
@@ -318,9 +344,9 @@ Task<void> Router::MultiGetOnce(absl::Span<const absl::string_view> keys,
   }
 }
 
-Task<void> Router::MultiGetPart(Part* part) {
+Task<void> Router::MultiGetPart(Part* part, uint64_t deadline_ns) {
   co_await part->core->MultiGet(part->keys, absl::MakeSpan(part->values),
-                                absl::MakeSpan(part->statuses));
+                                absl::MakeSpan(part->statuses), deadline_ns);
 }
 
 Task<absl::StatusOr<std::string>> Router::ServerStats(std::string server) {
@@ -337,10 +363,8 @@ Task<absl::StatusOr<std::string>> Router::ServerStats(std::string server) {
     co_return absl::InvalidArgumentError(
         absl::StrCat("which server? There are ", AddressesOf(map_.servers)));
   }
-  absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreAt(index);
-  if (!core.ok()) co_return core.status();
-  const std::shared_ptr<ClientCore> held = *std::move(core);
-  absl::StatusOr<std::string> text = co_await held->ServerStats();
+  const std::shared_ptr<ClientCore> core = CoreAt(index);
+  absl::StatusOr<std::string> text = co_await core->ServerStats(OperationDeadlineNs());
   co_return text;
 }
 
@@ -413,11 +437,17 @@ Task<void> Router::RefreshOnce() {
     if (!asked.ok()) continue;
     ours_lives = asked->answer.place.view == map_.view;
     if (ours_lives) break;
-    if (!other.has_value()) other = *std::move(asked);
+    if (other.has_value()) continue;
+    // Of those that may be gone by: one whose address leads elsewhere must not stand before a good one.
+    if (const absl::Status judged = CheckAddress(*asked); !judged.ok()) {
+      LOG(WARNING) << judged;
+      continue;
+    }
+    other = *std::move(asked);
   }
   if (!ours_lives && other.has_value()) {
     const absl::Status adopted = Adopt(*other);
-    LOG_IF(WARNING, !adopted.ok()) << adopted;
+    CHECK(adopted.ok()) << "its address was judged: " << adopted;
   }
   next_refresh_ns_ = scheduler_->NowNs() + kRefreshDistanceNs;
   refresh_over_.NotifyAll();

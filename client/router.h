@@ -10,7 +10,8 @@
 // No operation is ever answered by a server that goes by another map than the one by which it was sent there.
 //
 // Threads:   the scheduler's.
-// Ownership: borrows the scheduler; the operations end before it goes.
+// Ownership: borrows the scheduler; the operations end before it goes. Owns the fabrics of all its connections
+//            (client/fabric_set.h): who keeps one of cores() lets go of it before the router goes.
 
 #ifndef ACRE_CLIENT_ROUTER_H_
 #define ACRE_CLIENT_ROUTER_H_
@@ -24,6 +25,7 @@
 #include "absl/status/statusor.h"
 #include "client/client.h"
 #include "client/client_core.h"
+#include "client/fabric_set.h"
 #include "kvs/cluster.h"
 #include "runtime/scheduler.h"
 #include "runtime/task.h"
@@ -68,7 +70,7 @@ class Router final : public AsyncClient {
   struct Part;
 
   Router(Scheduler* scheduler, ClientOptions options, std::vector<transport::HostPort> seeds,
-         transport::Credentials credentials);
+         transport::Credentials credentials, std::unique_ptr<FabricSet> fabrics);
 
   Task<absl::Status> Join(uint64_t deadline_ns);
   Task<absl::StatusOr<Asked>> Ask(transport::HostPort server, uint64_t deadline_ns);
@@ -79,8 +81,10 @@ class Router final : public AsyncClient {
   // The server at `address`, as the list has it, is the one that answered there.
   absl::Status CheckAddress(const Asked& asked) const;
 
-  absl::StatusOr<std::shared_ptr<ClientCore>> CoreAt(size_t index);
-  absl::StatusOr<std::shared_ptr<ClientCore>> CoreOf(absl::string_view key);
+  std::shared_ptr<ClientCore> MakeCore(transport::HostPort server,
+                                       absl::optional<transport::ServerPlace> place);
+  std::shared_ptr<ClientCore> CoreAt(size_t index);
+  std::shared_ptr<ClientCore> CoreOf(absl::string_view key);
   bool AnyConnected() const;
 
   // After an operation that began when maps_count_ was `map_number`: whether it is to be done again, by a map
@@ -91,9 +95,17 @@ class Router final : public AsyncClient {
   Task<void> Refresh(uint64_t deadline_ns);
   Task<void> RefreshOnce();
   Task<void> RefreshOver();
-  Task<void> MultiGetPart(Part* part);
+  Task<void> MultiGetPart(Part* part, uint64_t deadline_ns);
+  // By the map that there is. The keys' own statuses, also those of an old map.
   Task<void> MultiGetOnce(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
-                          absl::Span<absl::Status> statuses);
+                          absl::Span<absl::Status> statuses, uint64_t deadline_ns);
+  Task<void> MultiGetSpread(absl::Span<const absl::string_view> keys,
+                            absl::Span<std::string> values, absl::Span<absl::Status> statuses,
+                            uint64_t deadline_ns);
+  // The same for the keys of a larger one whose indices are given.
+  Task<void> MultiGetSome(const std::vector<size_t>* indices,
+                          absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
+                          absl::Span<absl::Status> statuses, uint64_t deadline_ns);
   uint64_t OperationDeadlineNs() { return scheduler_->NowNs() + operation_timeout_ns_; }
 
   Scheduler* const scheduler_;
@@ -101,6 +113,7 @@ class Router final : public AsyncClient {
   const std::vector<transport::HostPort> seeds_;  // The caller's, no two alike.
   const transport::Credentials credentials_;      // Of all connections.
   const uint64_t operation_timeout_ns_;
+  const std::unique_ptr<FabricSet> fabrics_;  // Before all that holds cores: it goes after them.
   ProcessName name_;
   Path path_ = Path::kAuto;
   std::string fabric_;

@@ -56,6 +56,8 @@ class FakeServer {
   // What it tells, and whether it serves keys; else it says that they are another server's.
   kvs::ClusterAnswer cluster;
   bool serves = true;
+  // If set, called at each operation: false, and it does not answer.
+  std::function<bool()> on_operation;
   // If set, what it tells instead, each time anew.
   std::function<std::string()> tell;
 
@@ -116,6 +118,7 @@ class FakeServer {
       }
     } else {
       ++operations;
+      if (on_operation && !on_operation()) return;
       if (!serves) status = absl::OutOfRangeError("the key is another server's");
     }
     if (!status.ok()) payload = std::string(status.message());
@@ -144,12 +147,24 @@ kvs::ClusterAnswer AnswerOf(std::vector<HostPort> servers, uint32_t number) {
   return answer;
 }
 
+// Time that passes when the test says so, besides that of the machine.
+class JumpingClock final : public Clock {
+ public:
+  uint64_t NowNs() override { return real_.NowNs() + jumped_ns; }
+
+  uint64_t jumped_ns = 0;
+
+ private:
+  RealClock real_;
+};
+
 class RouterTest : public testing::Test {
  protected:
-  absl::StatusOr<std::unique_ptr<Router>> Connect() {
+  absl::StatusOr<std::unique_ptr<Router>> Connect(int64_t timeout_ms = 5000) {
     ClientOptions options;
     options.servers = {one_.address().ToString()};
     options.path = Path::kTcp;
+    options.operation_timeout_ms = timeout_ms;
     return scheduler_.RunUntilDone(Router::Connect(&scheduler_, options));
   }
   absl::Status Put(Router* router, const std::string& key) {
@@ -163,7 +178,15 @@ class RouterTest : public testing::Test {
     }
   }
 
-  RealClock clock_;
+  // A key of the first of two servers.
+  static std::string KeyOfFirst() {
+    for (int i = 0;; ++i) {
+      std::string key = absl::StrCat("key", i);
+      if (kvs::KeyShare::ServerIndex(kvs::HashKey(key), 2) == 0) return key;
+    }
+  }
+
+  JumpingClock clock_;
   Scheduler scheduler_{{.clock = &clock_, .name = "router_test"}};
   FakeServer one_{&scheduler_};
   FakeServer two_{&scheduler_};
@@ -209,16 +232,60 @@ TEST_F(RouterTest, ListsThatNeverRestEndInAnError) {
     const auto port = static_cast<uint16_t>((one_.asked + 1) / 2);
     return kvs::EncodeClusterAnswer(AnswerOf({one_.address(), {"127.0.0.1", port}}, 1));
   };
-  // A key of the first half, whatever the list.
-  std::string key = "key0";
-  for (int i = 1; kvs::KeyShare::ServerIndex(kvs::HashKey(key), 2) != 0; ++i) {
-    key = absl::StrCat("key", i);
-  }
-  const absl::Status status = Put(router->get(), key);
+  const absl::Status status = Put(router->get(), KeyOfFirst());
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("--cluster file"));
   EXPECT_GT(one_.operations, 1) << "tried by the new lists";
   EXPECT_LT(one_.operations, 10);
+}
+
+// Goal: of the servers that tell another list, one whose address leads elsewhere hides no good one.
+TEST_F(RouterTest, WrongAddressDoesNotHideANewList) {
+  Tell({one_.address(), two_.address()});
+  auto router = Connect();
+  ASSERT_TRUE(router.ok()) << router.status();
+  const std::vector<HostPort> list = {two_.address(), one_.address()};
+  two_.cluster = AnswerOf(list, 1);
+  one_.cluster = AnswerOf(list, 1);  // It is the list's second.
+  one_.serves = false;
+  const absl::Status status = Put(router->get(), KeyOfFirst());
+  EXPECT_EQ(status, absl::OkStatus());
+  EXPECT_EQ(two_.operations, 1);
+}
+
+// Goal: what is done again by a new list is still the same operation: it has no more time than that.
+TEST_F(RouterTest, DoneAgainWithinTheTimeOfOneOperation) {
+  constexpr uint64_t kNsPerS = 1'000'000'000;
+  const std::string key = KeyOfFirst();
+  const absl::string_view keys[] = {key};
+  std::string values[1];
+  absl::Status statuses[1];
+  for (const bool is_multi_get : {false, true}) {
+    one_.operations = 0;
+    one_.serves = true;
+    one_.on_operation = nullptr;
+    Tell({one_.address(), two_.address()});
+    auto router = Connect(/*timeout_ms=*/60'000);
+    ASSERT_TRUE(router.ok()) << router.status();
+    Tell({two_.address(), one_.address()});
+    // Refused after 40 s, and then not answered.
+    one_.serves = false;
+    one_.on_operation = two_.on_operation = [&] {
+      clock_.jumped_ns += 40 * kNsPerS;
+      return one_.operations == 1 && two_.operations == 0;
+    };
+    two_.operations = 0;
+    const uint64_t begun_ns = clock_.NowNs();
+    if (is_multi_get) {
+      scheduler_.RunUntilDone((*router)->MultiGet(keys, values, statuses));
+    } else {
+      statuses[0] = scheduler_.RunUntilDone((*router)->Get(key, &values[0]));
+    }
+    EXPECT_TRUE(absl::IsDeadlineExceeded(statuses[0])) << statuses[0];
+    EXPECT_EQ(one_.operations, 1);
+    EXPECT_EQ(two_.operations, 1) << "done again";
+    EXPECT_LT(clock_.NowNs() - begun_ns, 100 * kNsPerS) << "a time of its own";
+  }
 }
 
 // Goal: a list that is not that of its view, or rubbish, is refused at once.

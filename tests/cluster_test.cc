@@ -1,6 +1,8 @@
 // Clusters of kv_server processes: keys find their servers on all paths, servers die and come back, start anew
 // with other lists, and disagree.
 
+#include <filesystem>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -183,6 +185,57 @@ TEST_P(ClusterTest, AnotherListOfServersIsLearntByAMultiGet) {
     }
     if (answers == kKeys) break;
   }
+}
+
+// Goal: a mapped MultiGet asks again itself for what its readers failed at, as other paths do: of a server that
+// is back it tells what is there now, by another list it finds all keys.
+TEST(ClusterReadsTest, MappedMultiGetFindsServersThatAreBack) {
+  TestCluster cluster(3);
+  const auto client = JoinOrDie(cluster.addresses, Path::kMapped);
+  ASSERT_NO_FATAL_FAILURE(PutAll(client.get()));
+  std::vector<std::string> keys;
+  for (int i = 0; i < kKeys; ++i) keys.push_back(KeyAt(i));
+  const std::vector<absl::string_view> views(keys.begin(), keys.end());
+
+  cluster.servers[0]->Kill();
+  ASSERT_EQ(cluster.servers[0]->StartAgain(), absl::OkStatus());
+  std::vector<absl::StatusOr<std::string>> values = client->MultiGet(views);
+  for (int i = 0; i < kKeys; ++i) {
+    if (cluster.HomeOf(keys[i]) == 0) {
+      EXPECT_TRUE(absl::IsNotFound(values[i].status())) << values[i].status();
+    } else {
+      ASSERT_TRUE(values[i].ok()) << values[i].status();
+      EXPECT_EQ(*values[i], ValueAt(i));
+    }
+  }
+
+  cluster.Kill();
+  cluster.Start({cluster.addresses[2], cluster.addresses[1], cluster.addresses[0]});
+  ASSERT_NO_FATAL_FAILURE(PutAll(JoinOrDie(cluster.addresses, Path::kRpc).get(), "new"));
+  values = client->MultiGet(views);
+  for (int i = 0; i < kKeys; ++i) {
+    ASSERT_TRUE(values[i].ok()) << values[i].status();
+    EXPECT_EQ(*values[i], ValueAt(i, "new"));
+  }
+}
+
+size_t ThreadsOfThisProcess() {
+  const std::filesystem::directory_iterator tasks("/proc/self/task");
+  return static_cast<size_t>(std::distance(begin(tasks), end(tasks)));
+}
+
+// Goal: a client has one thread of the tcp fabric, to however many servers it is connected.
+TEST(ClusterReadsTest, OneFabricThreadForAllServers) {
+  TestCluster cluster(3);
+  const size_t threads = ThreadsOfThisProcess();
+  ClientOptions options;
+  options.servers = cluster.addresses;
+  options.fabric = "tcp";
+  const auto client = ConnectOrDie(options);
+  ASSERT_NO_FATAL_FAILURE(PutAll(client.get()));
+  for (int i = 0; i < kKeys; ++i) ASSERT_TRUE(client->Get(KeyAt(i)).ok());
+  EXPECT_EQ(client->fabric(), "tcp");
+  EXPECT_EQ(ThreadsOfThisProcess(), threads + 1);
 }
 
 // Goal: servers with different files are no cluster: nobody answers for a key by the wrong one.

@@ -1,0 +1,83 @@
+// FabricSet: the fabrics of one client, one of each kind that it may use, lent to all of its connections: so a
+// client of many servers has one thread of the tcp fabric, and not one for each server.
+//
+// The kinds are the providers (transport/providers), the best first. A fabric is made when a
+// connection first wants it, and kept.
+//
+// Threads:   the scheduler's.
+// Ownership: borrows the scheduler. Owns fabrics, completion queues and ports. The Router owns the set and
+//            lends it to its ClientCores and their FabricBackends. Teardown, in this order: operations and
+//            attempts to connect, backends (their queue pairs and regions), cores, the set (the port, the
+//            completion queue, the fabric of each kind), the scheduler.
+
+#ifndef ACRE_CLIENT_FABRIC_SET_H_
+#define ACRE_CLIENT_FABRIC_SET_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "runtime/scheduler.h"
+#include "transport/bootstrap_peer.h"
+#include "transport/fabric.h"
+#include "transport/port.h"
+
+namespace acre {
+
+class FabricSet {
+ public:
+  // `name`: of a kind, or "auto": all kinds, the best first. `device`: the card of verbs, or "": any.
+  // `must_map`: only those that map the server's memory. Makes no fabric yet. Errors: InvalidArgument - there
+  // is no such kind, or it cannot map and must.
+  static absl::StatusOr<std::unique_ptr<FabricSet>> Create(Scheduler* scheduler,
+                                                           absl::string_view name,
+                                                           std::string device, bool must_map);
+  ~FabricSet();
+  FabricSet(const FabricSet&) = delete;
+  FabricSet& operator=(const FabricSet&) = delete;
+
+  // What a connection may use, the best first, for ConnectOptions::fabrics: the handshake takes the first
+  // that the server offers and that reaches it, and refuses if there is one only and the server does not have
+  // it. Makes those that are not there yet. Of auto, verbs is left out for good where no card was asked for and
+  // this machine has none that can be used; one that is there and does not work is logged. Errors:
+  // FailedPrecondition - what was asked for is not there; Unavailable, ResourceExhausted - one could not be
+  // opened: the next call tries again.
+  absl::StatusOr<std::vector<transport::ConnectOptions::LocalFabric>> Open();
+
+  // The first of `count` region ids in a row that no other connection of this client has.
+  uint32_t TakeRegionIds(uint32_t count);
+
+  // Fabrics that were made so far.
+  size_t opened_count() const;
+
+ private:
+  // One that may be used.
+  struct Member {
+    absl::string_view kind;
+    absl::Status absence;  // Why this machine has none, or OK.
+    // Null: not made yet. Declared in the order of their making: they go in the reverse one.
+    std::unique_ptr<transport::Fabric> fabric;
+    std::unique_ptr<transport::CompletionQueue> completion_queue;
+    std::unique_ptr<transport::Port> port;
+  };
+
+  FabricSet(Scheduler* scheduler, std::string device, bool is_auto)
+      : scheduler_(scheduler), device_(std::move(device)), is_auto_(is_auto) {}
+  absl::Status OpenMember(Member* member);
+
+  Scheduler* const scheduler_;
+  const std::string device_;
+  const bool is_auto_;
+  std::vector<Member> members_;  // The best first.
+  uint32_t next_region_id_ = 1;
+};
+
+}  // namespace acre
+
+#endif  // ACRE_CLIENT_FABRIC_SET_H_
