@@ -13,10 +13,8 @@
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "client/client.h"
 #include "glog/logging.h"
 #include "tests/checkers/linearizability.h"
@@ -28,6 +26,8 @@ constexpr uint64_t kNsPerS = 1'000'000'000;
 // What may still be on its way out when it is looked for: the kernel takes memory and sockets of the dead apart
 // a little later, and neighbours come and go.
 constexpr uint64_t kSettleNs = 8 * kNsPerS;
+// Processes were waited for: none of ours is on its way out.
+constexpr uint64_t kSettleProcessesNs = 2 * kNsPerS;
 constexpr int kLookEveryMs = 50;
 // Growth of private memory that is no leak: a heap in use for a while has holes, and connections that come and
 // go at once take more than one by one.
@@ -43,8 +43,8 @@ constexpr uintmax_t kStateFileBytesMax = 256;
 
 // Waits, with looks in between, till `is_so`. False: it did not come to be.
 template <typename Condition>
-bool Settles(Clock* clock, Condition is_so) {
-  const uint64_t end_ns = clock->NowNs() + kSettleNs;
+bool Settles(Clock* clock, Condition is_so, uint64_t settle_ns = kSettleNs) {
+  const uint64_t end_ns = clock->NowNs() + settle_ns;
   while (!is_so()) {
     if (clock->NowNs() > end_ns) return false;
     (void)FirstToEnd({}, kLookEveryMs * 1'000);
@@ -63,23 +63,14 @@ class Running {
  public:
   explicit Running(const CampaignOptions& options) : options_(options), random_(options.seed) {
     state_dir_ = StateFolder();
-    ClusterOptions cluster;
-    cluster.program = options.program;
-    cluster.folder = options.folder;
-    cluster.state_dir = state_dir_;
-    cluster.memory = kServerMemory;
-    cluster.huge_pages = options.huge_pages;
-    cluster.seed = random_.Next();
-    cluster.plant = options.plant;
-    cluster_ = std::make_unique<Cluster>(std::move(cluster), &clock_);
   }
 
   bool Run() {
     const uint64_t begin_ns = clock_.NowNs();
     absl::Status status = RunRounds();
     if (status.ok()) status = RunChurn();
-    if (status.ok()) status = cluster_->EndServer();
     if (status.ok()) status = CheckNothingIsLeft();
+    KeepFigures();
     std::cout << Figures((clock_.NowNs() - begin_ns) / kNsPerS);
     if (status.ok()) {
       std::cout << "nothing found" << std::endl;
@@ -93,63 +84,117 @@ class Running {
  private:
   std::string CommandAgain() const {
     return absl::StrCat("bazel run --config=opt //tests/kill:kill_rounds -- --seed=", options_.seed,
-                        " --rounds=", options_.rounds, " --churn=", options_.churn_clients);
+                        " --rounds=", options_.rounds,
+                        " --rounds_per_life=", options_.rounds_per_life,
+                        " --servers=", options_.servers, " --churn=", options_.churn_clients);
   }
   std::string Figures(uint64_t seconds) const {
     std::string text =
         absl::StrCat("seed ", options_.seed, ": ", rounds_done_, " rounds in ", seconds, " s; ",
                      operations_, " operations, ", unknown_, " with an unknown outcome, ",
                      unanswered_, " Gets without an answer\n");
-    for (const auto& [what, count] : cluster_ == nullptr ? counts_ : cluster_->counts()) {
+    for (const auto& [what, count] : counts_) {
       absl::StrAppend(&text, "  ", what, ": ", count, "\n");
     }
     return text;
   }
 
-  // ---- The first part.
+  // ---- Lives.
 
-  absl::Status RunRounds() {
-    absl::Status status = cluster_->StartServer();
-    if (options_.rounds == 0) return status;
-    if (status.ok()) status = cluster_->StartClients();
-    for (int first = 1; status.ok() && first <= options_.rounds;
-         first += options_.rounds_per_batch) {
-      status = RunBatch(first, std::min(options_.rounds, first + options_.rounds_per_batch - 1));
+  absl::Status BeginLife(uint64_t rounds) {
+    life_ = Life::Draw(options_.servers, kClients, &random_);
+    std::cout << life_.ToText() << ": " << std::flush;
+    if (rounds > 0) {
+      counts_["rounds with " + life_.ServersText()] += rounds;
+      counts_[life_.has_secret ? "rounds with a secret" : "rounds without a secret"] += rounds;
+      counts_["rounds with " + life_.ClientsText()] += rounds;
     }
-    if (status.ok()) status = cluster_->EndClients();
+    ClusterOptions cluster;
+    cluster.program = options_.program;
+    cluster.folder = options_.folder;
+    cluster.state_dir = state_dir_;
+    cluster.memory = kServerMemory;
+    cluster.huge_pages = options_.huge_pages;
+    cluster.seed = random_.Next();
+    cluster.plant = options_.plant;
+    cluster.life = life_;
+    cluster_ = std::make_unique<Cluster>(std::move(cluster), &clock_);
+    addresses_.insert(cluster_->addresses().begin(), cluster_->addresses().end());
+    return cluster_->StartServers();
+  }
+
+  // Requires: no clients any more.
+  absl::Status EndLife() {
+    absl::Status status = cluster_->EndServers();
+    if (status.ok()) status = CheckProcesses();
+    KeepFigures();
+    cluster_.reset();
     return status;
   }
 
-  absl::Status RunBatch(int first, int last) {
+  // Of the cluster that is about to go.
+  void KeepFigures() {
+    if (cluster_ == nullptr) return;
+    sockets_seen_.insert(cluster_->sockets_seen().begin(), cluster_->sockets_seen().end());
+    for (const auto& [what, count] : cluster_->counts()) counts_[what] += count;
+  }
+
+  // ---- The first part.
+
+  absl::Status RunRounds() {
+    absl::Status status;
+    for (int first = 1; status.ok() && first <= options_.rounds;
+         first += options_.rounds_per_life) {
+      const int last = std::min(options_.rounds, first + options_.rounds_per_life - 1);
+      status = RunLife(first, last);
+      if (status.ok()) continue;
+      return absl::InternalError(absl::StrCat("rounds ", first, " to ", last, ", ", life_.ToText(),
+                                              ": ", status.message()));
+    }
+    return status;
+  }
+
+  absl::Status RunLife(int first, int last) {
+    absl::Status status = BeginLife(static_cast<uint64_t>(last - first + 1));
+    if (status.ok()) status = cluster_->StartClients();
+    if (status.ok()) status = cluster_->Park();
+    if (!status.ok()) return status;
+    levels_.clear();
+    for (size_t place = 0; place < cluster_->immortals(); ++place) {
+      levels_.push_back(LevelOf(cluster_->client_process(place).pid()));
+    }
+    cluster_->GoOn();
     plans_.clear();
     for (int round = first; round <= last; ++round) {
-      plans_.emplace_back(clock_.NowNs(), Plan::Draw(kClients, cluster_->immortals(), &random_));
-      if (absl::Status status = cluster_->Run(plans_.back().second); !status.ok()) {
-        return absl::InternalError(absl::StrCat(
-            "round ", round, " (", plans_.back().second.ToText(), "): ", status.message()));
+      const Plan plan = Plan::Draw(cluster_->servers(), kClients, cluster_->immortals(), &random_);
+      plans_.emplace_back(clock_.NowNs(), plan);
+      if (status = cluster_->Run(plan); !status.ok()) {
+        return absl::InternalError(
+            absl::StrCat("round ", round, " (", plan.ToText(), "): ", status.message()));
       }
       ++rounds_done_;
     }
-    absl::Status status = cluster_->Park();
+    status = cluster_->Park();
     if (status.ok()) status = CheckImmortals();
     if (status.ok()) status = JudgeHistory(absl::StrCat("rounds-", first, "-", last), first);
-    if (status.ok()) status = cluster_->RenewServer();
-    if (!status.ok()) {
-      return absl::InternalError(
-          absl::StrCat("rounds ", first, " to ", last, ": ", status.message()));
-    }
-    std::cout << "rounds " << first << " to " << last << ": " << operations_ << " operations so far"
+    if (status.ok()) status = cluster_->EndClients();
+    if (status.ok()) status = EndLife();
+    if (!status.ok()) return status;
+    std::cout << "rounds " << first << " to " << last << ", " << operations_ << " operations so far"
               << std::endl;
-    if (last < options_.rounds) cluster_->GoOn();
     return status;
   }
 
   absl::Status CheckImmortals() {
     for (size_t place = 0; place < cluster_->immortals(); ++place) {
-      const ProcessLevel level = LevelOf(cluster_->client_process(place).pid());
-      if (levels_.size() <= place) {
-        levels_.push_back(level);
-        continue;
+      ProcessLevel level = LevelOf(cluster_->client_process(place).pid());
+      const int more_threads = level.threads - levels_[place].threads;
+      // Whose shared memory went away while it connected has tried tcp as well: once for each server that
+      // leaves a fabric with its thread.
+      if (life_.clients[place].reach == Reach::kAuto && more_threads > 0 &&
+          more_threads <= static_cast<int>(life_.servers)) {
+        level = WithoutTcpThreads(std::move(level), more_threads);
+        ++counts_["clients by fabric auto that tried tcp"];
       }
       const std::string growth = Growth(levels_[place], level, kPrivateKibMax);
       if (!growth.empty()) {
@@ -204,81 +249,100 @@ class Running {
 
   absl::Status RunChurn() {
     if (options_.churn_clients == 0) return absl::OkStatus();
-    // One watcher for all of it, so that its own socket is there at every look at the server.
-    ClientOptions client_options;
-    client_options.servers = {cluster_->address()};
+    absl::Status status = BeginLife(/*rounds=*/0);
+    if (status.ok()) status = ChurnClients();
+    if (status.ok()) status = JudgeHistory("churn", 0);
+    if (status.ok()) status = EndLife();
+    if (status.ok()) return status;
+    return absl::InternalError(
+        absl::StrCat("clients that are killed, ", life_.ToText(), ": ", status.message()));
+  }
+
+  absl::Status ChurnClients() {
+    // One watcher for all of it, so that its own sockets are there at every look at the servers.
+    ClientOptions client_options = cluster_->OptionsOfClients();
     client_options.path = Path::kTcp;
     const auto watcher = Client::Connect(client_options);
     if (!watcher.ok()) return absl::InternalError(watcher.status().ToString());
-    ProcessLevel first;
+    std::vector<ProcessLevel> first;
     for (int killed = 0; killed < options_.churn_clients; killed += kClients) {
       absl::Status status = cluster_->StartClients();
       if (status.ok()) status = cluster_->KillClients();
-      if (status.ok()) status = CheckServerIsAloneWith(watcher->get());
+      for (const std::string& address : cluster_->addresses()) {
+        if (status.ok()) status = CheckServerIsAloneWith(watcher->get(), address);
+      }
       if (!status.ok()) return status;
-      if (killed == 0) first = LevelOf(cluster_->server_process().pid());
+      if (killed == 0) first = LevelsOfServers();
     }
-    ProcessLevel last;
+    std::vector<ProcessLevel> last;
     std::string growth;
     const bool is_well = Settles(&clock_, [&] {
-      last = LevelOf(cluster_->server_process().pid());
-      growth = Growth(first, last, kPrivateKibMax);
+      last = LevelsOfServers();
+      growth.clear();
+      for (size_t i = 0; i < last.size(); ++i) growth += Growth(first[i], last[i], kPrivateKibMax);
       return growth.empty();
     });
     if (!is_well) {
       return absl::InternalError(absl::StrCat(
           "after ", options_.churn_clients,
-          " killed clients the server does not hold what it did after the first:", growth));
+          " killed clients a server does not hold what it did after the first:", growth));
     }
-    std::cout << "the server under " << options_.churn_clients
-              << " killed clients: " << first.private_kib << " KiB of its own after the first, "
-              << last.private_kib << " after the last" << std::endl;
-    return JudgeHistory("churn", 0);
+    std::cout << options_.churn_clients << " killed clients; KiB of a server's own after the first "
+              << "and after the last:";
+    for (size_t i = 0; i < last.size(); ++i) {
+      std::cout << " " << first[i].private_kib << " " << last[i].private_kib;
+    }
+    std::cout << std::endl;
+    return absl::OkStatus();
   }
 
-  // The server notices that clients have died, and has given up what was theirs; asked over a socket, which it
+  std::vector<ProcessLevel> LevelsOfServers() {
+    std::vector<ProcessLevel> levels;
+    for (size_t place = 0; place < cluster_->servers(); ++place) {
+      levels.push_back(LevelOf(cluster_->server_process(place).pid()));
+    }
+    return levels;
+  }
+
+  // A server notices that clients have died, and has given up what was theirs; asked over a socket, which it
   // counts apart.
-  absl::Status CheckServerIsAloneWith(Client* watcher) {
+  absl::Status CheckServerIsAloneWith(Client* watcher, const std::string& address) {
     std::string text;
     const bool is_alone = Settles(&clock_, [&] {
-      const absl::StatusOr<std::string> stats = watcher->ServerStats();
+      const absl::StatusOr<std::string> stats = watcher->ServerStats(address);
       text = stats.ok() ? *stats : stats.status().ToString();
       return absl::StrContains(text, "\nclients 0\n") && absl::StrContains(text, "\nsockets 1\n");
     });
     if (is_alone) return absl::OkStatus();
-    return absl::InternalError(
-        absl::StrCat("all clients are dead, and the server still counts some:\n", text));
+    return absl::InternalError(absl::StrCat("all clients are dead, and the server at ", address,
+                                            " still counts some:\n", text));
   }
 
   // ---- The end.
 
   absl::Status CheckNothingIsLeft() {
-    if (absl::Status status = CheckProcesses(); !status.ok()) return status;
-    sockets_seen_ = cluster_->sockets_seen();
-    const std::string address = cluster_->address();
-    counts_ = cluster_->counts();
-    cluster_.reset();
     const std::string growth = Growth(before_.self, LevelOf(getpid()), /*private_kib_max=*/1 << 30);
     if (!growth.empty()) {
       return absl::InternalError(absl::StrCat("this process does not hold what it did:", growth));
     }
-    if (absl::Status status = CheckSockets(address); !status.ok()) return status;
+    if (absl::Status status = CheckSockets(); !status.ok()) return status;
     if (absl::Status status = CheckMemory(); !status.ok()) return status;
-    return CheckFiles(address);
+    return CheckFiles();
   }
 
   absl::Status CheckProcesses() {
     std::vector<pid_t> left;
-    if (!Settles(&clock_, [&] {
-          left = ProcessesWith(options_.run_mark);
-          return left.empty();
-        })) {
+    const auto is_empty = [&] {
+      left = ProcessesWith(options_.run_mark);
+      return left.empty();
+    };
+    if (!Settles(&clock_, is_empty, kSettleProcessesNs)) {
       return absl::InternalError(absl::StrCat("processes are left: ", absl::StrJoin(left, " ")));
     }
     return absl::OkStatus();
   }
 
-  absl::Status CheckSockets(const std::string& address) {
+  absl::Status CheckSockets() {
     std::vector<uint64_t> left;
     if (!Settles(&clock_, [&] {
           const std::set<uint64_t> there = SocketsOfMachine();
@@ -290,10 +354,12 @@ class Running {
       return absl::InternalError(
           absl::StrCat("sockets are left, by number: ", absl::StrJoin(left, " ")));
     }
-    int port = 0;
-    CHECK(absl::SimpleAtoi(address.substr(address.rfind(':') + 1), &port)) << address;
-    if (!IsListenedOn(port)) return absl::OkStatus();
-    return absl::InternalError(absl::StrCat("somebody listens on ", address));
+    for (const std::string& address : addresses_) {
+      if (IsListenedOn(address)) {
+        return absl::InternalError(absl::StrCat("somebody listens on ", address));
+      }
+    }
+    return absl::OkStatus();
   }
 
   absl::Status CheckMemory() {
@@ -312,13 +378,17 @@ class Running {
     return absl::OkStatus();
   }
 
-  // One state file for the one address, of the size that it has from the beginning.
-  absl::Status CheckFiles(const std::string& address) {
-    const std::string state_file = absl::StrCat(state_dir_, "/", address, ".state");
+  // One state file for each address, of the size that it has from the beginning.
+  absl::Status CheckFiles() {
+    std::set<std::string> state_files;
+    for (const std::string& address : addresses_) {
+      state_files.insert(absl::StrCat(state_dir_, "/", address, ".state"));
+    }
     std::vector<std::string> left;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(options_.folder)) {
       if (entry.path() == state_dir_) continue;
-      if (entry.path() == state_file && entry.file_size() <= kStateFileBytesMax) continue;
+      const bool is_state_file = state_files.count(entry.path()) != 0;
+      if (is_state_file && entry.file_size() <= kStateFileBytesMax) continue;
       left.push_back(entry.path());
     }
     if (left.empty()) return absl::OkStatus();
@@ -332,10 +402,12 @@ class Running {
   RealClock clock_;
   Random random_;
   std::string state_dir_;
-  std::unique_ptr<Cluster> cluster_;
+  Life life_;
+  std::unique_ptr<Cluster> cluster_;              // Of this life.
   std::vector<ProcessLevel> levels_;              // Of the immortals, when they first stood still.
-  std::vector<std::pair<uint64_t, Plan>> plans_;  // Of this batch, and when each round began.
-  // Of the cluster, once it is gone.
+  std::vector<std::pair<uint64_t, Plan>> plans_;  // Of this life, and when each round began.
+  // Of all lives.
+  std::set<std::string> addresses_;
   std::set<uint64_t> sockets_seen_;
   std::map<std::string, uint64_t> counts_;
   int rounds_done_ = 0;

@@ -1,10 +1,11 @@
-// Campaign: rounds of blows on a cluster, then many clients that come to one server and are killed; whether
+// Campaign: rounds of blows on clusters, then many clients that come to one cluster and are killed; whether
 // the histories are linearizable, and whether anything was left behind.
 //
-// Rounds are judged in batches, so that memory does not grow with their number: all clients stand still, the
-// history is taken and judged, and a new server begins the next batch. At these moments each client that has
-// lived since the beginning must hold what it held at the first of them, however many servers died under it.
-// In the second part one server must hold in the end what it held after the first clients had come and gone.
+// Rounds are grouped in lives (tests/kill/life.h), so that there are servers and clients of every kind, and memory
+// does not grow with the number of rounds. A life begins with servers and clients that stand still once all of
+// them were at work; it ends when they stand still again and the history is judged. Each client that has
+// lived through it must then hold what it held in the beginning, however many servers died under it. In the
+// second part each server must hold in the end what it held after the first clients had come and gone.
 // Then everything ends, and nothing may be left: no descriptor of this process, no process, no socket, no
 // listening port, no shared memory, no file but the state files.
 //
@@ -28,8 +29,9 @@ struct CampaignOptions {
   std::string huge_pages = "off";
   uint64_t seed = 1;
   int rounds = 0;
-  int rounds_per_batch = 10;
-  int churn_clients = 0;  // That come and are killed under one server.
+  int rounds_per_life = 10;
+  size_t servers = 0;     // In each life; 0: drawn.
+  int churn_clients = 0;  // That come and are killed under the same servers.
   Plant plant = Plant::kNone;
 };
 

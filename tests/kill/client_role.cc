@@ -202,26 +202,27 @@ absl::Status ConnectToIt(const ClientOptions& options, Signals* signals, Clock* 
   }
 }
 
-// All is well now: the next steps are answered.
-absl::Status ShowProgress(Form* form, Clock* clock) {
+// All is well now: the next steps are answered, whichever server they are for.
+absl::Status ShowProgress(Work* work, Form* form, Clock* clock) {
   const uint64_t begin_ns = clock->NowNs();
-  while (!form->OneStep()) {
+  work->ForgetAnswers();
+  while (!form->OneStep() || !work->HaveAllHomesAnswered()) {
     if (clock->NowNs() - begin_ns > kPatienceNs) {
-      return absl::InternalError("no progress, though the server runs and nothing is wrong");
+      return absl::InternalError("no progress, though all servers run and nothing is wrong");
     }
   }
   return absl::OkStatus();
 }
 
-absl::Status WorkTillEnd(const Work& work, Signals* signals, Clock* clock, Form* form) {
+absl::Status WorkTillEnd(Work* work, Signals* signals, Clock* clock, Form* form) {
   for (int parks = 1;; ++parks) {
     form->WorkTillAsked();
-    if (!work.finding().empty()) return absl::InternalError(work.finding());
+    if (!work->finding().empty()) return absl::InternalError(work->finding());
     if (signals->Look() == Signals::Ask::kEnd) return absl::OkStatus();
-    if (absl::Status status = ShowProgress(form, clock); !status.ok()) return status;
+    if (absl::Status status = ShowProgress(work, form, clock); !status.ok()) return status;
     printf("%s %llu operations, %llu answered\n", ParkedMark(parks).c_str(),
-           static_cast<unsigned long long>(work.operations()),
-           static_cast<unsigned long long>(work.answered()));
+           static_cast<unsigned long long>(work->operations()),
+           static_cast<unsigned long long>(work->answered()));
     fflush(stdout);
     signals->WaitToGoOn();
     if (signals->Look() == Signals::Ask::kEnd) return absl::OkStatus();
@@ -238,7 +239,8 @@ absl::Status RunClientRole(const ClientRole& role) {
   RealClock clock;
   auto journal = checkers::Journal::Open(role.journal);
   if (!journal.ok()) return journal.status();
-  Work work(role.number, role.seed, role.plant, *std::move(journal), &clock);
+  Work work(role.number, static_cast<uint32_t>(role.servers.size()), role.seed, role.plant,
+            *std::move(journal), &clock);
   std::unique_ptr<Form> form;
   if (role.coroutines) {
     form = std::make_unique<Coroutines>(&work, &signals, &clock);
@@ -246,14 +248,16 @@ absl::Status RunClientRole(const ClientRole& role) {
     form = std::make_unique<Blocking>(&work, &signals);
   }
   ClientOptions options;
-  options.servers = {role.server};
+  options.servers = role.servers;
+  options.fabric = role.fabric;
+  options.secret_file = role.secret_file;
   options.path = role.path;
   options.connect_timeout_ms = kTimeoutMs;
   options.operation_timeout_ms = kTimeoutMs;
   if (absl::Status status = ConnectToIt(options, &signals, &clock, form.get()); !status.ok()) {
     return absl::IsCancelled(status) ? absl::OkStatus() : status;
   }
-  return WorkTillEnd(work, &signals, &clock, form.get());
+  return WorkTillEnd(&work, &signals, &clock, form.get());
 }
 
 }  // namespace acre::tests

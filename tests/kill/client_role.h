@@ -1,6 +1,6 @@
 // The client process: it works till it is told to stop, and writes what it does to its journal.
 //
-// SIGUSR1  end what is under way, show that the server can be reached, say so on stdout (ParkedMark), and
+// SIGUSR1  end what is under way, show that all servers can be reached, say so on stdout (ParkedMark), and
 //          stand still with the connection open, till
 // SIGUSR2  go on.
 // SIGTERM  end what is under way, close the connection, and exit.
@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "client/client.h"
@@ -20,10 +21,12 @@
 namespace acre::tests {
 
 struct ClientRole {
-  std::string server;  // HOST:PORT.
+  std::vector<std::string> servers;  // HOST:PORT of all of them.
   uint32_t number = 0;
   uint64_t seed = 0;
+  std::string fabric = "auto";
   Path path = Path::kRpc;
+  std::string secret_file;  // "": no secret.
   bool coroutines = false;  // Else the blocking form.
   std::string journal;      // Path of its file.
   ClientPlant plant;

@@ -1,5 +1,6 @@
 #include "tests/kill/cluster.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -11,15 +12,17 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "glog/logging.h"
+#include "runtime/scoped_fd.h"
 #include "tests/checkers/journal.h"
 #include "tests/kill/client_role.h"
+#include "tests/test_cluster.h"
 
 namespace acre::tests {
 namespace {
 
-constexpr uint32_t kHome = 0;
 constexpr uint64_t kNsPerMs = 1'000'000;
 constexpr uint64_t kNsPerUs = 1'000;
 constexpr uint64_t kKillWithinUs = 40'000;
@@ -38,12 +41,27 @@ absl::Status EndedByItself(absl::string_view who, Process* process) {
                                           outcome.stderr_text));
 }
 
+std::string ServerName(size_t place) { return absl::StrCat("server ", place + 1); }
+
+// A secret of this life, in a file that its owner alone can read.
+std::string WriteSecret(const std::string& folder, uint64_t drawn) {
+  const std::string path = folder + "/secret";
+  const ScopedFd file(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  PCHECK(file.is_open()) << path;
+  const std::string bytes = absl::StrCat(absl::Hex(drawn, absl::kZeroPad16), "\n");
+  PCHECK(write(file.get(), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
+  return path;
+}
+
 }  // namespace
 
 Cluster::Cluster(ClusterOptions options, Clock* clock)
     : options_(std::move(options)), clock_(clock), random_(options_.seed) {
-  CHECK_LE(options_.immortals, options_.clients);
-  servers_.resize(1);
+  CHECK_LE(options_.immortals, options_.life.clients.size());
+  servers_.resize(options_.life.servers);
+  for (size_t i = 0; i < servers_.size(); ++i) addresses_.push_back(OwnAddress());
+  if (options_.life.has_cluster_file) cluster_file_ = WriteClusterFile(addresses_);
+  if (options_.life.has_secret) secret_file_ = WriteSecret(options_.folder, random_.Next());
   history_.operations.reserve(1 << 16);
 }
 
@@ -51,22 +69,37 @@ Cluster::~Cluster() = default;
 
 // ---- Starting.
 
-std::vector<std::string> Cluster::ServerFlags(const Plan& plan) const {
-  return {absl::StrCat("--threads=", plan.threads),
-          absl::StrCat("--death_marks=", plan.death_marks ? "true" : "false"),
-          absl::StrCat("--lease_ms=", plan.lease_ms == 0 ? 500 : plan.lease_ms),
-          absl::StrCat("--huge_pages=", options_.huge_pages)};
+std::vector<std::string> Cluster::ServerFlags(const Plan::Server& plan) const {
+  std::vector<std::string> flags = {
+      absl::StrCat("--threads=", plan.threads),
+      absl::StrCat("--death_marks=", plan.death_marks ? "true" : "false"),
+      absl::StrCat("--lease_ms=", plan.lease_ms),
+      absl::StrCat("--huge_pages=", options_.huge_pages)};
+  if (!cluster_file_.empty()) flags.push_back("--cluster=" + cluster_file_);
+  if (!secret_file_.empty()) flags.push_back("--secret_file=" + secret_file_);
+  return flags;
 }
 
-absl::Status Cluster::StartServer() {
-  auto server = KvServer::Start({.memory = options_.memory, .more = ServerFlags(Plan())});
-  if (!server.ok()) return absl::InternalError(server.status().message());
-  servers_[kHome].server = *std::move(server);
+absl::Status Cluster::StartServers() {
+  for (size_t place = 0; place < servers_.size(); ++place) {
+    auto server = KvServer::Start({.listen = addresses_[place],
+                                   .memory = options_.memory,
+                                   .more = ServerFlags(Plan::Server())});
+    if (!server.ok()) return absl::InternalError(server.status().message());
+    servers_[place].server = *std::move(server);
+  }
   return absl::OkStatus();
 }
 
+ClientOptions Cluster::OptionsOfClients() const {
+  ClientOptions options;
+  options.servers = addresses_;
+  options.secret_file = secret_file_;
+  return options;
+}
+
 absl::Status Cluster::StartClients() {
-  clients_.resize(options_.clients);
+  clients_.resize(options_.life.clients.size());
   for (size_t place = 0; place < clients_.size(); ++place) {
     if (absl::Status status = StartClient(place); !status.ok()) return status;
   }
@@ -78,18 +111,21 @@ std::string Cluster::ClientName(size_t place) const {
 }
 
 absl::Status Cluster::StartClient(size_t place) {
-  constexpr Path kPaths[] = {Path::kMapped, Path::kOneSided, Path::kRpc, Path::kTcp};
+  const Life::Client& life = options_.life.clients[place];
   Child& child = clients_[place];
   child = Child();
   child.number = clients_started_++;
   child.journal = absl::StrCat(options_.folder, "/client-", child.number, ".journal");
   std::vector<std::string> command = {
-      options_.program, "--client_of=" + address(), absl::StrCat("--client_number=", child.number),
+      options_.program, "--client_of=" + absl::StrJoin(addresses_, ","),
+      absl::StrCat("--client_number=", child.number),
       absl::StrCat("--client_seed=", random_.Next()), "--client_journal=" + child.journal,
-      // Each place has a path of its own, and both forms take turns in it.
-      absl::StrCat("--client_path=", PathName(kPaths[place % std::size(kPaths)])),
+      absl::StrCat("--client_fabric=", FabricOf(life.reach)),
+      absl::StrCat("--client_path=", PathName(life.path)),
+      // Both forms take turns in each place, and two neighbours of one way have different ones.
       absl::StrCat("--client_coroutines=",
-                   (place / std::size(kPaths) + child.number) % 2 == 0 ? "true" : "false")};
+                   (place / kReaches + child.number) % 2 == 0 ? "true" : "false")};
+  if (!secret_file_.empty()) command.push_back("--client_secret_file=" + secret_file_);
   if (options_.plant == Plant::kStaleGets && place == 0) command.push_back("--client_is_stale");
   if (options_.plant == Plant::kClientLeaks && place == 0) command.push_back("--client_leaks");
   auto process = Process::Start(std::move(command));
@@ -111,38 +147,70 @@ absl::Status Cluster::WaitTill(uint64_t at_ns) {
 }
 
 absl::Status Cluster::Run(const Plan& plan) {
+  CHECK_EQ(plan.servers.size(), servers_.size());
+  CHECK_EQ(plan.clients.size(), clients_.size());
   if (absl::Status status = WaitFor(plan.load_us); !status.ok()) return status;
-  // The blows in their order; the server's has no place among the clients.
-  std::vector<std::pair<int64_t, size_t>> order = {{plan.server_at_us, clients_.size()}};
-  for (size_t i = 0; i < clients_.size(); ++i) order.emplace_back(plan.clients[i].at_us, i);
-  std::sort(order.begin(), order.end());
+  for (size_t place = 0; place < servers_.size(); ++place) {
+    servers_[place].struck_at_ns = 0;
+    ++counts_[absl::StrCat("server ", NameOf(plan.servers[place].fate))];
+  }
   const uint64_t begin_ns = clock_->NowNs();
-  for (const auto& [at_us, place] : order) {
-    const bool is_server = place == clients_.size();
-    if (!is_server && plan.clients[place].fate == ClientFate::kLives) continue;
-    absl::Status status = WaitTill(begin_ns + static_cast<uint64_t>(at_us) * kNsPerUs);
-    if (!status.ok()) return status;
-    if (is_server) {
-      status = StrikeServer(plan);
-    } else if (plan.clients[place].fate == ClientFate::kKilled) {
-      status = KillClient(place);
-      if (status.ok()) status = StartClient(place);
-    } else {
-      clients_[place].process->Freeze();
-      clients_[place].is_frozen = true;
-      ++counts_["clients frozen"];
-    }
+  for (const Blow& blow : plan.Blows()) {
+    absl::Status status = WaitTill(begin_ns + static_cast<uint64_t>(blow.at_us) * kNsPerUs);
+    if (status.ok()) status = Strike(blow, plan);
     if (!status.ok()) return status;
   }
-  if (EndsServer(plan.server)) {
-    if (absl::Status status = RestartServer(plan); !status.ok()) return status;
-  }
+  if (absl::Status status = WaitForServers(plan); !status.ok()) return status;
   if (absl::Status status = WaitFor(plan.aftermath_us); !status.ok()) return status;
   for (Child& child : clients_) {
     if (std::exchange(child.is_frozen, false)) child.process->Signal(SIGCONT);
   }
-  if (server_process().HasEnded()) return EndedByItself("the server", &server_process());
+  for (size_t place = 0; place < servers_.size(); ++place) {
+    if (server_process(place).HasEnded()) {
+      return EndedByItself(ServerName(place), &server_process(place));
+    }
+  }
   return absl::OkStatus();
+}
+
+absl::Status Cluster::Strike(const Blow& blow, const Plan& plan) {
+  const size_t place = blow.place;
+  switch (blow.kind) {
+    case BlowKind::kFreezeClient:
+      clients_[place].process->Freeze();
+      clients_[place].is_frozen = true;
+      ++counts_["clients frozen"];
+      return absl::OkStatus();
+    case BlowKind::kKillClient:
+      if (absl::Status status = KillClient(place); !status.ok()) return status;
+      return StartClient(place);
+    case BlowKind::kLaunchServer:
+      return LaunchServer(place, plan.servers[place]);
+    case BlowKind::kThawServer:
+      server_process(place).Signal(SIGCONT);
+      return absl::OkStatus();
+    case BlowKind::kFreezeServer:
+    case BlowKind::kTellServer:
+    case BlowKind::kStopServer:
+    case BlowKind::kKillServer:
+      break;
+  }
+  NoteSockets(server_process(place));
+  if (servers_[place].struck_at_ns == 0) servers_[place].struck_at_ns = clock_->NowNs();
+  switch (blow.kind) {
+    case BlowKind::kFreezeServer:
+      server_process(place).Freeze();
+      return absl::OkStatus();
+    case BlowKind::kTellServer:
+      server_process(place).Signal(SIGTERM);
+      return absl::OkStatus();
+    case BlowKind::kStopServer:
+      if (absl::Status status = StopCleanly(place); !status.ok()) return status;
+      CutHome(place);
+      return absl::OkStatus();
+    default:
+      return KillServer(place, plan);
+  }
 }
 
 absl::Status Cluster::KillClient(size_t place) {
@@ -186,74 +254,60 @@ absl::Status Cluster::KillClients() {
   return absl::OkStatus();
 }
 
-absl::Status Cluster::StrikeServer(const Plan& plan) {
-  KvServer& server = *servers_[kHome].server;
-  NoteSockets(server.process());
-  struck_at_ns_ = clock_->NowNs();
-  ++counts_[absl::StrCat("server ", NameOf(plan.server))];
-  absl::Status status;
-  switch (plan.server) {
-    case ServerFate::kLives:
-      return status;
-    case ServerFate::kFrozen:
-      server.process().Freeze();
-      status = WaitFor(plan.between_us);
-      server.process().Signal(SIGCONT);
-      return status;
-    case ServerFate::kStopped:
-      status = StopCleanly();
-      break;
-    case ServerFate::kKilled:
-    case ServerFate::kKilledStarting:
-      server.Kill();
-      break;
-    case ServerFate::kKilledStopping:
-      server.process().Signal(SIGTERM);
-      status = WaitFor(plan.between_us);
-      server.Kill();
-      break;
-    case ServerFate::kKilledFrozen:
-      server.process().Freeze();
-      status = WaitFor(plan.between_us);
-      server.Kill();
-      break;
+absl::Status Cluster::KillServer(size_t place, const Plan& plan) {
+  Process& process = server_process(place);
+  const bool had_ended = process.HasEnded();
+  if (!had_ended) process.Signal(SIGKILL);
+  const Outcome outcome = process.Wait();
+  // One that was told to stop may have been quicker. Any other that had ended did so by itself.
+  const bool was_told = plan.servers[place].fate == ServerFate::kKilledStopping;
+  if (outcome.signal != SIGKILL && !(was_told && outcome.exit_code == 0)) {
+    return EndedByItself(ServerName(place), &process);
   }
-  CutHome();
-  if (!status.ok() || plan.server != ServerFate::kKilledStarting) return status;
-  server.SetFlags(ServerFlags(plan));
-  if (status = server.Launch(); !status.ok()) return absl::InternalError(status.message());
-  status = WaitFor(plan.between_us);
-  server.Kill();
-  CutHome();
-  return status;
+  servers_[place].is_starting = false;
+  CutHome(place);
+  return absl::OkStatus();
 }
 
-absl::Status Cluster::StopCleanly() {
-  const Outcome outcome = servers_[kHome].server->Stop();
+absl::Status Cluster::StopCleanly(size_t place) {
+  const Outcome outcome = servers_[place].server->Stop();
   if (outcome.exit_code == 0) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat("the server stopped with exit code ", outcome.exit_code,
-                                          ", signal ", outcome.signal, ": ", outcome.stderr_text));
+  return absl::InternalError(absl::StrCat(ServerName(place), " stopped with exit code ",
+                                          outcome.exit_code, ", signal ", outcome.signal, ": ",
+                                          outcome.stderr_text));
 }
 
-absl::Status Cluster::RestartServer(const Plan& plan) {
-  if (absl::Status status = WaitFor(plan.down_us); !status.ok()) return status;
-  KvServer& server = *servers_[kHome].server;
+absl::Status Cluster::LaunchServer(size_t place, const Plan::Server& plan) {
+  KvServer& server = *servers_[place].server;
   server.SetFlags(ServerFlags(plan));
-  if (absl::Status status = server.StartAgain(); !status.ok()) {
-    return absl::InternalError(absl::StrCat("no restart: ", status.message()));
+  if (absl::Status status = server.Launch(); !status.ok()) {
+    return absl::InternalError(status.message());
   }
-  if (options_.plant == Plant::kCutTooLate) {
-    // Once the new one has been at work for a while.
-    if (absl::Status status = WaitFor(plan.load_us); !status.ok()) return status;
-    history_.cuts.push_back({kHome, clock_->NowNs()});
+  servers_[place].is_starting = true;
+  return absl::OkStatus();
+}
+
+absl::Status Cluster::WaitForServers(const Plan& plan) {
+  for (size_t place = 0; place < servers_.size(); ++place) {
+    if (!std::exchange(servers_[place].is_starting, false)) continue;
+    if (absl::Status status = servers_[place].server->WaitTillListening(); !status.ok()) {
+      return absl::InternalError(
+          absl::StrCat("no restart of ", ServerName(place), ": ", status.message()));
+    }
+  }
+  if (options_.plant != Plant::kCutTooLate) return absl::OkStatus();
+  // Once the new ones have been at work for a while.
+  if (absl::Status status = WaitFor(plan.load_us); !status.ok()) return status;
+  for (size_t place = 0; place < servers_.size(); ++place) {
+    if (EndsServer(plan.servers[place].fate)) AddCut(place, clock_->NowNs());
   }
   return absl::OkStatus();
 }
 
 // ---- The history.
 
-uint64_t Cluster::LeaseLeftNs() const {
-  const std::string path = absl::StrCat(options_.state_dir, "/", address(), ".state");
+uint64_t Cluster::LeaseLeftNs(size_t place) const {
+  const std::string path = absl::StrCat(options_.state_dir, "/", addresses_[place], ".state");
   bool is_clean = false;
   uint64_t lease_ms = 0;
   for (absl::string_view line : absl::StrSplit(ReadFile(path), '\n')) {
@@ -264,21 +318,31 @@ uint64_t Cluster::LeaseLeftNs() const {
   return is_clean ? 0 : lease_ms * kNsPerMs;
 }
 
-void Cluster::CutHome() {
-  Home& home = servers_[kHome];
-  home.last_cut_ns = std::max(home.last_cut_ns, clock_->NowNs() + LeaseLeftNs());
+void Cluster::AddCut(size_t place, uint64_t at_ns) {
+  history_.cuts.push_back({static_cast<uint32_t>(place), at_ns});
+}
+
+void Cluster::CutHome(size_t place) {
+  Home& home = servers_[place];
+  home.last_cut_ns = std::max(home.last_cut_ns, clock_->NowNs() + LeaseLeftNs(place));
   switch (options_.plant) {
     case Plant::kNoCut:
     case Plant::kCutTooLate:
       return;
     case Plant::kCutTooEarly:
-      history_.cuts.push_back({kHome, struck_at_ns_ - kTooEarlyNs});
+      AddCut(place, home.struck_at_ns - kTooEarlyNs);
+      return;
+    case Plant::kCutElsewhere:
+      AddCut((place + 1) % servers_.size(), home.last_cut_ns);
+      return;
+    case Plant::kCutEverywhere:
+      for (size_t any = 0; any < servers_.size(); ++any) AddCut(any, home.last_cut_ns);
       return;
     case Plant::kNone:
     case Plant::kStaleGets:
     case Plant::kClientLeaks:
     case Plant::kForgottenProcess:
-      history_.cuts.push_back({kHome, home.last_cut_ns});
+      AddCut(place, home.last_cut_ns);
       return;
   }
 }
@@ -331,16 +395,6 @@ void Cluster::GoOn() {
   for (const Child& child : clients_) child.process->Signal(SIGUSR2);
 }
 
-absl::Status Cluster::RenewServer() {
-  NoteSockets(server_process());
-  servers_[kHome].server->Kill();
-  servers_[kHome].last_cut_ns = clock_->NowNs() + LeaseLeftNs();
-  if (absl::Status status = servers_[kHome].server->StartAgain(); !status.ok()) {
-    return absl::InternalError(absl::StrCat("no restart: ", status.message()));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status Cluster::EndClients() {
   for (size_t place = 0; place < clients_.size(); ++place) {
     Child& child = clients_[place];
@@ -358,9 +412,15 @@ absl::Status Cluster::EndClients() {
   return absl::OkStatus();
 }
 
-absl::Status Cluster::EndServer() {
-  NoteSockets(server_process());
-  return StopCleanly();
+absl::Status Cluster::EndServers() {
+  for (size_t place = 0; place < servers_.size(); ++place) {
+    NoteSockets(server_process(place));
+    if (absl::Status status = StopCleanly(place); !status.ok()) return status;
+  }
+  for (const std::string& path : {cluster_file_, secret_file_}) {
+    if (!path.empty()) PCHECK(unlink(path.c_str()) == 0) << path;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace acre::tests

@@ -1,11 +1,11 @@
 // Cluster: real servers and real client processes at work on them, that are killed and come back; and the
 // history of all that.
 //
-// There is one server. What knows of it takes a list (`servers_`, the homes of the history), for the day
-// when there are several.
+// A server is a home of the history, by its place in the list. Each is struck and comes back on its own, while
+// the others go on.
 //
-// Cuts. A server's death ends an incarnation, and the history says so with a cut between the last thing that
-// the old one showed and the first that the new one does (tests/checkers/history.h):
+// Cuts. A server's death ends an incarnation, and the history says so with a cut of that home, between the last
+// thing that the old one showed and the first that the new one does (tests/checkers/history.h):
 //   - It showed nothing any more once it was waited for, with one exception. The kernel had marked its
 //     memory by then, or it had closed it itself (docs/leases.md); what it had left in rings and sockets are
 //     answers to what was asked before.
@@ -39,6 +39,7 @@
 #include "runtime/random.h"
 #include "tests/checkers/history.h"
 #include "tests/kill/level.h"
+#include "tests/kill/life.h"
 #include "tests/kill/plan.h"
 #include "tests/process.h"
 
@@ -50,6 +51,8 @@ enum class Plant : uint8_t {
   kCutTooEarly,  // Before the blow.
   kCutTooLate,   // After the next server has worked.
   kNoCut,
+  kCutElsewhere,      // Of another home than the one that died.
+  kCutEverywhere,     // Of all homes, though one died.
   kStaleGets,         // A client tells old values.
   kClientLeaks,       // A client leaves a descriptor open now and then.
   kForgottenProcess,  // A client is left running.
@@ -57,12 +60,12 @@ enum class Plant : uint8_t {
 
 struct ClusterOptions {
   std::string program;    // Path of this program: a client is one that runs in that role.
-  std::string folder;     // Of the clients' journals. There, and empty.
+  std::string folder;     // Of the clients' journals, and the secret. There.
   std::string state_dir;  // Of the servers.
   std::string memory = "32M";
   std::string huge_pages = "off";
   uint64_t seed = 1;
-  size_t clients = 8;
+  Life life;             // As many clients as it has.
   size_t immortals = 4;  // The first of them: these are never killed.
   Plant plant = Plant::kNone;
 };
@@ -73,28 +76,30 @@ class Cluster {
   // Kills what is left.
   ~Cluster();
 
-  // A server, and clients that work on it, if there shall be any yet.
-  absl::Status StartServer();
+  // The servers, and clients that work on them, if there shall be any yet.
+  absl::Status StartServers();
   absl::Status StartClients();
-  // The plan's blows at the plan's times. The server runs when it returns, and so do all clients.
+  // The plan's blows at the plan's times. All servers run when it returns, and so do all clients.
   absl::Status Run(const Plan& plan);
   // Kills all clients, each at some moment of the next 40 ms.
   absl::Status KillClients();
 
-  // Has every client show that it gets answers, and stand still.
+  // Has every client show that it gets answers from every server, and stand still.
   absl::Status Park();
   void GoOn();
   // All that was done since the last call. Requires: parked, or no clients.
   absl::StatusOr<checkers::History> TakeHistory();
-  // A new server, empty, in place of the one there is: no cut. Requires: as TakeHistory, after it.
-  absl::Status RenewServer();
 
-  // Ends the clients, which are parked: that must go well. Then the server.
+  // Ends the clients, which are parked: that must go well. Then the servers, and what they needed on disk.
   absl::Status EndClients();
-  absl::Status EndServer();
+  absl::Status EndServers();
 
-  const std::string& address() const { return servers_[0].server->address(); }
-  Process& server_process() { return servers_[0].server->process(); }
+  size_t servers() const { return servers_.size(); }
+  // By place. All there are from StartServers() on.
+  const std::vector<std::string>& addresses() const { return addresses_; }
+  Process& server_process(size_t place) { return servers_[place].server->process(); }
+  // A client of this cluster; its path is the caller's.
+  ClientOptions OptionsOfClients() const;
   // Of the client in this place, and which process of the run it is.
   Process& client_process(size_t place) { return *clients_[place].process; }
   std::string ClientName(size_t place) const;
@@ -108,6 +113,8 @@ class Cluster {
   struct Home {
     std::unique_ptr<KvServer> server;
     uint64_t last_cut_ns = 0;
+    uint64_t struck_at_ns = 0;  // In this round, first; 0: not yet.
+    bool is_starting = false;   // Launched, and nobody has waited till it listens.
   };
   struct Child {
     uint32_t number = 0;  // Of the process: never used twice.
@@ -119,28 +126,34 @@ class Cluster {
 
   absl::Status StartClient(size_t place);
   absl::Status KillClient(size_t place);
-  absl::Status StrikeServer(const Plan& plan);
-  absl::Status StopCleanly();
-  absl::Status RestartServer(const Plan& plan);
+  absl::Status Strike(const Blow& blow, const Plan& plan);
+  absl::Status KillServer(size_t place, const Plan& plan);
+  absl::Status StopCleanly(size_t place);
+  absl::Status LaunchServer(size_t place, const Plan::Server& plan);
+  // Till all that were launched listen.
+  absl::Status WaitForServers(const Plan& plan);
   absl::Status WaitTill(uint64_t at_ns);
   absl::Status WaitFor(int64_t us) {
     return WaitTill(clock_->NowNs() + static_cast<uint64_t>(us) * 1'000);
   }
-  std::vector<std::string> ServerFlags(const Plan& plan) const;
-  void CutHome();
+  std::vector<std::string> ServerFlags(const Plan::Server& plan) const;
+  void CutHome(size_t place);
+  void AddCut(size_t place, uint64_t at_ns);
   // What the state file says of the server that has just ended: how long readers may still believe it.
-  uint64_t LeaseLeftNs() const;
+  uint64_t LeaseLeftNs(size_t place) const;
   absl::StatusOr<std::vector<checkers::Operation>> ReadJournal(const Child& child, bool was_killed);
   void NoteSockets(const Process& process);
 
   const ClusterOptions options_;
   Clock* const clock_;
   Random random_;
+  std::vector<std::string> addresses_;
+  std::string cluster_file_;  // "": none.
+  std::string secret_file_;   // "": no secret.
   std::vector<Home> servers_;
   std::vector<Child> clients_;
   uint32_t clients_started_ = 0;
   checkers::History history_;  // Of what has ended: dead clients, cuts.
-  uint64_t struck_at_ns_ = 0;
   std::set<uint64_t> sockets_seen_;
   std::map<std::string, uint64_t> counts_;
   std::unique_ptr<Process> forgotten_;

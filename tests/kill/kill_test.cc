@@ -26,14 +26,31 @@ Outcome KillRounds(std::vector<std::string> flags) {
   return (*process)->Wait();
 }
 
-// Goal: the store's promises, among servers and clients that die; and that each kind of death came up.
+// Goal: the store's promises, among servers and clients that die; and that each kind of death came up, and of life.
 TEST(KillTest, RoundsFindNothing) {
-  const Outcome outcome = KillRounds({"--rounds=20", "--churn=48", "--seed=4"});
+  const Outcome outcome =
+      KillRounds({"--rounds=18", "--rounds_per_life=2", "--churn=32", "--seed=5"});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.stdout_text << outcome.stderr_text;
-  for (const char* what :
-       {"server frozen:", "server stopped:", "server killed:", "server killed while it stopped:",
-        "server killed while it was frozen:", "server killed, and the next one while it started:",
-        "clients killed:", "clients frozen:", "operations cut off by their client's death:"}) {
+  for (const char* what : {"server frozen:",
+                           "server stopped:",
+                           "server killed:",
+                           "server killed while it stopped:",
+                           "server killed while it was frozen:",
+                           "server killed, and the next one while it started:",
+                           "clients killed:",
+                           "clients frozen:",
+                           "operations cut off by their client's death:",
+                           "rounds with a secret:",
+                           "rounds without a secret:",
+                           "rounds with a server alone:",
+                           "rounds with a server in a cluster of 1:",
+                           "rounds with 2 servers:",
+                           "rounds with 3 servers:",
+                           "rounds with clients by fabric shm:",
+                           "rounds with clients by fabric tcp:",
+                           "rounds with clients by fabric auto:",
+                           "rounds with clients by path tcp:",
+                           "rounds with clients by all ways:"}) {
     EXPECT_THAT(outcome.stdout_text, HasSubstr(what));
   }
 }
@@ -47,8 +64,9 @@ class PlantedTest : public testing::TestWithParam<Fault> {};
 
 // Goal: the whole way, from what a process does to the printed finding, lets nothing through.
 TEST_P(PlantedTest, IsFound) {
-  const Outcome outcome = KillRounds({absl::StrCat("--plant=", GetParam().name), "--rounds=6",
-                                      "--rounds_per_batch=3", "--churn=0", "--seed=3"});
+  const Outcome outcome =
+      KillRounds({absl::StrCat("--plant=", GetParam().name), "--rounds=6", "--rounds_per_life=3",
+                  "--servers=2", "--churn=0", "--seed=3"});
   EXPECT_EQ(outcome.exit_code, 1) << outcome.stdout_text << outcome.stderr_text;
   EXPECT_THAT(outcome.stdout_text, HasSubstr("FOUND, seed 3: "));
   EXPECT_THAT(outcome.stdout_text, HasSubstr(GetParam().words));
@@ -59,13 +77,15 @@ INSTANTIATE_TEST_SUITE_P(All, PlantedTest,
                          testing::Values(Fault{"cut_too_early", "is not linearizable"},
                                          Fault{"cut_too_late", "is not linearizable"},
                                          Fault{"no_cut", "is not linearizable"},
+                                         Fault{"cut_elsewhere", "is not linearizable"},
+                                         Fault{"cut_everywhere", "is not linearizable"},
                                          Fault{"stale_gets", ": in round "},
                                          Fault{"client_leaks", "descriptors of /dev/null"},
                                          Fault{"forgotten_process", "processes are left"}),
                          [](const auto& test) { return test.param.name; });
 
 TEST(KillTest, WrongUseIsRefused) {
-  for (const char* flag : {"--plant=nonsense", "--rounds=-1", "word"}) {
+  for (const char* flag : {"--plant=nonsense", "--rounds=-1", "--servers=4", "word"}) {
     const Outcome outcome = KillRounds({flag});
     EXPECT_EQ(outcome.exit_code, 2) << flag;
     EXPECT_THAT(outcome.stderr_text, HasSubstr("--help")) << flag;

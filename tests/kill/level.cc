@@ -1,5 +1,7 @@
 #include "tests/kill/level.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "glog/logging.h"
 
 namespace acre::tests {
 namespace {
@@ -155,6 +158,13 @@ std::string Growth(const ProcessLevel& before, const ProcessLevel& after, int64_
   return growth;
 }
 
+ProcessLevel WithoutTcpThreads(ProcessLevel level, int count) {
+  level.threads -= count;
+  level.descriptors["anon_inode:[eventpoll]"] -= count;
+  level.descriptors["anon_inode:[eventfd]"] -= count;
+  return level;
+}
+
 std::set<uint64_t> SocketsOf(pid_t process) {
   std::set<uint64_t> sockets;
   const std::string folder = absl::StrCat("/proc/", process, "/fd");
@@ -186,12 +196,22 @@ std::set<uint64_t> SocketsOfMachine() {
   return sockets;
 }
 
-bool IsListenedOn(int port) {
+bool IsListenedOn(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  in_addr host{};
+  int port = 0;
+  CHECK(inet_pton(AF_INET, address.substr(0, colon).c_str(), &host) == 1 &&
+        absl::SimpleAtoi(address.substr(colon + 1), &port))
+      << address;
+  // As the kernel writes it: the host's four bytes as one number of this machine.
   const std::string end = absl::StrCat(":", absl::Hex(port, absl::kZeroPad4));
+  const std::string own = absl::StrCat(absl::Hex(host.s_addr, absl::kZeroPad8), end);
   for (const char* path : {"/proc/net/tcp", "/proc/net/tcp6"}) {
     for (const std::vector<std::string>& row : TableOf(path)) {
-      if (row.size() > kTcpState && row[kTcpState] == kTcpListens &&
-          absl::EndsWithIgnoreCase(row[kTcpLocalAddress], end)) {
+      if (row.size() <= kTcpState || row[kTcpState] != kTcpListens) continue;
+      const std::string& local = row[kTcpLocalAddress];
+      const bool is_any = local.find_first_not_of('0') == local.find(':');
+      if (absl::EqualsIgnoreCase(local, own) || (is_any && absl::EndsWithIgnoreCase(local, end))) {
         return true;
       }
     }

@@ -31,12 +31,17 @@ ProcessLevel LevelOf(pid_t process);
 // For people; empty: nothing.
 std::string Growth(const ProcessLevel& before, const ProcessLevel& after, int64_t private_kib_max);
 
+// What stays of a level without `count` threads of tcp fabrics, with the epoll set and the eventfd that each has
+// (transport/tcp/tcp_engine.h). A fabric keeps them from its first connection on, however short that was.
+ProcessLevel WithoutTcpThreads(ProcessLevel level, int count);
+
 // Numbers of the sockets that a process has open.
 std::set<uint64_t> SocketsOf(pid_t process);
 // Numbers of those that the machine has: Unix and TCP sockets, TCP ones that listen among them.
 std::set<uint64_t> SocketsOfMachine();
-// Whether a TCP socket of this machine listens on `port`.
-bool IsListenedOn(int port);
+// Whether a TCP socket of this machine listens on `address`: numbers, as in 127.0.0.1:7400. One that listens on
+// all addresses of that port counts.
+bool IsListenedOn(const std::string& address);
 
 // Memory of memfds and /dev/shm, on huge pages or not, that no living process accounts for by a memfd that it
 // has open or mapped: what leaks from everybody. In KiB.

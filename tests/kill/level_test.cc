@@ -11,15 +11,18 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "runtime/scoped_fd.h"
+#include "tests/kill/life.h"
 #include "tests/kill/plan.h"
 #include "tests/kill/values.h"
 #include "transport/socket.h"
@@ -59,6 +62,19 @@ TEST(LevelTest, MappingAndMemoryAreSeen) {
   EXPECT_THAT(Growth(before, LevelOf(getpid()), 1024), HasSubstr("KiB of private memory"));
   EXPECT_EQ(Growth(before, LevelOf(getpid()), 2 * kBytes >> 10), "");
   munmap(own, kBytes);
+}
+
+// Goal: so many threads of fabrics with what they hold are forgiven, and nothing else.
+TEST(LevelTest, TcpThreadsAreTakenOff) {
+  const ProcessLevel before = LevelOf(getpid());
+  ProcessLevel after = before;
+  after.threads += 2;
+  after.descriptors["anon_inode:[eventpoll]"] += 2;
+  after.descriptors["anon_inode:[eventfd]"] += 2;
+  EXPECT_EQ(Growth(before, WithoutTcpThreads(after, 2), 1024), "");
+  EXPECT_THAT(Growth(before, WithoutTcpThreads(after, 1), 1024), HasSubstr("threads"));
+  ++after.descriptors["anon_inode:[eventfd]"];
+  EXPECT_THAT(Growth(before, WithoutTcpThreads(after, 2), 1024), HasSubstr("eventfd]: 0, then 1"));
 }
 
 // Goal: a memfd that lies in a socket's queue is nobody's, as far as /proc can tell, and yet there.
@@ -105,11 +121,11 @@ TEST(LevelTest, SocketsAndPortsAreSeen) {
   auto listening = transport::BindSocket(*address);
   ASSERT_TRUE(listening.ok()) << listening.status();
   const std::string name = transport::LocalAddress(listening->get()).ToString();
-  int port = 0;
-  ASSERT_TRUE(absl::SimpleAtoi(name.substr(name.rfind(':') + 1), &port)) << name;
-  EXPECT_FALSE(IsListenedOn(port));
+  EXPECT_FALSE(IsListenedOn(name));
   ASSERT_EQ(transport::StartListening(listening->get()), absl::OkStatus());
-  EXPECT_TRUE(IsListenedOn(port));
+  EXPECT_TRUE(IsListenedOn(name));
+  // The same port of another host is another address, if nobody listens on all of them.
+  EXPECT_FALSE(IsListenedOn("127.9.9.9" + name.substr(name.rfind(':'))));
   int ends[2];
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
   ScopedFd one(ends[0]);
@@ -124,7 +140,7 @@ TEST(LevelTest, SocketsAndPortsAreSeen) {
   other.Close();
   all = SocketsOfMachine();
   for (const uint64_t socket : mine) EXPECT_EQ(all.count(socket), 0u) << socket;
-  EXPECT_FALSE(IsListenedOn(port));
+  EXPECT_FALSE(IsListenedOn(name));
 }
 
 TEST(LevelTest, ProcessIsFoundByItsMark) {
@@ -173,11 +189,96 @@ TEST(PlanTest, FollowsFromTheSeedAndSparesTheImmortals) {
   Random one(5);
   Random other(5);
   for (int i = 0; i < 1000; ++i) {
-    const Plan plan = Plan::Draw(8, 4, &one);
-    EXPECT_EQ(plan.ToText(), Plan::Draw(8, 4, &other).ToText());
+    const size_t servers = 1 + static_cast<size_t>(i % 3);
+    const Plan plan = Plan::Draw(servers, 8, 4, &one);
+    EXPECT_EQ(plan.ToText(), Plan::Draw(servers, 8, 4, &other).ToText());
+    ASSERT_EQ(plan.servers.size(), servers);
     ASSERT_EQ(plan.clients.size(), 8u);
     for (size_t k = 0; k < 4; ++k) EXPECT_NE(plan.clients[k].fate, ClientFate::kKilled);
   }
+}
+
+// What is done to a server, letter by letter; its blows come in their order, however close they are.
+std::string BlowsOn(const Plan& plan, size_t server) {
+  std::string letters;
+  for (const Blow& blow : plan.Blows()) {
+    if (blow.place != server) continue;
+    switch (blow.kind) {
+      case BlowKind::kFreezeServer:
+        letters += 'f';
+        break;
+      case BlowKind::kThawServer:
+        letters += 'c';
+        break;
+      case BlowKind::kTellServer:
+        letters += 't';
+        break;
+      case BlowKind::kStopServer:
+        letters += 's';
+        break;
+      case BlowKind::kKillServer:
+        letters += 'k';
+        break;
+      case BlowKind::kLaunchServer:
+        letters += 'l';
+        break;
+      case BlowKind::kFreezeClient:
+      case BlowKind::kKillClient:
+        break;
+    }
+  }
+  return letters;
+}
+
+// Goal: each server gets the blows that make its fate, whatever the others get, and the text names it.
+TEST(PlanTest, EachServerHasItsFate) {
+  const std::pair<ServerFate, const char*> fates[] = {{ServerFate::kLives, ""},
+                                                      {ServerFate::kFrozen, "fc"},
+                                                      {ServerFate::kStopped, "sl"},
+                                                      {ServerFate::kKilled, "kl"},
+                                                      {ServerFate::kKilledFrozen, "fkl"},
+                                                      {ServerFate::kKilledStopping, "tkl"},
+                                                      {ServerFate::kKilledStarting, "klkl"}};
+  for (const auto& [one, blows_on_one] : fates) {
+    for (const auto& [other, blows_on_other] : fates) {
+      Plan plan;
+      plan.servers.resize(2);
+      plan.servers[0].fate = one;
+      plan.servers[1].fate = other;
+      EXPECT_EQ(BlowsOn(plan, 0), blows_on_one);
+      EXPECT_EQ(BlowsOn(plan, 1), blows_on_other);
+      plan.servers[1].at_us = 5;
+      plan.servers[0].between_us = 9;
+      EXPECT_EQ(BlowsOn(plan, 0), blows_on_one);
+      EXPECT_EQ(BlowsOn(plan, 1), blows_on_other);
+      const std::string text = plan.ToText();
+      for (const auto& [server, fate] : {std::pair(1, one), std::pair(2, other)}) {
+        const std::string words = absl::StrCat("server ", server, " ", NameOf(fate), " at ");
+        EXPECT_EQ(absl::StrContains(text, words), fate != ServerFate::kLives) << text;
+      }
+    }
+  }
+}
+
+// Goal: every kind of life comes up, and none asks for what there is not.
+TEST(LifeTest, AllKindsComeUp) {
+  Random random(7);
+  std::set<std::string> texts;
+  for (int i = 0; i < 1000; ++i) {
+    const Life life = Life::Draw(0, 8, &random);
+    texts.insert(life.ToText());
+    EXPECT_TRUE(life.has_cluster_file || life.servers == 1);
+    ASSERT_EQ(life.clients.size(), 8u);
+    for (const Life::Client& client : life.clients) {
+      if (client.reach == Reach::kTcp) {
+        EXPECT_NE(client.path, Path::kMapped);
+      }
+      EXPECT_EQ(client.path == Path::kTcp, client.reach == Reach::kSocket);
+    }
+  }
+  // Alone or in clusters of one to three; with a secret or not; by one of four ways or by all.
+  EXPECT_EQ(texts.size(), 4u * 2u * 5u) << absl::StrJoin(texts, "\n");
+  EXPECT_EQ(Life::Draw(2, 8, &random).servers, 2u);
 }
 
 }  // namespace

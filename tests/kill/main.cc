@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "gflags/gflags.h"
 #include "glog/logging.h"
@@ -19,22 +20,29 @@
 #include "runtime/command_line.h"
 #include "tests/kill/campaign.h"
 #include "tests/kill/client_role.h"
+#include "tests/kill/life.h"
 
 DEFINE_int32(rounds, 200, "Rounds of blows.");
 DEFINE_int32(churn, 300, "Clients that come to one server and are killed, after the rounds.");
 DEFINE_uint64(seed, 0, "What is done, and when, follows from it. 0: one that is drawn and told.");
-DEFINE_int32(rounds_per_batch, 10, "Rounds that make one history.");
+DEFINE_int32(rounds_per_life, 10,
+             "Rounds on the same servers and clients, which make one history; then others begin.");
+DEFINE_int32(servers, 0, "Servers in each life, 1 to 3. 0: drawn.");
 DEFINE_string(huge_pages, "off", "Of the servers: as kv_server has it.");
-DEFINE_string(plant, "none",
-              "A fault, to see that it is found: cut_too_early, cut_too_late, no_cut, stale_gets, "
-              "client_leaks, forgotten_process.");
+DEFINE_string(
+    plant, "none",
+    "A fault, to see that it is found: cut_too_early, cut_too_late, no_cut, cut_elsewhere, "
+    "cut_everywhere (these two take several servers), stale_gets, client_leaks, "
+    "forgotten_process.");
 
 DEFINE_string(client_of, "",
-              "HOST:PORT: this process is a client of that server. All flags below "
+              "HOST:PORT,...: this process is a client of those servers. All flags below "
               "are a client's.");
 DEFINE_uint32(client_number, 0, "Its name in the history.");
 DEFINE_uint64(client_seed, 0, "What it does follows from it.");
+DEFINE_string(client_fabric, "auto", "As kv_cli has it.");
 DEFINE_string(client_path, "rpc", "As kv_cli has it.");
+DEFINE_string(client_secret_file, "", "As kv_cli has it.");
 DEFINE_bool(client_coroutines, false, "Which form of the client it uses.");
 DEFINE_string(client_journal, "", "The file that it writes its history to.");
 DEFINE_bool(client_is_stale, false, "It tells old values now and then.");
@@ -53,9 +61,10 @@ constexpr char kUsage[] =
   bazel run --config=opt //tests/kill:kill_rounds                     200 rounds
   bazel run --config=opt //tests/kill:kill_rounds -- --seed=7         the same script again
 
-A real kv_server and eight client processes, on all paths, in both forms of the client. In each round the
-server, clients, or both are killed, stopped or frozen at moments drawn from the seed, and come back. What all
-clients did must be linearizable; then nothing may be left behind. See docs/checkers.md.
+Real kv_servers, one to three, and eight client processes, over all fabrics and paths, in both forms of the
+client, with a secret and without. In each round servers, clients, or both are killed, stopped or frozen at
+moments drawn from the seed, and come back. What all clients did must be linearizable; then nothing may be
+left behind. See docs/checkers.md.
 
 A finding is printed with its seed, its round, the smallest example, and where the history is kept, for
 //tests/checkers:check_history. Exit code: 0 nothing found; 1 something; 2 used wrongly.)";
@@ -65,6 +74,8 @@ absl::StatusOr<Plant> ParsePlant(absl::string_view name) {
   if (name == "cut_too_early") return Plant::kCutTooEarly;
   if (name == "cut_too_late") return Plant::kCutTooLate;
   if (name == "no_cut") return Plant::kNoCut;
+  if (name == "cut_elsewhere") return Plant::kCutElsewhere;
+  if (name == "cut_everywhere") return Plant::kCutEverywhere;
   if (name == "stale_gets") return Plant::kStaleGets;
   if (name == "client_leaks") return Plant::kClientLeaks;
   if (name == "forgotten_process") return Plant::kForgottenProcess;
@@ -82,7 +93,9 @@ int RunClient() {
   const absl::StatusOr<Path> path = ParsePath(FLAGS_client_path);
   if (!path.ok()) return Refuse(path.status().message());
   role.path = *path;
-  role.server = FLAGS_client_of;
+  role.servers = absl::StrSplit(FLAGS_client_of, ',');
+  role.fabric = FLAGS_client_fabric;
+  role.secret_file = FLAGS_client_secret_file;
   role.number = FLAGS_client_number;
   role.seed = FLAGS_client_seed;
   role.coroutines = FLAGS_client_coroutines;
@@ -106,7 +119,8 @@ int RunRounds() {
   options.plant = *plant;
   options.seed = FLAGS_seed != 0 ? FLAGS_seed : RealClock().NowNs();
   options.rounds = FLAGS_rounds;
-  options.rounds_per_batch = FLAGS_rounds_per_batch;
+  options.rounds_per_life = FLAGS_rounds_per_life;
+  options.servers = static_cast<size_t>(FLAGS_servers);
   options.churn_clients = FLAGS_churn;
   options.huge_pages = FLAGS_huge_pages;
   char program[PATH_MAX];
@@ -143,8 +157,10 @@ int Main(int argc, char** argv) {
     return 0;
   }
   if (!line->arguments.empty() || FLAGS_rounds < 0 || FLAGS_churn < 0 ||
-      FLAGS_rounds_per_batch < 1) {
-    return Refuse("it takes no arguments, and no negative numbers; --help says more");
+      FLAGS_rounds_per_life < 1 || FLAGS_servers < 0 ||
+      FLAGS_servers > static_cast<int>(kLifeServersMax)) {
+    return Refuse(
+        "it takes no arguments, no negative numbers, and 3 servers at most; --help says more");
   }
   return FLAGS_client_of.empty() ? RunRounds() : RunClient();
 }

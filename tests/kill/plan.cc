@@ -1,5 +1,7 @@
 #include "tests/kill/plan.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 
 namespace acre::tests {
@@ -19,6 +21,71 @@ ServerFate DrawServerFate(uint64_t dice) {
 
 int64_t DrawUs(Random* random, uint64_t ms) {
   return static_cast<int64_t>(random->Uniform(ms * kUsPerMs));
+}
+
+// One of `servers`.
+Plan::Server DrawServer(size_t servers, Random* random) {
+  Plan::Server server;
+  server.fate = DrawServerFate(random->Uniform(100));
+  // Of several there shall be some that serve while others do not.
+  if (servers > 1 && random->Uniform(100) < 40) server.fate = ServerFate::kLives;
+  server.at_us = DrawUs(random, 20);
+  server.between_us =
+      server.fate == ServerFate::kKilledStopping ? DrawUs(random, 3) : DrawUs(random, 40);
+  server.down_us = random->Uniform(2) == 0 ? 0 : DrawUs(random, 40);
+  server.death_marks = random->Uniform(4) != 0;
+  server.lease_ms = 200 + static_cast<int64_t>(random->Uniform(200));
+  server.threads = 1 + static_cast<int>(random->Uniform(2));
+  return server;
+}
+
+void AddBlows(const Plan::Server& server, size_t place, std::vector<Blow>* blows) {
+  const int64_t second_us = server.at_us + server.between_us;
+  const auto add = [&](int64_t at_us, BlowKind kind) { blows->push_back({at_us, kind, place}); };
+  switch (server.fate) {
+    case ServerFate::kLives:
+      return;
+    case ServerFate::kFrozen:
+      add(server.at_us, BlowKind::kFreezeServer);
+      add(second_us, BlowKind::kThawServer);
+      return;
+    case ServerFate::kStopped:
+      add(server.at_us, BlowKind::kStopServer);
+      add(server.at_us + server.down_us, BlowKind::kLaunchServer);
+      return;
+    case ServerFate::kKilled:
+      add(server.at_us, BlowKind::kKillServer);
+      add(server.at_us + server.down_us, BlowKind::kLaunchServer);
+      return;
+    case ServerFate::kKilledStopping:
+      add(server.at_us, BlowKind::kTellServer);
+      break;
+    case ServerFate::kKilledFrozen:
+      add(server.at_us, BlowKind::kFreezeServer);
+      break;
+    case ServerFate::kKilledStarting:
+      add(server.at_us, BlowKind::kKillServer);
+      add(server.at_us, BlowKind::kLaunchServer);
+      break;
+  }
+  add(second_us, BlowKind::kKillServer);
+  add(second_us + server.down_us, BlowKind::kLaunchServer);
+}
+
+void AppendText(const Plan::Server& server, size_t place, std::string* text) {
+  if (server.fate == ServerFate::kLives) return;
+  absl::StrAppend(text, ", server ", place + 1, " ", NameOf(server.fate), " at ", server.at_us);
+  if (server.fate != ServerFate::kStopped && server.fate != ServerFate::kKilled) {
+    absl::StrAppend(text, " and ", server.between_us, " later");
+  }
+  if (!EndsServer(server.fate)) return;
+  absl::StrAppend(text, " (the next after ", server.down_us, " with ", server.threads,
+                  " threads and ");
+  if (server.death_marks) {
+    absl::StrAppend(text, "death marks)");
+  } else {
+    absl::StrAppend(text, "a lease of ", server.lease_ms, " ms)");
+  }
 }
 
 }  // namespace
@@ -59,13 +126,10 @@ bool EndsServer(ServerFate fate) {
   return fate != ServerFate::kLives && fate != ServerFate::kFrozen;
 }
 
-Plan Plan::Draw(size_t clients, size_t immortals, Random* random) {
+Plan Plan::Draw(size_t servers, size_t clients, size_t immortals, Random* random) {
   Plan plan;
   plan.load_us = 2'000 + DrawUs(random, 60);
-  plan.server = DrawServerFate(random->Uniform(100));
-  plan.server_at_us = DrawUs(random, 20);
-  plan.between_us =
-      plan.server == ServerFate::kKilledStopping ? DrawUs(random, 3) : DrawUs(random, 40);
+  for (size_t i = 0; i < servers; ++i) plan.servers.push_back(DrawServer(servers, random));
   for (size_t i = 0; i < clients; ++i) {
     Client client;
     const uint64_t dice = random->Uniform(100);
@@ -74,28 +138,34 @@ Plan Plan::Draw(size_t clients, size_t immortals, Random* random) {
     client.at_us = DrawUs(random, 20);
     plan.clients.push_back(client);
   }
-  plan.down_us = random->Uniform(2) == 0 ? 0 : DrawUs(random, 40);
-  plan.death_marks = random->Uniform(4) != 0;
-  plan.lease_ms = 200 + static_cast<int64_t>(random->Uniform(200));
-  plan.threads = 1 + static_cast<int>(random->Uniform(2));
   plan.aftermath_us = DrawUs(random, 30);
   return plan;
 }
 
+std::vector<Blow> Plan::Blows() const {
+  std::vector<Blow> blows;
+  for (size_t i = 0; i < servers.size(); ++i) AddBlows(servers[i], i, &blows);
+  for (size_t i = 0; i < clients.size(); ++i) {
+    if (clients[i].fate == ClientFate::kLives) continue;
+    const bool is_killed = clients[i].fate == ClientFate::kKilled;
+    blows.push_back(
+        {clients[i].at_us, is_killed ? BlowKind::kKillClient : BlowKind::kFreezeClient, i});
+  }
+  // Stable: those on one server keep their order.
+  std::stable_sort(blows.begin(), blows.end(),
+                   [](const Blow& a, const Blow& b) { return a.at_us < b.at_us; });
+  return blows;
+}
+
 std::string Plan::ToText() const {
-  std::string text = absl::StrCat("after ", load_us, " us of load: server ", NameOf(server));
-  if (server != ServerFate::kLives) absl::StrAppend(&text, " at ", server_at_us);
+  std::string text = absl::StrCat("after ", load_us, " us of load");
+  const size_t bytes = text.size();
+  for (size_t i = 0; i < servers.size(); ++i) AppendText(servers[i], i, &text);
   for (size_t i = 0; i < clients.size(); ++i) {
     if (clients[i].fate == ClientFate::kLives) continue;
     absl::StrAppend(&text, ", client ", i, " ", NameOf(clients[i].fate), " at ", clients[i].at_us);
   }
-  if (!EndsServer(server)) return text;
-  absl::StrAppend(&text, "; the next after ", down_us, " with ", threads, " threads and ");
-  if (death_marks) {
-    text += "death marks";
-  } else {
-    absl::StrAppend(&text, "a lease of ", lease_ms, " ms");
-  }
+  if (text.size() == bytes) text += ", nothing";
   return text;
 }
 

@@ -7,6 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "kvs/hash.h"
+#include "kvs/key_share.h"
 #include "tests/kill/values.h"
 
 namespace acre::tests {
@@ -15,14 +17,28 @@ namespace {
 using checkers::Operation;
 using checkers::OperationKind;
 
-constexpr uint64_t kKeys = 6;
+constexpr uint32_t kKeys = 6;
 // Only the first of them are deleted. At each death some Deletes have an unknown outcome, and could be the reason
 // why a key is absent: on the others there is no such excuse.
-constexpr uint64_t kKeysDeleted = 3;
+constexpr uint32_t kKeysDeleted = 3;
 constexpr size_t kMultiGetMax = 4;
-constexpr uint32_t kHome = 0;  // There is one server.
 
-std::string KeyName(uint64_t key) { return absl::StrCat("hot", key); }
+uint32_t HomeOf(absl::string_view key, uint32_t homes) {
+  return static_cast<uint32_t>(kvs::KeyShare::ServerIndex(kvs::HashKey(key), homes));
+}
+
+// Of as many homes as there are deleted keys, or fewer, each has one that is deleted and one that is not.
+std::vector<std::string> HotKeys(uint32_t homes) {
+  std::vector<std::string> keys;
+  for (uint32_t i = 0; i < kKeys; ++i) {
+    std::string key;
+    for (int attempt = 0; key.empty() || HomeOf(key, homes) != i % homes; ++attempt) {
+      key = absl::StrCat("hot", i, ".", attempt);
+    }
+    keys.push_back(std::move(key));
+  }
+  return keys;
+}
 
 size_t DrawValueBytes(Random* random) {
   const uint64_t dice = random->Uniform(100);
@@ -35,9 +51,15 @@ bool IsAnswer(const absl::Status& status) { return status.ok() || absl::IsNotFou
 
 }  // namespace
 
-Work::Work(uint32_t client, uint64_t seed, ClientPlant plant, checkers::Journal journal,
-           Clock* clock)
-    : client_(client), plant_(plant), journal_(std::move(journal)), clock_(clock), random_(seed) {}
+Work::Work(uint32_t client, uint32_t homes, uint64_t seed, ClientPlant plant,
+           checkers::Journal journal, Clock* clock)
+    : client_(client),
+      homes_(homes),
+      keys_(HotKeys(homes)),
+      plant_(plant),
+      journal_(std::move(journal)),
+      clock_(clock),
+      random_(seed) {}
 
 Step Work::Begin() {
   Step step;
@@ -47,7 +69,7 @@ Step Work::Begin() {
                           : OperationKind::kGet;
   size_t count = dice < 90 ? 1 : 1 + random_.Uniform(kMultiGetMax);
   const uint64_t keys = step.kind == OperationKind::kDelete ? kKeysDeleted : kKeys;
-  for (; count > 0; --count) step.keys.push_back(KeyName(random_.Uniform(keys)));
+  for (; count > 0; --count) step.keys.push_back(keys_[random_.Uniform(keys)]);
   step.values.resize(step.keys.size());
   step.statuses.resize(step.keys.size());
   if (step.kind == OperationKind::kPut) {
@@ -57,7 +79,7 @@ Step Work::Begin() {
     Operation operation;
     operation.kind = step.kind;
     operation.client = client_;
-    operation.home = kHome;
+    operation.home = HomeOf(key, homes_);
     operation.key = key;
     if (step.kind == OperationKind::kPut) operation.value = NameOfValue(step.values[0]);
     // The client looks for a server while it is under way.
@@ -87,6 +109,7 @@ bool Work::End(Step step) {
     ++operations_;
     if (IsAnswer(status)) {
       ++answered_;
+      homes_answered_.insert(operation->home);
       continue;
     }
     all_answered = false;
@@ -118,7 +141,7 @@ const std::string* Work::Stale(const Operation& get) {
     return nullptr;
   }
   // The one seen last was seen again, so the one before is surely over.
-  return before.empty() || random_.Uniform(100) != 0 ? nullptr : &before;
+  return before.empty() || random_.Uniform(10) != 0 ? nullptr : &before;
 }
 
 void Work::EndChange(const absl::Status& status, Operation* change) {

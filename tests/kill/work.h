@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,7 +43,9 @@ struct Step {
 
 class Work {
  public:
-  Work(uint32_t client, uint64_t seed, ClientPlant plant, checkers::Journal journal, Clock* clock);
+  // `homes`: servers there are. Each holds as many of the keys, to within one.
+  Work(uint32_t client, uint32_t homes, uint64_t seed, ClientPlant plant, checkers::Journal journal,
+       Clock* clock);
 
   // The next step, in the journal as begun.
   Step Begin();
@@ -52,6 +55,9 @@ class Work {
   Random& random() { return random_; }
   uint64_t operations() const { return operations_; }
   uint64_t answered() const { return answered_; }
+  // From now on; and whether each home has given an answer since.
+  void ForgetAnswers() { homes_answered_.clear(); }
+  bool HaveAllHomesAnswered() const { return homes_answered_.size() == homes_; }
   // An error that client.h does not promise for a server that is away. Empty: none.
   const std::string& finding() const { return finding_; }
 
@@ -62,6 +68,8 @@ class Work {
   const std::string* Stale(const checkers::Operation& get);
 
   const uint32_t client_;
+  const uint32_t homes_;
+  const std::vector<std::string> keys_;
   const ClientPlant plant_;
   checkers::Journal journal_;
   Clock* const clock_;
@@ -69,6 +77,7 @@ class Work {
   uint64_t puts_ = 0;
   uint64_t operations_ = 0;
   uint64_t answered_ = 0;
+  std::set<uint32_t> homes_answered_;
   std::string finding_;
   // By key: what was seen last, and a different value before it.
   std::map<std::string, std::pair<std::string, std::string>> seen_;
