@@ -241,7 +241,7 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeBackend(uint64_t 
 }
 
 Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uint64_t deadline_ns) {
-  absl::StatusOr<std::vector<transport::ConnectOptions::LocalFabric>> fabrics = fabrics_->Open();
+  absl::StatusOr<FabricSet::LocalFabrics> fabrics = fabrics_->Open();
   if (!fabrics.ok()) co_return fabrics.status();
   const uint32_t region_id = fabrics_->TakeRegionIds(FabricBackend::kRegionIds);
   transport::ConnectOptions connect;
@@ -252,6 +252,9 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   connect.credentials = credentials_;
   connect.view = place_.has_value() ? place_->view : 0;
   connect.fabrics = *std::move(fabrics);
+  if (fabrics_->has_more()) {
+    connect.more_fabrics = [set = fabrics_] { return set->OpenMore(); };
+  }
   connect.channel.region_id = region_id;
   connect.channel.busy_polling = options_.poll == PollMode::kBusy;
   connect.channel.random_seed = scheduler_->random().Next();

@@ -44,20 +44,21 @@ absl::StatusOr<std::unique_ptr<FabricSet>> FabricSet::Create(Scheduler* schedule
 
 FabricSet::~FabricSet() = default;
 
-absl::StatusOr<std::vector<transport::ConnectOptions::LocalFabric>> FabricSet::Open() {
-  std::vector<transport::ConnectOptions::LocalFabric> open;
-  absl::Status absence;
-  for (Member& member : members_) {
-    if (member.port == nullptr && member.absence.ok()) {
+absl::StatusOr<FabricSet::LocalFabrics> FabricSet::Open() { return OpenFrom(0, 1); }
+
+absl::StatusOr<FabricSet::LocalFabrics> FabricSet::OpenMore() {
+  return OpenFrom(1, members_.size());
+}
+
+absl::StatusOr<FabricSet::LocalFabrics> FabricSet::OpenFrom(size_t begin, size_t end) {
+  LocalFabrics open;
+  for (size_t i = begin; i < end; ++i) {
+    Member& member = members_[i];
+    if (member.port == nullptr && !member.is_absent) {
       if (absl::Status status = OpenMember(&member); !status.ok()) return status;
     }
-    if (member.absence.ok()) {
-      open.push_back({member.fabric.get(), member.port.get()});
-    } else if (absence.ok()) {
-      absence = member.absence;
-    }
+    if (!member.is_absent) open.push_back({member.fabric.get(), member.port.get()});
   }
-  if (open.empty()) return absence;
   return open;
 }
 
@@ -72,7 +73,7 @@ absl::Status FabricSet::OpenMember(Member* member) {
     if (!is_choice) return absl::FailedPreconditionError(text);
     // Most machines have no card; one that has, and cannot use it, has something to mend.
     LOG_IF(WARNING, !absl::IsNotFound(why)) << "goes without " << text;
-    member->absence = absl::FailedPreconditionError(text);
+    member->is_absent = true;
     return absl::OkStatus();
   }
   auto completion_queue = (*fabric)->CreateCompletionQueue();

@@ -2,7 +2,7 @@
 // client of many servers has one thread of the tcp fabric, and not one for each server.
 //
 // The kinds are the providers (transport/providers), the best first. A fabric is made when a
-// connection first wants it, and kept.
+// connection first wants it, and kept: where shared memory reaches all servers, no card is opened.
 //
 // Threads:   the scheduler's.
 // Ownership: borrows the scheduler. Owns fabrics, completion queues and ports. The Router owns the set and
@@ -32,6 +32,8 @@ namespace acre {
 
 class FabricSet {
  public:
+  using LocalFabrics = std::vector<transport::ConnectOptions::LocalFabric>;
+
   // `name`: of a kind, or "auto": all kinds, the best first. `device`: the card of verbs, or "": any.
   // `must_map`: only those that map the server's memory. Makes no fabric yet. Errors: InvalidArgument - there
   // is no such kind, or it cannot map and must.
@@ -42,13 +44,16 @@ class FabricSet {
   FabricSet(const FabricSet&) = delete;
   FabricSet& operator=(const FabricSet&) = delete;
 
-  // What a connection may use, the best first, for ConnectOptions::fabrics: the handshake takes the first
-  // that the server offers and that reaches it, and refuses if there is one only and the server does not have
-  // it. Makes those that are not there yet. Of auto, verbs is left out for good where no card was asked for and
+  // What a connection may use, the best first, for ConnectOptions::fabrics: the best one, if it is not made yet
+  // it makes it. Of auto, verbs is left out for good where no card was asked for and
   // this machine has none that can be used; one that is there and does not work is logged. Errors:
   // FailedPrecondition - what was asked for is not there; Unavailable, ResourceExhausted - one could not be
   // opened: the next call tries again.
-  absl::StatusOr<std::vector<transport::ConnectOptions::LocalFabric>> Open();
+  absl::StatusOr<LocalFabrics> Open();
+  // All others, for ConnectOptions::more_fabrics, which is not to be had for nothing: cards are opened, threads
+  // started. Errors: as Open().
+  absl::StatusOr<LocalFabrics> OpenMore();
+  bool has_more() const { return members_.size() > 1; }
 
   // The first of `count` region ids in a row that no other connection of this client has.
   uint32_t TakeRegionIds(uint32_t count);
@@ -60,7 +65,7 @@ class FabricSet {
   // One that may be used.
   struct Member {
     absl::string_view kind;
-    absl::Status absence;  // Why this machine has none, or OK.
+    bool is_absent = false;  // This machine has none, and need not.
     // Null: not made yet. Declared in the order of their making: they go in the reverse one.
     std::unique_ptr<transport::Fabric> fabric;
     std::unique_ptr<transport::CompletionQueue> completion_queue;
@@ -70,6 +75,7 @@ class FabricSet {
   FabricSet(Scheduler* scheduler, std::string device, bool is_auto)
       : scheduler_(scheduler), device_(std::move(device)), is_auto_(is_auto) {}
   absl::Status OpenMember(Member* member);
+  absl::StatusOr<LocalFabrics> OpenFrom(size_t begin, size_t end);
 
   Scheduler* const scheduler_;
   const std::string device_;

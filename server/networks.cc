@@ -52,8 +52,15 @@ absl::StatusOr<Networks> Networks::Open(const std::vector<std::string>& names,
       continue;
     }
     if (!fabric.ok()) {
-      return absl::Status(fabric.status().code(),
-                          absl::StrCat("fabric ", name, ": ", fabric.status().message()));
+      const bool is_missing = absl::IsNotFound(fabric.status());
+      return absl::Status(
+          fabric.status().code(),
+          absl::StrCat("fabric ", name, ": ", fabric.status().message(),
+                       is_missing ? "; kv_doctor tells what this machine lacks for it" : ""));
+    }
+    const transport::DeviceAttributes& device = (*fabric)->device();
+    if (!device.note.empty()) {
+      say(absl::StrCat("fabric ", name, " on ", device.device, ": ", device.note));
     }
     OpenFabric open;
     open.fabric = *std::move(fabric);

@@ -29,7 +29,7 @@ TEST(VerbsOnlyTest, VerbsThatTheServerDoesNotOfferIsAnError) {
 }
 
 TEST(VerbsOnlyTest, CardThatIsNotThereIsAnError) {
-  const auto server = StartOrDie();
+  const auto server = StartOrDie({.more = {"--fabric=verbs,tcp"}});
   for (const char* fabric : {"verbs", "auto"}) {
     ClientOptions options = OptionsFor(server->address(), {Path::kAuto, fabric});
     options.device = "rxe7";

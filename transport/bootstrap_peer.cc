@@ -59,7 +59,8 @@ Task<absl::StatusOr<Welcome>> Greet(Stream* stream, const ConnectOptions* option
   hello.process_id = options->process_id;
   hello.process_id_generation = options->process_id_generation;
   hello.view = options->view;
-  if (options->fabrics.size() == 1) hello.fabric = options->fabrics[0].fabric->device().provider;
+  const bool is_choice = options->fabrics.size() > 1 || options->more_fabrics;
+  if (!is_choice) hello.fabric = options->fabrics[0].fabric->device().provider;
   hello.has_secret = options->credentials.secret != nullptr;
   const std::string message = EncodeHello(hello);
   std::string hello_body = message.substr(sizeof(MessageHeader));
@@ -91,16 +92,20 @@ Task<absl::StatusOr<Link>> OpenLinkOn(ConnectOptions::LocalFabric local, std::st
   co_return link;
 }
 
-// Connects on the best fabric that reaches the server; *local: which one that was.
-Task<absl::StatusOr<Link>> OpenLink(const ConnectOptions* options, const Welcome* welcome,
-                                    ConnectOptions::LocalFabric* local) {
+using LocalFabrics = std::vector<ConnectOptions::LocalFabric>;
+
+// Connects on the first of `candidates` that reaches the server; *local: which one that was. FailedPrecondition: the
+// server has none of them.
+Task<absl::StatusOr<Link>> OpenLinkOnFirst(const LocalFabrics* candidates, const Welcome* welcome,
+                                           uint64_t deadline_ns,
+                                           ConnectOptions::LocalFabric* local) {
   absl::Status first_failure;
-  for (const ConnectOptions::LocalFabric& candidate : options->fabrics) {
+  for (const ConnectOptions::LocalFabric& candidate : *candidates) {
     const std::string& name = candidate.fabric->device().provider;
     for (const FabricEndpoint& offered : welcome->fabrics) {
       if (offered.name != name) continue;
-      absl::StatusOr<Link> link = co_await OpenLinkOn(
-          candidate, offered.endpoint, EncodeToken(welcome->token), options->deadline_ns);
+      absl::StatusOr<Link> link = co_await OpenLinkOn(candidate, offered.endpoint,
+                                                      EncodeToken(welcome->token), deadline_ns);
       *local = candidate;
       // Shared memory does not reach other machines, nor containers. Nothing came of the token.
       if (link.ok() || !absl::IsUnavailable(link.status())) co_return link;
@@ -109,6 +114,24 @@ Task<absl::StatusOr<Link>> OpenLink(const ConnectOptions* options, const Welcome
   }
   if (!first_failure.ok()) co_return first_failure;
   co_return absl::FailedPreconditionError("the server offers none of the fabrics that may be used");
+}
+
+// The same with the options' further fabrics, if it takes them.
+Task<absl::StatusOr<Link>> OpenLink(const ConnectOptions* options, const Welcome* welcome,
+                                    ConnectOptions::LocalFabric* local) {
+  absl::StatusOr<Link> link =
+      co_await OpenLinkOnFirst(&options->fabrics, welcome, options->deadline_ns, local);
+  const bool may_go_on =
+      absl::IsUnavailable(link.status()) || absl::IsFailedPrecondition(link.status());
+  if (!may_go_on || !options->more_fabrics) co_return link;
+  absl::StatusOr<LocalFabrics> more = options->more_fabrics();
+  if (!more.ok()) co_return more.status();
+  absl::StatusOr<Link> other =
+      co_await OpenLinkOnFirst(&*more, welcome, options->deadline_ns, local);
+  // Where the favourites were offered and failed, that is what the caller is told.
+  const bool says_less = absl::IsFailedPrecondition(other.status());
+  if (says_less) co_return link;
+  co_return other;
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #define ACRE_TRANSPORT_BOOTSTRAP_PEER_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -70,13 +71,16 @@ struct ConnectOptions {
   // The view of the cluster that the client knows. 0: any.
   uint64_t view = 0;
   // What the connection may use, the best first: the first that the server offers and that reaches it is
-  // taken. All ports have one scheduler. If there is one only, its name is told to the server, which
-  // refuses if it does not have it.
+  // taken. All ports have one scheduler. If there is one only, and no more_fabrics, its name is told to the
+  // server, which refuses if it does not have it.
   struct LocalFabric {
     Fabric* fabric = nullptr;
     Port* port = nullptr;
   };
   std::vector<LocalFabric> fabrics;
+  // Further ones, liked less: opened when none of those got through. Null: there are none. Its errors are
+  // ConnectPeer's.
+  std::function<absl::StatusOr<std::vector<LocalFabric>>()> more_fabrics;
   ChannelOptions channel;
   uint64_t deadline_ns = 0;
   // Null: one for this connection. Who connects again and again has one for all attempts.

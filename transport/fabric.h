@@ -91,6 +91,8 @@ struct RemoteKey {
 struct DeviceAttributes {
   std::string provider;  // "shm", "tcp", "verbs", "sim".
   std::string device;    // The provider's name of the device, for people.
+  std::string
+      note;  // What it can and cannot do, as far as that is worth a line to people. "": nothing.
   Atomicity atomicity = Atomicity::kHca;
   uint32_t send_queue_depth_max = 0;  // Requests outstanding on one queue pair.
   uint32_t receive_queue_depth = 0;   // WRITE_WITH_IMMs that can wait; further ones stall.

@@ -125,6 +125,12 @@ absl::StatusOr<std::unique_ptr<VerbsFabric>> VerbsFabric::Create(const Options& 
   facts.reads_max = context->card->initiated_reads_max();
   facts.fences_on_card = context->fences_on_card;
   facts.pci_atomics = (limits.pci_atomic_caps.compare_swap & limits.pci_atomic_caps.fetch_add) != 0;
+  device.note =
+      absl::StrCat("its atomics are ", device.atomicity == Atomicity::kGlobal ? "" : "not ",
+                   "atomic to the CPU", facts.pci_atomics ? " (they may be over the bus)" : "",
+                   ", WRITEs land in ", facts.writes_in_order ? "ascending" : "any",
+                   " order, fences are ", facts.fences_on_card ? "the card's" : "waited for", ", ",
+                   facts.reads_max, " READs under way on a queue pair");
   auto fabric = absl::WrapUnique(new VerbsFabric(std::move(context)));
   fabric->facts_ = std::move(facts);
   return fabric;
