@@ -12,6 +12,7 @@
 #include "runtime/deadline.h"
 #include "runtime/wait_queue.h"
 #include "transport/address.h"
+#include "transport/secret_bytes.h"
 #include "transport/socket.h"
 
 namespace acre::transport {
@@ -153,7 +154,7 @@ void BootstrapServer::OnFabric(const OfferedFabric& fabric) {
     const absl::StatusOr<BootstrapToken> token = ParseToken(request->private_data());
     if (!token.ok()) continue;  // The request goes, and with it the connection.
     const auto it = std::find_if(half_open_.begin(), half_open_.end(), [&](const HalfOpen* known) {
-      return known->has_token && known->token == *token;
+      return known->has_token && AreEqualSecrets(known->token, *token);
     });
     if (it == half_open_.end()) continue;
     HalfOpen* const half_open = *it;

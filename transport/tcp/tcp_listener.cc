@@ -12,6 +12,7 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "transport/secret_bytes.h"
 #include "transport/socket.h"
 #include "transport/tcp/tcp_completion_queue.h"
 #include "transport/tcp/tcp_queue_pair.h"
@@ -175,7 +176,8 @@ std::unique_ptr<ConnectionRequest> TcpListener::Hear(Place waiting) {
 
 TcpListener::Place TcpListener::FindOther(Place waiting) {
   return std::find_if(waiting_.begin(), waiting_.end(), [&waiting](const Waiting& other) {
-    return other.hello_bytes == sizeof(TcpHello) && other.hello.token == waiting->hello.token &&
+    return other.hello_bytes == sizeof(TcpHello) &&
+           AreEqualSecrets(other.hello.token, waiting->hello.token) &&
            other.hello.role != waiting->hello.role;
   });
 }
