@@ -246,6 +246,34 @@ TEST_F(HandshakeTest, TheOldestHalfOpenMakesRoom) {
   while (!serving.done()) scheduler_.RunOnce();
 }
 
+// Goal: strangers that say nothing, however many, do not cost a client the token that it was given.
+TEST_F(HandshakeTest, CrowdOfSilentStrangersLeavesATokenGood) {
+  transport::BootstrapServerOptions narrow;
+  narrow.half_open_max = 4;
+  Open(std::move(narrow));
+  auto stream = Say(std::string(transport::kBootstrapPurpose) +
+                    transport::EncodeHello({.layout_version = kLayout, .fabric = "shm"}));
+  std::string message(sizeof(transport::MessageHeader) + sizeof(transport::WelcomeWire) +
+                          sizeof(transport::FabricWire),
+                      '\0');
+  ASSERT_EQ(scheduler_.RunUntilDone(
+                stream->Read(message.data(), message.size(), scheduler_.NowNs() + 20 * kSecondNs)),
+            absl::OkStatus());
+  const auto welcome = transport::ParseWelcome(message.substr(sizeof(transport::MessageHeader)));
+  ASSERT_TRUE(welcome.ok()) << welcome.status();
+  std::vector<std::unique_ptr<transport::Stream>> silent;
+  for (int i = 0; i < 10; ++i) silent.push_back(Say(""));
+  for (int i = 0; i < 7; ++i) EXPECT_TRUE(absl::IsUnavailable(ReadByte(silent[i].get())));
+  auto connection = client_fabric_->Connect(listener_->endpoint(), client_queue_.get(),
+                                            transport::EncodeToken(welcome->token));
+  ASSERT_TRUE(connection.ok()) << connection.status();
+  while ((*connection)->state() == transport::QueuePairState::kConnecting && arrivals_.empty()) {
+    scheduler_.RunOnce();
+  }
+  EXPECT_EQ(arrivals_.size(), 1u);
+  client_port_->Forget(connection->get());
+}
+
 TEST_F(HandshakeTest, OtherPurposesAreHandedOn) {
   auto stream = Say("ACREKVS1");
   while (other_purpose_.empty()) scheduler_.RunOnce();

@@ -67,6 +67,7 @@ class BootstrapServer::HalfOpen {
   Stream stream;
   const uint64_t deadline_ns;
   SecretTranscript transcript;
+  bool is_proven = false;  // Has shown the secret, or has a token. Strangers do not crowd it out.
   bool has_token = false;  // The Welcome is on its way.
   BootstrapToken token{};
   uint32_t process_id = 0;
@@ -119,7 +120,7 @@ void BootstrapServer::OnDoor() {
     int error;
     ScopedFd fd = AcceptSocket(listening_.get(), &error);
     if (fd.is_open()) {
-      MakeRoom();
+      if (!MakeRoom()) continue;
       auto half_open = std::make_unique<HalfOpen>(this, std::move(fd));  // Counts from now on.
       serving_.push_back(scheduler_->Spawn(Serve(std::move(half_open))));
       continue;
@@ -141,8 +142,13 @@ Task<void> BootstrapServer::WatchDoorLater() {
   WatchDoor();
 }
 
-void BootstrapServer::MakeRoom() {
-  while (half_open_.size() >= options_.half_open_max) half_open_.front()->Evict();
+bool BootstrapServer::MakeRoom() {
+  if (half_open_.size() < options_.half_open_max) return true;
+  const auto oldest = std::find_if(half_open_.begin(), half_open_.end(),
+                                   [](const HalfOpen* half_open) { return !half_open->is_proven; });
+  if (oldest == half_open_.end()) return false;
+  (*oldest)->Evict();
+  return true;
 }
 
 void BootstrapServer::OnFabric(const OfferedFabric& fabric) {
@@ -297,6 +303,7 @@ Task<absl::Status> BootstrapServer::AskForSecret(HalfOpen* half_open, bool has_s
   if (!answer.ok()) co_return Refused(*half_open, RefusalReason::kNonsense, answer.status());
   transcript.client_nonce = answer->nonce;
   if (AreEqual(answer->proof, ClientProof(*options_.secret, transcript))) {
+    half_open->is_proven = true;
     co_return absl::OkStatus();
   }
   co_return Refused(
@@ -317,6 +324,7 @@ Task<absl::Status> BootstrapServer::Greet(HalfOpen* half_open) {
 
   half_open->process_id = *process_id;
   options_.fill_random(absl::MakeSpan(half_open->token));
+  half_open->is_proven = true;
   half_open->has_token = true;  // Before the client can know it.
   Welcome welcome;
   welcome.generation = options_.generation;
