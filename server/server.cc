@@ -363,8 +363,6 @@ absl::Status Server::WaitOutLease() {
 absl::Status Server::OpenDoor() {
   std::vector<transport::MemoryRegion*> regions = Regions();
   RenewLeases(regions, options_.clock->NowNs());
-  absl::Status status = state_file_->WriteRunning(generation_, HasLease() ? options_.lease_ms : 0);
-  if (!status.ok()) return status;
   std::vector<transport::BootstrapServer::OfferedFabric> offered;
   for (OpenFabric& open : fabrics_) {
     auto listener = open.fabric->Listen();
@@ -372,7 +370,12 @@ absl::Status Server::OpenDoor() {
     open.listener = *std::move(listener);
     offered.push_back({open.fabric->device().provider, open.listener.get()});
   }
-  if (status = transport::StartListening(listening_.get()); !status.ok()) return status;
+  absl::Status status = transport::StartListening(listening_.get());
+  if (!status.ok()) return status;
+  // Behind all that can fail, so that the next server takes no failed start for a death; and before the first
+  // client is greeted: who connects meanwhile waits in the kernel's queue.
+  status = state_file_->WriteRunning(generation_, HasLease() ? options_.lease_ms : 0);
+  if (!status.ok()) return status;
 
   door_ = std::make_unique<Door>(&workers_);
   transport::BootstrapServerOptions options;
