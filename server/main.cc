@@ -43,8 +43,7 @@ DEFINE_string(
     cluster, "",
     "File that lists the servers of a cluster, one HOST:PORT a line in the order of their numbers, "
     "--listen of this one among them. All servers are given the same file. Default: no cluster, "
-    "this "
-    "server alone.");
+    "this server alone.");
 DEFINE_int32(threads, 1,
              "Threads that serve clients. One more, mostly idle, keeps the server alive.");
 DEFINE_string(memory, "2G", "Memory for records: a number with K, M or G. Taken at the start.");
@@ -70,9 +69,8 @@ DEFINE_int64(
     "listens, and a server that stalls for longer makes its readers fail until it is back.");
 DEFINE_bool(death_marks, true,
             "Have the kernel mark the memory of a server that dies, so that its readers see it at "
-            "once. The "
-            "start line says whether it does. false: rely on leases, as on kernels without robust "
-            "futexes.");
+            "once. The start line says whether it does. false: rely on leases, as on kernels "
+            "without robust futexes.");
 DEFINE_string(
     state_dir, "",
     "Folder of the small file that tells a clean stop from a death. Default: /run/acre for "
@@ -82,8 +80,7 @@ DEFINE_string(
     secret_file, "",
     "File with a secret that clients and server prove to each other before anything else, without "
     "sending it: 16 to 1024 bytes, a newline at the end does not count, readable by its owner "
-    "only. "
-    "Clients are given the same. Without one, the server listens on loopback only.");
+    "only. Clients are given the same. Without one, the server listens on loopback only.");
 
 namespace acre::server {
 namespace {
@@ -95,8 +92,7 @@ constexpr absl::string_view kUsage =
     "    kv_server --listen=127.0.0.1:7401 --cluster=servers.txt     one server of several\n"
     "\n"
     "Prints one line with \"listening on HOST:PORT\" on stdout once it serves, problems on stderr. "
-    "SIGTERM\n"
-    "and SIGINT stop it cleanly. For clients on other machines:\n"
+    "SIGTERM\nand SIGINT stop it cleanly. For clients on other machines:\n"
     "\n"
     "    (umask 077; openssl rand -base64 32 > acre.secret)   # the same file for all clients\n"
     "    kv_server --listen=0.0.0.0:7400 --secret_file=acre.secret";

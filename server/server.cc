@@ -302,11 +302,14 @@ absl::Status Server::WaitOutLease() {
 absl::Status Server::OpenDoor() {
   std::vector<transport::MemoryRegion*> regions = Regions();
   RenewLeases(regions, options_.clock->NowNs());
-  absl::Status status = state_file_->WriteRunning(generation_, HasLease() ? options_.lease_ms : 0);
-  if (!status.ok()) return status;
   auto offered = networks_->Listen();
   if (!offered.ok()) return offered.status();
-  if (status = transport::StartListening(listening_.get()); !status.ok()) return status;
+  absl::Status status = transport::StartListening(listening_.get());
+  if (!status.ok()) return status;
+  // Behind all that can fail, so that the next server takes no failed start for a death; and before the first
+  // client is greeted: who connects meanwhile waits in the kernel's queue.
+  status = state_file_->WriteRunning(generation_, HasLease() ? options_.lease_ms : 0);
+  if (!status.ok()) return status;
 
   door_ = std::make_unique<Door>(&workers_);
   transport::BootstrapServerOptions options;
@@ -447,7 +450,7 @@ std::string Server::Stats() const {
   for (const auto reason :
        {transport::RefusalReason::kVersion, transport::RefusalReason::kNoSecret,
         transport::RefusalReason::kSecret, transport::RefusalReason::kNoneToProve,
-        transport::RefusalReason::kNonsense}) {
+        transport::RefusalReason::kNonsense, transport::RefusalReason::kToken}) {
     line(absl::StrCat("handshakes_refused_", transport::RefusalReasonName(reason)),
          refusals_.Count(reason));
   }

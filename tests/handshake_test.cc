@@ -118,6 +118,38 @@ class TwoFabricsTest : public HandshakeTest {
   std::string arrived_on_;
 };
 
+// Goal: who knocks at a fabric's own port with rubbish, or with a token that is nobody's, is counted like those at the
+// first door, and harms nobody.
+TEST_F(TwoFabricsTest, StrangersAtAFabricsPortAreCounted) {
+  std::vector<std::string> lines;
+  transport::RefusalLog refusals([&lines](const std::string& line) { lines.push_back(line); });
+  offered_ = {{"shm", listener_.get()}, {"tcp", tcp_listener_.get()}};
+  transport::BootstrapServerOptions options;
+  options.refusals = &refusals;
+  Open(std::move(options));
+  const auto knock = [&](const std::string& private_data) {
+    auto connect =
+        client_tcp_->Connect(tcp_listener_->endpoint(), client_tcp_queue_.get(), private_data);
+    ASSERT_TRUE(connect.ok()) << connect.status();
+    while ((*connect)->state() == transport::QueuePairState::kConnecting) scheduler_.RunOnce();
+    EXPECT_EQ((*connect)->state(), transport::QueuePairState::kBroken);
+    client_tcp_port_->Forget(connect->get());
+  };
+  knock(transport::EncodeToken(BootstrapToken{1, 2, 3}));
+  EXPECT_EQ(refusals.Count(transport::RefusalReason::kToken), 1u);
+  knock("no token");
+  EXPECT_EQ(refusals.Count(transport::RefusalReason::kNonsense), 1u);
+  const auto stream =
+      SayTo(transport::ParseHostPort(tcp_listener_->endpoint()).value(), "GET / HTTP/1.1\r\n\r\n");
+  EXPECT_TRUE(absl::IsUnavailable(ReadByte(stream.get())));
+  EXPECT_EQ(refusals.Count(transport::RefusalReason::kNonsense), 2u);
+  ASSERT_EQ(lines.size(), 2u) << "one for each reason";
+  for (const std::string& line : lines) {
+    EXPECT_NE(line.find("127.0.0.1:"), std::string::npos) << line;
+    EXPECT_NE(line.find("on fabric tcp"), std::string::npos) << line;
+  }
+}
+
 TEST_F(TwoFabricsTest, TheFavouriteIsTakenWhereItReaches) {
   EXPECT_EQ(Connect(listener_.get()), "shm");
 }
@@ -244,6 +276,34 @@ TEST_F(HandshakeTest, TheOldestHalfOpenMakesRoom) {
   SpawnHandle serving = scheduler_.Spawn(Keep(AcceptNext(), &served));
   EXPECT_TRUE(scheduler_.RunUntilDone(transport::ConnectPeer(ClientOptions())).ok());
   while (!serving.done()) scheduler_.RunOnce();
+}
+
+// Goal: strangers that say nothing, however many, do not cost a client the token that it was given.
+TEST_F(HandshakeTest, CrowdOfSilentStrangersLeavesATokenGood) {
+  transport::BootstrapServerOptions narrow;
+  narrow.half_open_max = 4;
+  Open(std::move(narrow));
+  auto stream = Say(std::string(transport::kBootstrapPurpose) +
+                    transport::EncodeHello({.layout_version = kLayout, .fabric = "shm"}));
+  std::string message(sizeof(transport::MessageHeader) + sizeof(transport::WelcomeWire) +
+                          sizeof(transport::FabricWire),
+                      '\0');
+  ASSERT_EQ(scheduler_.RunUntilDone(
+                stream->Read(message.data(), message.size(), scheduler_.NowNs() + 20 * kSecondNs)),
+            absl::OkStatus());
+  const auto welcome = transport::ParseWelcome(message.substr(sizeof(transport::MessageHeader)));
+  ASSERT_TRUE(welcome.ok()) << welcome.status();
+  std::vector<std::unique_ptr<transport::Stream>> silent;
+  for (int i = 0; i < 10; ++i) silent.push_back(Say(""));
+  for (int i = 0; i < 7; ++i) EXPECT_TRUE(absl::IsUnavailable(ReadByte(silent[i].get())));
+  auto connection = client_fabric_->Connect(listener_->endpoint(), client_queue_.get(),
+                                            transport::EncodeToken(welcome->token));
+  ASSERT_TRUE(connection.ok()) << connection.status();
+  while ((*connection)->state() == transport::QueuePairState::kConnecting && arrivals_.empty()) {
+    scheduler_.RunOnce();
+  }
+  EXPECT_EQ(arrivals_.size(), 1u);
+  client_port_->Forget(connection->get());
 }
 
 TEST_F(HandshakeTest, OtherPurposesAreHandedOn) {

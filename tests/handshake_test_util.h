@@ -123,7 +123,10 @@ class HandshakeTest : public testing::Test, public BootstrapServer::Delegate {
 
   // A stream to the door, and what it says there.
   std::unique_ptr<transport::Stream> Say(std::string bytes) {
-    auto fd = transport::StartConnect(transport::Resolve(address_).value().front());
+    return SayTo(address_, std::move(bytes));
+  }
+  std::unique_ptr<transport::Stream> SayTo(const transport::HostPort& address, std::string bytes) {
+    auto fd = transport::StartConnect(transport::Resolve(address).value().front());
     CHECK(fd.ok()) << fd.status();
     auto stream = std::make_unique<transport::Stream>(&scheduler_, *std::move(fd));
     const uint64_t deadline_ns = scheduler_.NowNs() + 20 * kSecondNs;

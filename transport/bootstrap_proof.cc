@@ -48,8 +48,7 @@ absl::Status CheckServer(const Credentials& credentials, const ServersAnswer& an
   if (AreEqual(answer.proof, expected)) return absl::OkStatus();
   return absl::PermissionDeniedError(
       "the server could not prove that it knows the secret: it is not the one that it should be, "
-      "or "
-      "somebody is in between; see who listens there");
+      "or somebody is in between; see who listens there");
 }
 
 Task<absl::StatusOr<ScopedFd>> ConnectProven(Scheduler* scheduler, Resolver* resolver,

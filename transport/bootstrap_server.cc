@@ -12,6 +12,7 @@
 #include "runtime/deadline.h"
 #include "runtime/wait_queue.h"
 #include "transport/address.h"
+#include "transport/secret_bytes.h"
 #include "transport/socket.h"
 
 namespace acre::transport {
@@ -66,6 +67,7 @@ class BootstrapServer::HalfOpen {
   Stream stream;
   const uint64_t deadline_ns;
   SecretTranscript transcript;
+  bool is_proven = false;  // Has shown the secret, or has a token. Strangers do not crowd it out.
   bool has_token = false;  // The Welcome is on its way.
   BootstrapToken token{};
   uint32_t process_id = 0;
@@ -96,12 +98,18 @@ BootstrapServer::BootstrapServer(Scheduler* scheduler, BootstrapServerOptions op
     const absl::Status watched = scheduler_->WatchFd(
         fabric.listener->fd(), EPOLLIN, [this, &fabric](uint32_t) { OnFabric(fabric); });
     CHECK(watched.ok()) << watched;
+    fabric.listener->SetRefused([this, &fabric](absl::string_view peer, const absl::Status& why) {
+      Note(RefusalReason::kNonsense, fabric, peer, why);
+    });
   }
 }
 
 BootstrapServer::~BootstrapServer() {
   scheduler_->UnwatchFd(listening_.get());
-  for (const OfferedFabric& fabric : fabrics_) scheduler_->UnwatchFd(fabric.listener->fd());
+  for (const OfferedFabric& fabric : fabrics_) {
+    scheduler_->UnwatchFd(fabric.listener->fd());
+    fabric.listener->SetRefused(nullptr);
+  }
   reopening_.Cancel();
   for (SpawnHandle& task : serving_) task.Cancel();
 }
@@ -118,7 +126,7 @@ void BootstrapServer::OnDoor() {
     int error;
     ScopedFd fd = AcceptSocket(listening_.get(), &error);
     if (fd.is_open()) {
-      MakeRoom();
+      if (!MakeRoom()) continue;
       auto half_open = std::make_unique<HalfOpen>(this, std::move(fd));  // Counts from now on.
       serving_.push_back(scheduler_->Spawn(Serve(std::move(half_open))));
       continue;
@@ -140,8 +148,13 @@ Task<void> BootstrapServer::WatchDoorLater() {
   WatchDoor();
 }
 
-void BootstrapServer::MakeRoom() {
-  while (half_open_.size() >= options_.half_open_max) half_open_.front()->Evict();
+bool BootstrapServer::MakeRoom() {
+  if (half_open_.size() < options_.half_open_max) return true;
+  const auto oldest = std::find_if(half_open_.begin(), half_open_.end(),
+                                   [](const HalfOpen* half_open) { return !half_open->is_proven; });
+  if (oldest == half_open_.end()) return false;
+  (*oldest)->Evict();
+  return true;
 }
 
 void BootstrapServer::OnFabric(const OfferedFabric& fabric) {
@@ -151,11 +164,19 @@ void BootstrapServer::OnFabric(const OfferedFabric& fabric) {
     std::unique_ptr<ConnectionRequest> request = fabric.listener->Poll();
     if (request == nullptr) return;
     const absl::StatusOr<BootstrapToken> token = ParseToken(request->private_data());
-    if (!token.ok()) continue;  // The request goes, and with it the connection.
+    // The request goes, and with it the connection.
+    if (!token.ok()) {
+      Note(RefusalReason::kNonsense, fabric, request->peer(), token.status());
+      continue;
+    }
     const auto it = std::find_if(half_open_.begin(), half_open_.end(), [&](const HalfOpen* known) {
-      return known->has_token && known->token == *token;
+      return known->has_token && AreEqualSecrets(known->token, *token);
     });
-    if (it == half_open_.end()) continue;
+    if (it == half_open_.end()) {
+      Note(RefusalReason::kToken, fabric, request->peer(),
+           absl::PermissionDeniedError("the token that it shows is nobody's, or its time is over"));
+      continue;
+    }
     HalfOpen* const half_open = *it;
     half_open->request = std::move(request);
     half_open->fabric = fabric.name;
@@ -239,10 +260,17 @@ Task<void> BootstrapServer::SendAway(HalfOpen* half_open, absl::Status why) {
   }
 }
 
+void BootstrapServer::Note(RefusalReason reason, const OfferedFabric& fabric,
+                           absl::string_view peer, const absl::Status& why) {
+  if (options_.refusals == nullptr) return;
+  options_.refusals->Note(reason, absl::StrCat(peer, " on fabric ", fabric.name), why,
+                          scheduler_->NowNs());
+}
+
 absl::Status BootstrapServer::Refused(const HalfOpen& half_open, RefusalReason reason,
                                       absl::Status why) {
   if (options_.refusals != nullptr) {
-    options_.refusals->Note(reason, half_open.peer, why, scheduler_->NowNs());
+    options_.refusals->Note(reason, half_open.peer.ToString(), why, scheduler_->NowNs());
   }
   return why;
 }
@@ -296,6 +324,7 @@ Task<absl::Status> BootstrapServer::AskForSecret(HalfOpen* half_open, bool has_s
   if (!answer.ok()) co_return Refused(*half_open, RefusalReason::kNonsense, answer.status());
   transcript.client_nonce = answer->nonce;
   if (AreEqual(answer->proof, ClientProof(*options_.secret, transcript))) {
+    half_open->is_proven = true;
     co_return absl::OkStatus();
   }
   co_return Refused(
@@ -316,6 +345,7 @@ Task<absl::Status> BootstrapServer::Greet(HalfOpen* half_open) {
 
   half_open->process_id = *process_id;
   options_.fill_random(absl::MakeSpan(half_open->token));
+  half_open->is_proven = true;
   half_open->has_token = true;  // Before the client can know it.
   Welcome welcome;
   welcome.generation = options_.generation;

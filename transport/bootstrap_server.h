@@ -3,7 +3,9 @@
 //
 // Whatever strangers do here costs them their own connection and nothing else: each has
 // `handshake_timeout_ns` in all, at most `half_open_max` are in the doorway, and when one more comes,
-// the one that has been there longest goes (who speaks the protocol is through within milliseconds).
+// the one that has been there longest without proving itself goes (who speaks the protocol is through within
+// milliseconds). Proven is who showed the secret or has a token; a newcomer never costs such a one its place,
+// and is closed unheard if there are no others.
 //
 // Threads:    confined to the scheduler's.
 // Ownership:  borrows scheduler, listeners and delegate; they outlive it.
@@ -106,7 +108,8 @@ class BootstrapServer {
   void OnDoor();
   void OnFabric(const OfferedFabric& fabric);
   Task<void> WatchDoorLater();
-  void MakeRoom();
+  // False: all who are half open are proven.
+  bool MakeRoom();
 
   Task<void> Serve(std::unique_ptr<HalfOpen> half_open);
   Task<void> ServeBootstrap(HalfOpen* half_open);
@@ -119,6 +122,9 @@ class BootstrapServer {
   Task<absl::Status> AskForSecret(HalfOpen* half_open, bool has_secret);
   absl::Status Judge(const HalfOpen& half_open, const Hello& hello);
   // Counts and logs it, and gives it back.
+  // Of those who come on a fabric.
+  void Note(RefusalReason reason, const OfferedFabric& fabric, absl::string_view peer,
+            const absl::Status& why);
   absl::Status Refused(const HalfOpen& half_open, RefusalReason reason, absl::Status why);
   absl::StatusOr<uint32_t> ProcessIdFor(const Hello& hello);
 

@@ -54,8 +54,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -325,6 +327,8 @@ class ConnectionRequest {
  public:
   virtual ~ConnectionRequest() = default;  // Rejects, if neither was called.
   virtual absl::string_view private_data() const = 0;
+  // Whence it came, for people: "10.0.0.7:40112", "process 4711".
+  virtual std::string peer() const = 0;
   // The queue pair is ready when returned. Unavailable: the peer has gone.
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<QueuePair>> Accept(
       CompletionQueue* completion_queue, absl::string_view private_data) = 0;
@@ -332,6 +336,9 @@ class ConnectionRequest {
 
 class Listener {
  public:
+  // Whence somebody came, for people, and why he was turned away.
+  using Refused = std::function<void(absl::string_view peer, const absl::Status& why)>;
+
   virtual ~Listener() = default;
   // What peers pass to Connect(). Good on this machine (shm), or in the network.
   virtual std::string endpoint() const = 0;
@@ -340,6 +347,18 @@ class Listener {
   virtual std::string EndpointFor(absl::string_view /*host*/) const { return endpoint(); }
   virtual int fd() const = 0;  // Readable: call Poll() until it returns null.
   virtual std::unique_ptr<ConnectionRequest> Poll() = 0;
+
+  // Has those counted whose bytes make no request: told on the thread of Poll(), which calls it. Who comes and
+  // says nothing is not told of.
+  void SetRefused(Refused refused) { refused_ = std::move(refused); }
+
+ protected:
+  void Refuse(absl::string_view peer, const absl::Status& why) {
+    if (refused_) refused_(peer, why);
+  }
+
+ private:
+  Refused refused_;
 };
 
 class Fabric {

@@ -19,6 +19,8 @@ absl::string_view RefusalReasonName(RefusalReason reason) {
       return "none_to_prove";
     case RefusalReason::kNonsense:
       return "nonsense";
+    case RefusalReason::kToken:
+      return "token";
   }
   LOG(FATAL) << "not a RefusalReason";
 }
@@ -26,7 +28,7 @@ absl::string_view RefusalReasonName(RefusalReason reason) {
 RefusalLog::RefusalLog(std::function<void(const std::string&)> log)
     : log_(log ? std::move(log) : [](const std::string& line) { LOG(WARNING) << line; }) {}
 
-void RefusalLog::Note(RefusalReason reason, const SocketAddress& peer, const absl::Status& why,
+void RefusalLog::Note(RefusalReason reason, absl::string_view peer, const absl::Status& why,
                       uint64_t now_ns) {
   Entry& entry = entries_[static_cast<size_t>(reason)];
   const uint64_t count = entry.count.Load(std::memory_order_relaxed) + 1;
@@ -35,7 +37,7 @@ void RefusalLog::Note(RefusalReason reason, const SocketAddress& peer, const abs
   entry.next_line_ns = now_ns + kLineIntervalNs;
   const uint64_t untold = count - entry.told_count - 1;
   entry.told_count = count;
-  log_(absl::StrCat("a client at ", peer.ToString(), " is refused: ", why.message(),
+  log_(absl::StrCat("a client at ", peer, " is refused: ", why.message(),
                     untold == 0 ? "" : absl::StrCat(" (and ", untold, " like it before)"),
                     "; no more of this kind are told for a minute"));
 }

@@ -15,7 +15,6 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "runtime/shared_word.h"
-#include "transport/socket.h"
 
 namespace acre::transport {
 
@@ -27,10 +26,11 @@ enum class RefusalReason {
   kSecret,       // Its proof is wrong: another secret, or a handshake of somebody else's, replayed.
   kNoneToProve,  // It wants a proof of the secret, and the server has none.
   kNonsense,     // Its bytes make no sense.
+  kToken,        // It came on a fabric with a token that is nobody's: a guess, or it came too late.
 };
-constexpr size_t kRefusalReasonsCount = 5;
+constexpr size_t kRefusalReasonsCount = 6;
 
-// "version", "no_secret", "secret", "none_to_prove", "nonsense": parts of names of counters.
+// "version", "no_secret", "secret", "none_to_prove", "nonsense", "token": parts of names of counters.
 absl::string_view RefusalReasonName(RefusalReason reason);
 
 class RefusalLog {
@@ -43,8 +43,8 @@ class RefusalLog {
   RefusalLog& operator=(const RefusalLog&) = delete;
 
   // Counts, and logs one line per reason and kLineIntervalNs, which says how many it stands for.
-  void Note(RefusalReason reason, const SocketAddress& peer, const absl::Status& why,
-            uint64_t now_ns);
+  // `peer`: whence it came, for people.
+  void Note(RefusalReason reason, absl::string_view peer, const absl::Status& why, uint64_t now_ns);
   // Refusals since the start.
   uint64_t Count(RefusalReason reason) const;
 

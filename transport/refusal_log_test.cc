@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "gtest/gtest.h"
+#include "transport/socket.h"
 
 namespace acre::transport {
 namespace {
@@ -14,8 +15,8 @@ SocketAddress Peer() { return *ParseAddress({"10.0.0.1", 99}); }
 TEST(RefusalLogTest, CountsEachReasonApart) {
   RefusalLog log([](const std::string&) {});
   const absl::Status why = absl::PermissionDeniedError("no");
-  for (int i = 0; i < 3; ++i) log.Note(RefusalReason::kSecret, Peer(), why, 0);
-  log.Note(RefusalReason::kVersion, Peer(), why, 0);
+  for (int i = 0; i < 3; ++i) log.Note(RefusalReason::kSecret, Peer().ToString(), why, 0);
+  log.Note(RefusalReason::kVersion, Peer().ToString(), why, 0);
   EXPECT_EQ(log.Count(RefusalReason::kSecret), 3u);
   EXPECT_EQ(log.Count(RefusalReason::kVersion), 1u);
   EXPECT_EQ(log.Count(RefusalReason::kNonsense), 0u);
@@ -28,16 +29,16 @@ TEST(RefusalLogTest, AFloodIsOneLineAMinute) {
   RefusalLog log([&lines](const std::string& line) { lines.push_back(line); });
   const absl::Status why = absl::PermissionDeniedError("the secret is another");
   uint64_t now_ns = 5;
-  for (int i = 0; i < 1000; ++i) log.Note(RefusalReason::kSecret, Peer(), why, now_ns++);
+  for (int i = 0; i < 1000; ++i) log.Note(RefusalReason::kSecret, Peer().ToString(), why, now_ns++);
   ASSERT_EQ(lines.size(), 1u);
   EXPECT_TRUE(absl::StrContains(lines[0], "10.0.0.1:99")) << lines[0];
   EXPECT_TRUE(absl::StrContains(lines[0], "the secret is another")) << lines[0];
-  log.Note(RefusalReason::kNonsense, Peer(), why, now_ns);
+  log.Note(RefusalReason::kNonsense, Peer().ToString(), why, now_ns);
   EXPECT_EQ(lines.size(), 2u) << "another reason has a line of its own";
-  log.Note(RefusalReason::kSecret, Peer(), why, 5 + RefusalLog::kLineIntervalNs);
+  log.Note(RefusalReason::kSecret, Peer().ToString(), why, 5 + RefusalLog::kLineIntervalNs);
   ASSERT_EQ(lines.size(), 3u);
   EXPECT_TRUE(absl::StrContains(lines[2], "and 999 like it before")) << lines[2];
-  log.Note(RefusalReason::kSecret, Peer(), why, 5 + 2 * RefusalLog::kLineIntervalNs);
+  log.Note(RefusalReason::kSecret, Peer().ToString(), why, 5 + 2 * RefusalLog::kLineIntervalNs);
   ASSERT_EQ(lines.size(), 4u);
   EXPECT_FALSE(absl::StrContains(lines[3], "like it")) << lines[3];
 }
@@ -45,7 +46,8 @@ TEST(RefusalLogTest, AFloodIsOneLineAMinute) {
 TEST(RefusalLogTest, APeerThatHasGoneIsNamedAsSuch) {
   std::vector<std::string> lines;
   RefusalLog log([&lines](const std::string& line) { lines.push_back(line); });
-  log.Note(RefusalReason::kNonsense, SocketAddress(), absl::InvalidArgumentError("rubbish"), 1);
+  log.Note(RefusalReason::kNonsense, SocketAddress().ToString(),
+           absl::InvalidArgumentError("rubbish"), 1);
   ASSERT_EQ(lines.size(), 1u);
   EXPECT_TRUE(absl::StrContains(lines[0], "(no address)")) << lines[0];
 }

@@ -1,12 +1,12 @@
 #include "transport/secret_proof.h"
 
-#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
 #include <algorithm>
 
 #include "glog/logging.h"
+#include "transport/secret_bytes.h"
 #include "transport/wire_bytes.h"
 
 namespace acre::transport {
@@ -66,8 +66,6 @@ SecretProof ServerProof(const Secret& secret, const SecretTranscript& transcript
   return Prove(secret, kServerLabel, transcript, welcome_body);
 }
 
-bool AreEqual(const SecretProof& a, const SecretProof& b) {
-  return CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
-}
+bool AreEqual(const SecretProof& a, const SecretProof& b) { return AreEqualSecrets(a, b); }
 
 }  // namespace acre::transport

@@ -21,6 +21,10 @@ namespace {
 constexpr uint64_t kTimerPeriodNs = 100'000'000;
 constexpr int kAcceptsPerPoll = 16;
 
+std::string NameOf(const PacketSocket& socket) {
+  return absl::StrCat("process ", socket.peer().pid);
+}
+
 class ShmConnectionRequest final : public ConnectionRequest {
  public:
   ShmConnectionRequest(ShmContext* context, PacketSocket socket, PeerSide peer)
@@ -32,6 +36,7 @@ class ShmConnectionRequest final : public ConnectionRequest {
   }
 
   absl::string_view private_data() const override { return peer_.private_data; }
+  std::string peer() const override { return NameOf(socket_); }
 
   absl::StatusOr<std::unique_ptr<QueuePair>> Accept(CompletionQueue* completion_queue,
                                                     absl::string_view private_data) override {
@@ -130,7 +135,7 @@ std::unique_ptr<ConnectionRequest> ShmListener::Hear(std::list<Waiting>::iterato
   }
   absl::StatusOr<PeerSide> peer = JudgeHello(packet, waiting->socket.peer());
   if (!peer.ok()) {
-    LOG_EVERY_N(WARNING, 100) << "refused an shm connection: " << peer.status().message();
+    Refuse(NameOf(waiting->socket), peer.status());
     Drop(waiting);
     return nullptr;
   }

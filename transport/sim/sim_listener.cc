@@ -31,6 +31,7 @@ class SimConnectionRequest final : public ConnectionRequest {
   }
 
   absl::string_view private_data() const override { return private_data_; }
+  std::string peer() const override { return "a peer in the world"; }
 
   absl::StatusOr<std::unique_ptr<QueuePair>> Accept(CompletionQueue* completion_queue,
                                                     absl::string_view private_data) override {

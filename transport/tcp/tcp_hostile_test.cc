@@ -151,6 +151,22 @@ TEST_F(TcpHostileTest, WhoOnlyConnectsMakesRoomForOthers) {
   ExpectServed();
 }
 
+// Goal: who has said hello and waits for its other stream keeps its place among any number that say nothing.
+TEST_F(TcpHostileTest, SilentCrowdDoesNotCrowdOutWhoSpoke) {
+  RawStream first(*listener_);
+  ASSERT_TRUE(first.SendStruct(GoodHello(TcpRole::kMyRequests, 9)));
+  std::vector<std::unique_ptr<RawStream>> silent;
+  for (int i = 0; i < 400; ++i) {
+    if (i % 16 == 0) {
+      EXPECT_EQ(listener_->Poll(), nullptr);
+    }
+    silent.push_back(std::make_unique<RawStream>(*listener_));
+  }
+  RawStream second(*listener_);
+  ASSERT_TRUE(second.SendStruct(GoodHello(TcpRole::kYourRequests, 9)));
+  EXPECT_NE(AwaitRequest(listener_.get()), nullptr);
+}
+
 TEST_F(TcpHostileTest, BadRequestsBreakTheConnectionOnly) {
   const std::vector<std::function<void(TcpRequestWire*)>> lies = {
       [](TcpRequestWire* wire) { wire->opcode = TcpOpcode{0}; },

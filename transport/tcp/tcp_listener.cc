@@ -12,6 +12,7 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "transport/secret_bytes.h"
 #include "transport/socket.h"
 #include "transport/tcp/tcp_completion_queue.h"
 #include "transport/tcp/tcp_queue_pair.h"
@@ -23,6 +24,8 @@ namespace {
 // How often peers that do not speak, and the lack of descriptors, are looked at again.
 constexpr uint64_t kTimerPeriodNs = 100'000'000;
 constexpr int kAcceptsPerPoll = 64;
+// Of up to 16 events each.
+constexpr int kRoundsPerPoll = 32;
 
 class TcpConnectionRequest final : public ConnectionRequest {
  public:
@@ -37,6 +40,7 @@ class TcpConnectionRequest final : public ConnectionRequest {
   absl::string_view private_data() const override {
     return {hello_.private_data, hello_.private_data_bytes};
   }
+  std::string peer() const override { return PeerAddress(streams_.peer_requests.get()).ToString(); }
 
   absl::StatusOr<std::unique_ptr<QueuePair>> Accept(CompletionQueue* completion_queue,
                                                     absl::string_view private_data) override {
@@ -101,17 +105,29 @@ std::string TcpListener::EndpointFor(absl::string_view host) const {
 
 std::unique_ptr<ConnectionRequest> TcpListener::Poll() {
   std::array<epoll_event, 16> events;
-  const int count = epoll_wait(epoll_fd_.get(), events.data(), events.size(), 0);
-  for (int i = 0; i < count; ++i) {
-    if (events[i].data.fd == timer_fd_.get()) OnTimer();
-    if (events[i].data.fd == socket_fd_.get()) AcceptPeers();
+  for (int round = 0; round < kRoundsPerPoll; ++round) {
+    const int count = epoll_wait(epoll_fd_.get(), events.data(), events.size(), 0);
+    if (count <= 0) return nullptr;
+    for (int i = 0; i < count; ++i) {
+      const int fd = events[i].data.fd;
+      if (fd == timer_fd_.get()) OnTimer();
+      if (fd == socket_fd_.get()) AcceptPeers();
+      // None: it went with an event before this one. Another's by now: nothing is heard of it yet.
+      const auto found = places_.find(fd);
+      if (found == places_.end()) continue;
+      // Events that are left come again: epoll tells of what is readable as long as it is.
+      if (std::unique_ptr<ConnectionRequest> request = Hear(found->second)) return request;
+    }
   }
-  if (count <= 0) return nullptr;
-  for (auto waiting = waiting_.begin(); waiting != waiting_.end();) {
-    auto heard = waiting++;
-    if (std::unique_ptr<ConnectionRequest> request = Hear(heard)) return request;
-  }
-  return nullptr;
+  return nullptr;  // A crowd. The fd stays readable.
+}
+
+void TcpListener::MakeRoom() {
+  if (waiting_.size() < kWaitingMax) return;
+  const Place silent = std::find_if(waiting_.begin(), waiting_.end(), [](const Waiting& waiting) {
+    return waiting.hello_bytes < sizeof(TcpHello);
+  });
+  (void)TakeOut(silent == waiting_.end() ? waiting_.begin() : silent);
 }
 
 void TcpListener::AcceptPeers() {
@@ -130,11 +146,13 @@ void TcpListener::AcceptPeers() {
       continue;  // The fate of that one connection.
     }
     PrepareStream(fd.get(), context_->unreachable_ms);
-    if (waiting_.size() == kWaitingMax) (void)TakeOut(waiting_.begin());
+    MakeRoom();
     epoll_event event = {.events = EPOLLIN, .data = {.fd = fd.get()}};
     if (epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, fd.get(), &event) != 0) continue;
     if (waiting_.empty()) SetTimer(kTimerPeriodNs);
-    waiting_.push_back(
+    const int number = fd.get();
+    places_[number] = waiting_.insert(
+        waiting_.end(),
         {.stream = std::move(fd), .until_ns = context_->clock->NowNs() + kHelloNsMax});
   }
 }
@@ -149,33 +167,37 @@ std::unique_ptr<ConnectionRequest> TcpListener::Hear(Place waiting) {
       is_complete ? ReceiveFrom(heard.stream.get(), &more, 1)
                   : ReceiveFrom(heard.stream.get(), to, sizeof(TcpHello) - heard.hello_bytes);
   if (result.kind == StreamResult::Kind::kLater) return nullptr;
-  if (is_complete || result.kind != StreamResult::Kind::kMoved) {
+  if (result.kind != StreamResult::Kind::kMoved) {
     (void)TakeOut(waiting);
     return nullptr;
   }
+  if (is_complete) return TurnAway(waiting, "more came behind its hello than that");
   heard.hello_bytes += result.bytes;
   // Whoever speaks something else altogether may not speak long enough.
   if (heard.hello_bytes < sizeof(TcpHello)) {
     if (heard.hello_bytes >= sizeof(heard.hello.magic) && heard.hello.magic != kTcpMagic) {
-      (void)TakeOut(waiting);
+      return TurnAway(waiting, "it does not speak our protocol");
     }
     return nullptr;
   }
   auto why = WhyInvalid(heard.hello);
   if (!why && heard.hello.role == TcpRole::kAnswer) why = "it answers what nobody asked";
-  if (why) {
-    LOG_EVERY_N(WARNING, 100) << "refused a tcp connection: the peer: " << *why;
-    (void)TakeOut(waiting);
-    return nullptr;
-  }
+  if (why) return TurnAway(waiting, *why);
   const Place other = FindOther(waiting);
   if (other == waiting_.end()) return nullptr;
   return Pair(waiting, other);
 }
 
+std::nullptr_t TcpListener::TurnAway(Place waiting, absl::string_view why) {
+  const ScopedFd stream = TakeOut(waiting);
+  Refuse(PeerAddress(stream.get()).ToString(), absl::InvalidArgumentError(why));
+  return nullptr;
+}
+
 TcpListener::Place TcpListener::FindOther(Place waiting) {
   return std::find_if(waiting_.begin(), waiting_.end(), [&waiting](const Waiting& other) {
-    return other.hello_bytes == sizeof(TcpHello) && other.hello.token == waiting->hello.token &&
+    return other.hello_bytes == sizeof(TcpHello) &&
+           AreEqualSecrets(other.hello.token, waiting->hello.token) &&
            other.hello.role != waiting->hello.role;
   });
 }
@@ -194,6 +216,7 @@ std::unique_ptr<ConnectionRequest> TcpListener::Pair(Place one, Place other) {
 ScopedFd TcpListener::TakeOut(Place waiting) {
   ScopedFd stream = std::move(waiting->stream);
   PCHECK(epoll_ctl(epoll_fd_.get(), EPOLL_CTL_DEL, stream.get(), nullptr) == 0);
+  places_.erase(stream.get());
   waiting_.erase(waiting);
   return stream;
 }

@@ -1,7 +1,9 @@
 // TcpListener: where tcp peers connect.
 //
 // A connection is two streams (tcp_wire.h). Each says hello at once; until both have, they hold places of
-// the kWaitingMax for at most kHelloNsMax, and lose them earlier to newer ones when all are taken. A hello
+// the kWaitingMax for at most kHelloNsMax, and lose them earlier to newer ones when all are taken: first the
+// oldest of those that have not said hello, so that who only connects cannot crowd out who speaks; the oldest
+// of all when each has (a hello proves nothing, and half connections must not shut the door). A hello
 // that is not as it should be closes its stream, and is never seen by the caller.
 //
 // When descriptors run out, new peers wait in the kernel's queue until a timer looks again, so that
@@ -13,10 +15,12 @@
 #ifndef ACRE_TRANSPORT_TCP_TCP_LISTENER_H_
 #define ACRE_TRANSPORT_TCP_TCP_LISTENER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <list>
 #include <memory>
 #include <string>
+#include <unordered_map>
 
 #include "absl/status/statusor.h"
 #include "runtime/scoped_fd.h"
@@ -55,12 +59,15 @@ class TcpListener final : public Listener {
               ScopedFd timer_fd);
 
   void AcceptPeers();
+  void MakeRoom();
   // Hears a stream that waits. Null: it has not spoken, its other half has not come, or it was dropped.
   std::unique_ptr<ConnectionRequest> Hear(Place waiting);
   // The other stream of the same connection, or end().
   Place FindOther(Place waiting);
   std::unique_ptr<ConnectionRequest> Pair(Place one, Place other);
   ScopedFd TakeOut(Place waiting);
+  // Closes it and has it counted.
+  std::nullptr_t TurnAway(Place waiting, absl::string_view why);
   void OnTimer();
   void SetAccepting(bool accepting);
   void SetTimer(uint64_t period_ns);
@@ -71,7 +78,8 @@ class TcpListener final : public Listener {
   const ScopedFd epoll_fd_;
   const ScopedFd timer_fd_;
   bool is_accepting_ = false;
-  std::list<Waiting> waiting_;  // The oldest first.
+  std::list<Waiting> waiting_;             // The oldest first.
+  std::unordered_map<int, Place> places_;  // Of waiting_, by descriptor.
 };
 
 }  // namespace acre::transport

@@ -21,6 +21,10 @@ namespace {
 // Requests that the kernel keeps for us; it turns the next ones away.
 constexpr int kBacklog = 128;
 
+std::string NameOf(rdma_cm_id* id) {
+  return id == nullptr ? "" : CmAddress::From(rdma_get_peer_addr(id)).Host();
+}
+
 class VerbsConnectionRequest final : public ConnectionRequest {
  public:
   VerbsConnectionRequest(VerbsContext* context, std::shared_ptr<rdma_event_channel> channel,
@@ -41,6 +45,7 @@ class VerbsConnectionRequest final : public ConnectionRequest {
   }
 
   absl::string_view private_data() const override { return private_data_; }
+  std::string peer() const override { return NameOf(id_.get()); }
   absl::StatusOr<std::unique_ptr<QueuePair>> Accept(CompletionQueue* completion_queue,
                                                     absl::string_view private_data) override {
     auto* verbs_queue = dynamic_cast<VerbsCompletionQueue*>(completion_queue);
@@ -130,7 +135,7 @@ std::unique_ptr<ConnectionRequest> VerbsListener::Poll() {
     const uint8_t answered_reads_max = said.responder_resources;
     rdma_ack_cm_event(event);
     if (!peer.ok()) {
-      LOG_EVERY_N(WARNING, 100) << "refused a verbs connection: " << peer.status().message();
+      Refuse(NameOf(id.get()), peer.status());
       rdma_reject(id.get(), nullptr, 0);
       continue;
     }
