@@ -50,23 +50,26 @@ def acre_rxe_test(
         args = [],
         vm_options = [],
         config = "opt",
+        data = [],
         tags = [],
         **kwargs):
     """Runs a test program in a virtual machine that has RDMA devices (tools/rxe-vm).
 
     Args:
       name: of the test.
-      program: a test or a binary. (The machine has no vectors beyond AVX2; all configs do without.)
+      program: a test, a binary, or a script for busybox's shell. (The machine has no vectors
+        beyond AVX2; all configs do without.)
       args: of the program.
       vm_options: of rxe-vm.
       config: that it is built and run in.
+      data: what vm_options --add.
     """
     native.sh_test(
         name = name,
         size = "medium",
         srcs = ["//tools:rxe-vm"],
         args = ["--timeout", "280"] + vm_options + ["--", "$(rootpath %s)" % program] + args,
-        data = [program],
+        data = [program] + data,
         # Two of these machines at a time keep each other waiting.
         tags = tags + [config, "exclusive"],
         **kwargs
