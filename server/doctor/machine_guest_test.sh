@@ -2,6 +2,7 @@
 # kv_doctor on a machine with Soft-RoCE, run in the virtual machine that tools/rxe-vm boots: as root,
 # then as a user who may lock 64 KiB.
 set -u
+PATH=$PWD/server:$PATH # where the test's other programs are
 
 fail() {
   echo "FAILED: $1"

@@ -113,8 +113,19 @@ std::vector<std::string> HandshakeMends(const PairOptions& options, const absl::
   }
 }
 
-// Where the handshake's stream works and the fabric does not.
-std::vector<std::string> FabricMends(const PairOptions& options, absl::string_view fabric) {
+// Where the handshake's stream works and the fabric does not. `connected`: it broke later, under load.
+std::vector<std::string> FabricMends(const PairOptions& options, absl::string_view fabric,
+                                     bool connected) {
+  if (fabric == "verbs" && connected) {
+    return {
+        "ping -M do -s 4172 CARDS_ADDRESS   # small packets pass; do large ones? Where not: ip "
+        "link "
+        "set DEV mtu 4200, on both machines and the switch",
+        "ethtool -S DEV | grep -iE 'discard|drop|pause'   # RoCE loses packets without flow "
+        "control "
+        "(docs/rdma.md)",
+        "perfquery   # on InfiniBand (infiniband-diags): errors of cable and port"};
+  }
   if (fabric == "verbs") {
     return {
         "kv_doctor --fabric=verbs   # on each of the two: no BAD, ports active, one MTU",
@@ -152,7 +163,7 @@ Check FailedCheck(const PairOptions& options, const Outcome& outcome, const Intr
   }
   check.verdict = Verdict::kBad;
   check.found = std::string(outcome.status.message());
-  check.mend = FabricMends(options, outcome.fabric);
+  check.mend = FabricMends(options, outcome.fabric, outcome.peer.has_value());
   return check;
 }
 

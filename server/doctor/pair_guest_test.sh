@@ -2,6 +2,7 @@
 # Two kv_doctors on one virtual machine with Soft-RoCE (tools/rxe-vm): the cards rxe0 and rxe1 play two
 # machines' cards.
 set -u
+PATH=$PWD/server:$PATH # where the test's other programs are
 
 fail() {
   echo "FAILED: $1"
@@ -44,6 +45,16 @@ kv_doctor 127.0.0.1:7499 --memory=64M --fabric=verbs,tcp >/tmp/out && fail "verb
 expect '^BAD   pair verbs  .*the peer has tcp only'
 expect '^ok    pair tcp '
 stop
+
+# Small packets pass and large ones do not, as between machines whose MTUs differ.
+serve --listen=127.0.0.1:7499 --device=rxe1
+/bin/ip link set eth1 mtu 400
+kv_doctor 127.0.0.1:7499 --memory=64M --device=rxe0 >/tmp/out && fail "packets that are too large"
+expect '^BAD   pair verbs  .* of 1 MiB: retry exceeded \(request [0-9]+ failed: transport retry counter exceeded\)'
+expect 'mend:  ping -M do -s 4172'
+expect '^ok    pair tcp '
+stop
+/bin/ip link set eth1 mtu 4200
 
 # The handshake goes well over loopback, and the cards do not reach each other.
 serve --listen=127.0.0.1:7499 --device=rxe1

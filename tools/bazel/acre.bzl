@@ -48,28 +48,30 @@ def acre_rxe_test(
         name,
         program,
         args = [],
+        programs = [],
         vm_options = [],
         config = "opt",
-        data = [],
         tags = [],
         **kwargs):
     """Runs a test program in a virtual machine that has RDMA devices (tools/rxe-vm).
 
     Args:
       name: of the test.
-      program: a test, a binary, or a script for busybox's shell. (The machine has no vectors
-        beyond AVX2; all configs do without.)
+      program: a test or a binary. (The machine has no vectors beyond AVX2; all configs do without.)
       args: of the program.
+      programs: others that it starts, by the same paths from where it runs as on the host.
       vm_options: of rxe-vm.
       config: that it is built and run in.
-      data: what vm_options --add.
     """
+    adds = []
+    for other in programs:
+        adds += ["--add", "$(rootpath %s):/root/$(rootpath %s)" % (other, other)]
     native.sh_test(
         name = name,
         size = "medium",
         srcs = ["//tools:rxe-vm"],
-        args = ["--timeout", "280"] + vm_options + ["--", "$(rootpath %s)" % program] + args,
-        data = [program] + data,
+        args = ["--timeout", "280"] + adds + vm_options + ["--", "$(rootpath %s)" % program] + args,
+        data = [program] + programs,
         # Two of these machines at a time keep each other waiting.
         tags = tags + [config, "exclusive"],
         **kwargs
