@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/doctor/memory_checks.h"
@@ -79,9 +80,16 @@ Check CheckRegistration(const FabricOptions& options, transport::VerbsFabric* fa
   }
   check.found = absl::StrCat("at most ", FormatSize(largest_bytes),
                              " at once: ", FormatSize(failed_bytes), " failed: ", why.message());
-  // Servers register a region of up to 2 GiB twice.
-  check.verdict = Verdict::kBad;
-  check.mend = MemlockMends(/*hard_limit_allows=*/true);
+  const bool suffices = largest_bytes >= std::min(options.memory_bytes, options.register_bytes_max);
+  check.verdict = suffices ? Verdict::kNote : Verdict::kBad;
+  const Check memlock = CheckMemlock(/*root=*/"", options.memory_bytes);
+  if (memlock.verdict == Verdict::kBad) {
+    check.mend = memlock.mend;
+  } else {
+    // A user namespace's capabilities do not count, and memory may simply be short.
+    check.mend = MemlockMends(/*hard_limit_allows=*/false);
+    check.mend.push_back("kv_server --memory=SIZE   # less, or free some memory");
+  }
   return check;
 }
 
@@ -151,14 +159,20 @@ Check CheckChoice(const FabricOptions& options, const std::vector<std::string>& 
   Check check;
   check.what = "--fabric";
   std::vector<std::string> left_out;
-  const auto networks =
-      server::Networks::Open(fabrics, ProviderOptionsOf(options), /*is_loopback=*/false,
-                             [&](absl::string_view line) { left_out.emplace_back(line); });
+  const auto networks = server::Networks::Open(fabrics, ProviderOptionsOf(options),
+                                               /*is_loopback=*/false, [&](absl::string_view line) {
+                                                 // It also tells what a card cannot do, which has lines of its own here.
+                                                 if (absl::StartsWith(line, "goes without"))
+                                                   left_out.emplace_back(line);
+                                               });
   if (!networks.ok()) {
     check.verdict = Verdict::kBad;
     check.found = std::string(networks.status().message());
     for (const std::string& name : fabrics) {
-      if (transport::OpenProvider(name, ProviderOptionsOf(options)).ok()) continue;
+      const absl::Status opened =
+          transport::OpenProvider(name, ProviderOptionsOf(options)).status();
+      if (opened.ok()) continue;
+      check.found = absl::StrCat("fabric ", name, ": ", opened.message());
       for (std::string& mend : MendsOf(name)) check.mend.push_back(std::move(mend));
     }
     if (check.mend.empty()) check.mend = MendsOf("verbs");

@@ -22,7 +22,7 @@ struct FabricOptions {
 };
 
 // Opens the card as a server would. Where that works: order, fence, inline, and the largest region that it
-// takes, by registering more and more up to register_bytes_max. Gives the card's name, "" if it cannot
+// takes, by registering more and more up to register_bytes_max: BAD if that is less than memory_bytes. Gives the card's name, "" if it cannot
 // be opened.
 std::string CheckVerbs(const FabricOptions& options, Findings* findings);
 

@@ -156,7 +156,7 @@ Check FailedCheck(const PairOptions& options, const Outcome& outcome, const Intr
     return check;
   }
   if (outcome.fabric == "shm" && own.boot_id != peer.boot_id) {
-    check.verdict = is_named ? Verdict::kBad : Verdict::kNote;
+    check.verdict = is_named ? Verdict::kBad : Verdict::kOk;
     check.found = "another machine: shared memory does not reach it";
     if (is_named) check.mend = {"kv_doctor --fabric=verbs,tcp ...   # leave it out"};
     return check;

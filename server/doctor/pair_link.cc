@@ -102,10 +102,13 @@ absl::Status PairLink::Explain(absl::string_view what, const absl::Status& statu
 }
 
 absl::StatusOr<AreaWire> PairLink::Lend() {
-  const auto key =
-      link_.queue_pair()->Grant(*lent_, transport::kRightRead | transport::kRightWrite);
-  if (!key.ok()) return key.status();
-  return AreaWire{key->bits, transport::kRegionHeaderBytes};
+  if (!lent_key_.has_value()) {
+    const auto key =
+        link_.queue_pair()->Grant(*lent_, transport::kRightRead | transport::kRightWrite);
+    if (!key.ok()) return key.status();
+    lent_key_ = *key;
+  }
+  return AreaWire{lent_key_->bits, transport::kRegionHeaderBytes};
 }
 
 Task<absl::Status> PairLink::Call(PairMethod method, std::string request, std::string* response,

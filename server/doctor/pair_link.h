@@ -15,6 +15,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
+#include "absl/types/span.h"
 #include "runtime/scheduler.h"
 #include "runtime/task.h"
 #include "server/doctor/pair_wire.h"
@@ -66,6 +69,7 @@ class PairLink : public transport::RpcHandler, public transport::CompletionSink,
 
   PairLink(PairLinkContext context, transport::Link link, Region lent, Region own);
 
+  // The same area, however often the peer asks.
   absl::StatusOr<AreaWire> Lend();
   Task<absl::StatusOr<TrialWire>> TryArea(AreaWire area, uint64_t deadline_ns);
   Task<absl::Status> Call(PairMethod method, std::string request, std::string* response,
@@ -79,6 +83,7 @@ class PairLink : public transport::RpcHandler, public transport::CompletionSink,
   const PairLinkContext context_;
   const Region lent_;  // The peer WRITEs and READs it.
   const Region own_;   // Local buffers: what to send, and behind that what came back.
+  absl::optional<transport::RemoteKey> lent_key_;
   bool is_trying_ = false;
   transport::Link link_;
   transport::RpcPeer rpc_;  // Last: its handlers go before what they use.
