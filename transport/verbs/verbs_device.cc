@@ -119,10 +119,6 @@ absl::StatusOr<CmAddress> CmAddress::FromHost(absl::string_view host) {
 
 bool IsSoftRoce(const ibv_device_attr& limits) { return limits.vendor_id == kSoftRoceVendor; }
 
-bool HasPciAtomics(const ibv_device_attr_ex& limits) {
-  return (limits.pci_atomic_caps.compare_swap & limits.pci_atomic_caps.fetch_add) != 0;
-}
-
 absl::StatusOr<CmChannel> MakeCmChannel() {
   CmChannel channel(rdma_create_event_channel());
   if (channel == nullptr) {

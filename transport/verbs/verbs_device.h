@@ -70,7 +70,6 @@ using CompletionChannel = std::unique_ptr<ibv_comp_channel, CompletionChannelDel
 using Mr = std::unique_ptr<ibv_mr, MrDeleter>;
 
 bool IsSoftRoce(const ibv_device_attr& limits);
-bool HasPciAtomics(const ibv_device_attr_ex& limits);
 
 // Threads: constant once opened.
 class VerbsDevice {

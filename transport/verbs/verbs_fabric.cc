@@ -124,7 +124,7 @@ absl::StatusOr<std::unique_ptr<VerbsFabric>> VerbsFabric::Create(const Options& 
   facts.address = context->card->address().Host();
   facts.reads_max = context->card->initiated_reads_max();
   facts.fences_on_card = context->fences_on_card;
-  facts.pci_atomics = HasPciAtomics(limits);
+  facts.pci_atomics = (limits.pci_atomic_caps.compare_swap & limits.pci_atomic_caps.fetch_add) != 0;
   auto fabric = absl::WrapUnique(new VerbsFabric(std::move(context)));
   fabric->facts_ = std::move(facts);
   return fabric;

@@ -131,7 +131,7 @@ VerbsCard ReportCard(ibv_device* device) {
   card.atomics = attributes.atomic_cap == IBV_ATOMIC_NONE   ? "none"
                  : attributes.atomic_cap == IBV_ATOMIC_GLOB ? "global"
                                                             : "hca";
-  card.pci_atomics = HasPciAtomics(limits);
+  card.pci_atomics = (limits.pci_atomic_caps.compare_swap & limits.pci_atomic_caps.fetch_add) != 0;
   card.queue_pairs_max = AsCount(attributes.max_qp);
   card.requests_max = AsCount(attributes.max_qp_wr);
   card.completions_max = AsCount(attributes.max_cqe);
