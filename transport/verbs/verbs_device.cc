@@ -117,6 +117,8 @@ absl::StatusOr<CmAddress> CmAddress::FromHost(absl::string_view host) {
   return parsed;
 }
 
+bool IsSoftRoce(const ibv_device_attr& limits) { return limits.vendor_id == kSoftRoceVendor; }
+
 absl::StatusOr<CmChannel> MakeCmChannel() {
   CmChannel channel(rdma_create_event_channel());
   if (channel == nullptr) {
@@ -169,7 +171,7 @@ absl::StatusOr<std::unique_ptr<VerbsDevice>> VerbsDevice::Open(absl::string_view
     device->id_ = std::move(id);
     device->name_ = id_name;
     device->address_ = address;
-    device->is_soft_roce_ = device->limits_.orig_attr.vendor_id == kSoftRoceVendor;
+    device->is_soft_roce_ = IsSoftRoce(device->limits_.orig_attr);
     return device;
   }
   return absl::NotFoundError(
@@ -185,6 +187,20 @@ std::vector<std::string> VerbsDevice::UsableHosts() {
     if (Open("", address.Host()).ok()) hosts.push_back(address.Host());
   }
   return hosts;
+}
+
+absl::StatusOr<std::vector<VerbsDevice::Place>> VerbsDevice::Places() {
+  std::vector<Place> places;
+  absl::StatusOr<CmChannel> channel = MakeCmChannel();
+  if (!channel.ok()) return channel.status();
+  for (CmAddress& address : OwnAddresses()) {
+    rdma_cm_id* made = nullptr;
+    if (rdma_create_id(channel->get(), &made, nullptr, RDMA_PS_TCP) != 0) break;
+    const CmId id(made);
+    if (rdma_bind_addr(id.get(), address.get()) != 0 || id->verbs == nullptr) continue;
+    places.push_back({address, ibv_get_device_name(id->verbs->device)});
+  }
+  return places;
 }
 
 uint8_t VerbsDevice::initiated_reads_max() const {

@@ -69,6 +69,8 @@ using Cq = std::unique_ptr<ibv_cq, CqDeleter>;
 using CompletionChannel = std::unique_ptr<ibv_comp_channel, CompletionChannelDeleter>;
 using Mr = std::unique_ptr<ibv_mr, MrDeleter>;
 
+bool IsSoftRoce(const ibv_device_attr& limits);
+
 // Threads: constant once opened.
 class VerbsDevice {
  public:
@@ -81,6 +83,14 @@ class VerbsDevice {
 
   // This machine's addresses at which Open() succeeds.
   static std::vector<std::string> UsableHosts();
+
+  // This machine's addresses that rdma_cm maps to a card, whether that can be used or not.
+  // Errors: those of MakeCmChannel().
+  struct Place {
+    CmAddress address;
+    std::string card;
+  };
+  static absl::StatusOr<std::vector<Place>> Places();
 
   ibv_context* context() const { return id_->verbs; }
   ibv_pd* pd() const { return pd_.get(); }
