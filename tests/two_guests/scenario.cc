@@ -201,7 +201,7 @@ absl::Status Scenario::WakeTheSleeper() {
     if (!seen.ok()) return seen.status();
     if (*seen != Value(record, 3)) return Wrong(absl::StrCat(Key(record), " is \"", *seen, "\""));
   }
-  // Both have come back by verbs, since tcp is not what a new client would get.
+  // The sleeper, which takes nothing else, has come back by verbs. So does who may take any.
   std::unique_ptr<Client> another;
   return Connect("auto", &another);
 }
