@@ -264,6 +264,20 @@ TEST_F(HandshakeTest, SilentAndSlowPeersRunOutOfTime) {
   }
 }
 
+// Goal: a client on a slow machine is told what lets it try again, not taken aback by a strange answer.
+TEST_F(HandshakeTest, WhoIsLateIsToldThatTheServerIsUnavailable) {
+  transport::BootstrapServerOptions hasty;
+  hasty.handshake_timeout_ns = kSecondNs / 20;
+  Open(std::move(hasty));
+  const auto stream = Say(std::string(transport::kBootstrapPurpose));
+  const std::string answer = ReadToEnd(stream.get());
+  ASSERT_GT(answer.size(), sizeof(transport::MessageHeader));
+  const absl::Status refusal =
+      transport::ParseRefusal(answer.substr(sizeof(transport::MessageHeader)));
+  EXPECT_TRUE(absl::IsUnavailable(refusal)) << refusal;
+  EXPECT_NE(refusal.message().find("50 ms"), absl::string_view::npos) << refusal;
+}
+
 TEST_F(HandshakeTest, TheOldestHalfOpenMakesRoom) {
   transport::BootstrapServerOptions narrow;
   narrow.half_open_max = 4;

@@ -20,6 +20,7 @@ namespace {
 
 constexpr int kAcceptsPerPass = 64;
 constexpr uint64_t kNoDescriptorsPauseNs = 100'000'000;
+constexpr uint64_t kNsPerMs = 1'000'000;
 
 // What a client that is refused may still send while it has not read why.
 constexpr size_t kUnreadBytesMax = 4 << 20;
@@ -250,6 +251,12 @@ Task<void> BootstrapServer::ServeUnproven(HalfOpen* half_open, std::string purpo
 }
 
 Task<void> BootstrapServer::SendAway(HalfOpen* half_open, absl::Status why) {
+  if (absl::IsDeadlineExceeded(why)) {
+    // Ours is not the client's, which may have time to try again.
+    why = absl::UnavailableError(absl::StrCat(
+        "the server waited ", options_.handshake_timeout_ns / kNsPerMs,
+        " ms for what the client has to say first, or the network is too slow for that"));
+  }
   // Whoever does not read it does not want to know.
   std::string bytes = EncodeRefusal(why);
   const absl::Status written =
