@@ -6,7 +6,7 @@ set -eu
 programs=$1 client=$2 server=$3 address=$4 rounds=$5 seconds=$6
 store=127.0.0.1:7400
 work=$(mktemp -d)
-trap 'kill -9 $(cat "$work/server") 2>/dev/null || true; rm -rf "$work"' EXIT
+trap 'kill -9 $(cat "$work/server" "$work/peer") 2>/dev/null || true; rm -rf "$work"' EXIT
 
 # Its start line is what says that it serves.
 mkfifo "$work/started"
@@ -25,9 +25,16 @@ thaw() { kill -CONT "$(cat "$work/server")"; }
 perftest() {
   "$2" -d "$server" -x 1 -F -n 3000 -s "$3" >/dev/null 2>&1 &
   peer=$!
+  echo $peer >"$work/peer"
   # The client fails till the other one listens.
-  until "$2" -d "$client" -x 1 -F -n 3000 -s "$3" "$address" >"$work/out" 2>/dev/null; do :; done
+  tries=0
+  until "$2" -d "$client" -x 1 -F -n 3000 -s "$3" "$address" >"$work/out" 2>"$work/error"; do
+    tries=$((tries + 1))
+    [ $tries -lt 100 ] || { cat "$work/error" >&2; echo "$2 does not reach $address" >&2; exit 1; }
+    sleep 0.1
+  done
   wait $peer
+  : >"$work/peer"
   awk -v name="$1" -v bytes="$3" -v factor="$4" \
     '$1 == bytes { print name, "p50_us", $5 * factor }' "$work/out"
 }

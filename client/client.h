@@ -97,8 +97,9 @@ class AsyncClient {
   virtual Path path() const = 0;           // What was picked for the first server.
   virtual std::string fabric() const = 0;  // "shm", "verbs", "tcp"; "socket" on Path::kTcp.
   virtual kvs::ReaderStats reader_stats() const = 0;  // Zeros on kRpc and kTcp.
-  // What this client's queue pairs were asked to do, connecting included; round trips are READs and calls
-  // that were waited for. A server's answers are its own verbs. Zeros on kTcp.
+  // What the queue pairs of this client's connections were asked to do; round trips are READs and calls that
+  // were waited for. Without what was still under way on a connection that broke, and attempts to connect that
+  // failed. A server's answers are its own verbs. Zeros on kTcp.
   virtual transport::VerbCounters verbs() const = 0;
 };
 

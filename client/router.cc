@@ -88,6 +88,10 @@ Task<absl::StatusOr<std::unique_ptr<Router>>> Router::Connect(Scheduler* schedul
   absl::StatusOr<std::unique_ptr<FabricSet>> fabrics = FabricSet::Create(
       scheduler, options.fabric, options.device, /*must_map=*/options.path == Path::kMapped);
   if (!fabrics.ok()) co_return fabrics.status();
+  // What is missing on this side is told as such, before any server is blamed.
+  if (options.path != Path::kTcp) {
+    if (const absl::Status opened = (*fabrics)->Open().status(); !opened.ok()) co_return opened;
+  }
   if (options.connect_timeout_ms <= 0 || options.operation_timeout_ms <= 0) {
     co_return absl::InvalidArgumentError("a timeout must be at least 1 ms");
   }

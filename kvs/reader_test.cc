@@ -27,6 +27,20 @@ class HastyClock final : public Clock {
   uint64_t now_ns_ = 1'000'000'000;
 };
 
+// Goes on 1 ms whenever a remote reader finds that it must try again: how often it does is the same on every
+// fabric, however long that takes for a READ.
+class RetryClock final : public Clock {
+ public:
+  explicit RetryClock(TestReaders* readers) : readers_(readers) {}
+  uint64_t NowNs() override {
+    const RemoteReader* const remote = readers_->remote();
+    return 1'000'000'000 + (remote != nullptr ? remote->stats().retries : 0) * 1'000'000;
+  }
+
+ private:
+  TestReaders* const readers_;
+};
+
 class ReaderTest : public ::testing::Test {
  public:
   void SetUp() override {
@@ -34,6 +48,10 @@ class ReaderTest : public ::testing::Test {
     writer_ = std::make_unique<TableWriter>(server_.table(), &scheduler_);
     ASSERT_NO_FATAL_FAILURE(readers_.Connect(&clock_, &server_));
     ASSERT_NO_FATAL_FAILURE(readers_.Open(&scheduler_, &hasty_clock_));
+  }
+  void TearDown() override {
+    readers_.Close();
+    writer_.reset();
   }
   void Put(const std::string& key, const std::string& value) {
     const absl::Status status = scheduler_.RunUntilDone(writer_->Put(key, value));
@@ -52,10 +70,11 @@ class ReaderTest : public ::testing::Test {
     std::string value;
     return readers_.mapped()->Get(key, &value);
   }
-  // Its patience is over at the first look.
+  // Its patience is over between two tries.
   absl::Status RemoteGet(const std::string& key) {
+    constexpr uint64_t kPatienceNs = 20'500'000;
     std::string value;
-    return readers_.RemoteGet(key, &value, 0);
+    return readers_.RemoteGet(key, &value, retry_clock_.NowNs() + kPatienceNs);
   }
   void ExpectBoth(const std::string& key, absl::StatusCode code) {
     EXPECT_EQ(MappedGet(key).code(), code) << MappedGet(key);
@@ -72,9 +91,10 @@ class ReaderTest : public ::testing::Test {
 
   RealClock clock_;
   HastyClock hasty_clock_;
-  Scheduler scheduler_{{.clock = &clock_, .name = "reader_test"}};
   TestServer server_;
   TestReaders readers_;
+  RetryClock retry_clock_{&readers_};
+  Scheduler scheduler_{{.clock = &retry_clock_, .name = "reader_test"}};
   std::unique_ptr<TableWriter> writer_;
 };
 
@@ -117,6 +137,18 @@ TEST_F(ReaderTest, StaleDirectoryIsNoticedByTheRead) {
     }
   }
   EXPECT_EQ(RemoteGet("key").code(), absl::StatusCode::kOk);
+}
+
+// Goal: both readers see the epochs of the server pass.
+TEST_F(ReaderTest, EpochsAreSeen) {
+  for (uint64_t epoch = 2; epoch < 7; ++epoch) {
+    server_.Tick();
+    EXPECT_EQ(readers_.mapped()->ServerEpoch(), epoch);
+    const absl::StatusOr<uint64_t> remote =
+        scheduler_.RunUntilDone(readers_.remote()->ServerEpoch());
+    ASSERT_TRUE(remote.ok()) << remote.status();
+    EXPECT_EQ(*remote, epoch);
+  }
 }
 
 // A server of a cluster, and its readers.

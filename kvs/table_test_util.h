@@ -1,4 +1,8 @@
-// A table in the regions of one shm node, and readers at others, all in one process: for tests.
+// A table in the regions of one node, and readers at others, all in one process: for tests.
+//
+// Regions and mapped readers are of shm. Where the provider that tests are linked with
+// (transport/conformance/test_fabric.h) is another one, remote readers come by that one, through second doors to
+// the same memory: as in a kv_server.
 
 #ifndef ACRE_KVS_TABLE_TEST_UTIL_H_
 #define ACRE_KVS_TABLE_TEST_UTIL_H_
@@ -22,6 +26,7 @@
 #include "transport/fabric.h"
 #include "transport/port.h"
 #include "transport/region_header.h"
+#include "transport/shm/shm_fabric.h"
 
 namespace acre::kvs {
 
@@ -32,17 +37,26 @@ class TestServer {
 
   void Open(Clock* clock, size_t segments, size_t segment_bytes, int index_percent,
             const KeyShare& share = {}) {
-    ASSERT_NO_FATAL_FAILURE(node_.Open(clock));
+    ASSERT_NO_FATAL_FAILURE(node_.Open(clock, {.card = 1}));
+    if (!node_.fabric->device().can_map) {
+      auto opened = transport::ShmFabric::Create({.clock = clock});
+      ASSERT_TRUE(opened.ok()) << opened.status();
+      ASSERT_NO_FATAL_FAILURE(mapped_node_.Open(*std::move(opened)));
+    }
     std::vector<transport::MemoryRegion*> regions;
     for (size_t i = 0; i < segments; ++i) {
       transport::RegionOptions options;
       options.region_id = kFirstRegionId + static_cast<uint32_t>(i);
       options.size_bytes = segment_bytes;
       options.peer_rights = transport::kRightRead;
-      auto region = node_.fabric->CreateRegion(options);
+      auto region = (has_doors() ? mapped_node_ : node_).fabric->CreateRegion(options);
       ASSERT_TRUE(region.ok()) << region.status();
       regions_.push_back(*std::move(region));
       regions.push_back(regions_.back().get());
+      if (!has_doors()) continue;
+      auto door = node_.fabric->RegisterRegion(regions.back(), transport::kRightRead);
+      ASSERT_TRUE(door.ok()) << door.status();
+      doors_.push_back(*std::move(door));
     }
     TableOptions options;
     options.index_percent = index_percent;
@@ -54,11 +68,13 @@ class TestServer {
   ~TestServer() {
     table_.reset();
     queue_pairs_.clear();
+    doors_.clear();
     regions_.clear();
   }
   // As if the server had stopped. The readers' queue pairs know nothing of it yet.
   void CloseRegions() {
     table_.reset();
+    doors_.clear();
     regions_.clear();
   }
 
@@ -66,13 +82,11 @@ class TestServer {
   Segment& segment(size_t index) { return *table_->segments()[index]; }
   // Connects a node of a reader, gives it the right to READ. The directory as a handshake would.
   void Accept(transport::TestNode* reader, std::vector<RegionEntry>* directory) {
-    ASSERT_NO_FATAL_FAILURE(transport::Connect(reader, &node_));
-    for (const auto& region : regions_) {
-      const auto key = node_.queue_pair->Grant(*region, transport::kRightRead);
-      ASSERT_TRUE(key.ok()) << key.status();
-      directory->push_back({region->region_id(), *key, region->size_bytes()});
-    }
-    queue_pairs_.push_back(std::move(node_.queue_pair));
+    ASSERT_NO_FATAL_FAILURE(Accept(reader, &node_, has_doors() ? doors_ : regions_, directory));
+  }
+  // The same for a node of shm that maps, where `reader` above is of another fabric.
+  void AcceptMapping(transport::TestNode* reader, std::vector<RegionEntry>* directory) {
+    ASSERT_NO_FATAL_FAILURE(Accept(reader, &mapped_node_, regions_, directory));
   }
   // Moves the epochs on; no client is known.
   void Tick() {
@@ -84,8 +98,24 @@ class TestServer {
   }
 
  private:
+  using Regions = std::vector<std::unique_ptr<transport::MemoryRegion>>;
+
+  bool has_doors() const { return mapped_node_.fabric != nullptr; }
+  void Accept(transport::TestNode* reader, transport::TestNode* node, const Regions& regions,
+              std::vector<RegionEntry>* directory) {
+    ASSERT_NO_FATAL_FAILURE(transport::Connect(reader, node));
+    for (const auto& region : regions) {
+      const auto key = node->queue_pair->Grant(*region, transport::kRightRead);
+      ASSERT_TRUE(key.ok()) << key.status();
+      directory->push_back({region->region_id(), *key, region->size_bytes()});
+    }
+    queue_pairs_.push_back(std::move(node->queue_pair));
+  }
+
+  transport::TestNode mapped_node_;  // Open if node_ is of a fabric that cannot map.
   transport::TestNode node_;
-  std::vector<std::unique_ptr<transport::MemoryRegion>> regions_;
+  Regions regions_;
+  Regions doors_;  // Of node_'s fabric to regions_, if those are mapped_node_'s.
   std::vector<std::unique_ptr<transport::QueuePair>> queue_pairs_;
   std::unique_ptr<Table> table_;
 };
@@ -95,15 +125,22 @@ class TestReaders {
  public:
   void Connect(Clock* clock, TestServer* server) {
     clock_ = clock;
-    ASSERT_NO_FATAL_FAILURE(node_.Open(clock));
+    ASSERT_NO_FATAL_FAILURE(node_.Open(clock, {.card = 0}));
     ASSERT_NO_FATAL_FAILURE(server->Accept(&node_, &directory_));
+    if (node_.fabric->device().can_map) return;
+    auto opened = transport::ShmFabric::Create({.clock = clock});
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    ASSERT_NO_FATAL_FAILURE(mapping_node_.Open(*std::move(opened)));
+    ASSERT_NO_FATAL_FAILURE(server->AcceptMapping(&mapping_node_, &mapped_directory_));
   }
   // On the thread that reads. `mapped_clock`, `patience_ns`: of the mapped reader, others than usual.
   void Open(Scheduler* scheduler, Clock* mapped_clock = nullptr,
             uint64_t patience_ns = kNoDeadlineNs, const KeyShare& share = {}) {
     scheduler_ = scheduler;
+    const bool is_apart = mapping_node_.fabric != nullptr;
     auto mapped =
-        MappedReader::Create(node_.queue_pair.get(), directory_,
+        MappedReader::Create((is_apart ? mapping_node_ : node_).queue_pair.get(),
+                             is_apart ? mapped_directory_ : directory_,
                              mapped_clock != nullptr ? mapped_clock : clock_, patience_ns, share);
     ASSERT_TRUE(mapped.ok()) << mapped.status();
     mapped_ = *std::move(mapped);
@@ -139,7 +176,9 @@ class TestReaders {
  private:
   Clock* clock_ = nullptr;
   transport::TestNode node_;
+  transport::TestNode mapping_node_;  // Open if node_ is of a fabric that cannot map.
   std::vector<RegionEntry> directory_;
+  std::vector<RegionEntry> mapped_directory_;  // As mapping_node_ was granted it.
   Scheduler* scheduler_ = nullptr;
   std::unique_ptr<transport::Port> port_;
   std::unique_ptr<MappedReader> mapped_;

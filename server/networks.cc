@@ -34,6 +34,7 @@ absl::StatusOr<Networks> Networks::Open(const std::vector<std::string>& names,
                                         const transport::ProviderOptions& options, bool is_loopback,
                                         const std::function<void(absl::string_view)>& say) {
   Networks networks;
+  networks.say_ = say;
   const bool is_auto = names.size() == 1 && names[0] == kAutoFabrics;
   std::vector<std::string> wanted = names;
   if (is_auto) {
@@ -42,7 +43,7 @@ absl::StatusOr<Networks> Networks::Open(const std::vector<std::string>& names,
   }
   for (const std::string& name : wanted) {
     const bool is_optional = is_auto && name == "verbs";
-    if (is_optional && is_loopback) continue;
+    if (is_optional && is_loopback && options.device.empty()) continue;
     absl::StatusOr<std::unique_ptr<transport::Fabric>> fabric =
         transport::OpenProvider(name, options);
     if (is_optional && !fabric.ok()) {
@@ -52,7 +53,8 @@ absl::StatusOr<Networks> Networks::Open(const std::vector<std::string>& names,
       continue;
     }
     if (!fabric.ok()) {
-      const bool is_missing = absl::IsNotFound(fabric.status());
+      const bool is_missing =
+          absl::IsNotFound(fabric.status()) || absl::IsFailedPrecondition(fabric.status());
       return absl::Status(
           fabric.status().code(),
           absl::StrCat("fabric ", name, ": ", fabric.status().message(),
@@ -64,6 +66,7 @@ absl::StatusOr<Networks> Networks::Open(const std::vector<std::string>& names,
     }
     OpenFabric open;
     open.fabric = *std::move(fabric);
+    open.is_optional = is_optional;
     networks.open_.push_back(std::move(open));
   }
   const auto maker =
@@ -78,18 +81,33 @@ absl::StatusOr<Networks> Networks::Open(const std::vector<std::string>& names,
 absl::Status Networks::OpenDoors(
     absl::Span<const std::unique_ptr<transport::MemoryRegion>> regions) {
   for (const auto& region : regions) regions_.push_back(region.get());
-  for (OpenFabric& open : open_) {
-    if (open.fabric.get() == maker()) continue;
-    for (const auto& region : regions) {
-      auto door = open.fabric->RegisterRegion(region.get(), transport::kRightRead);
-      if (!door.ok()) {
-        return absl::Status(door.status().code(), absl::StrCat("fabric ", ProviderOf(*open.fabric),
-                                                               ": ", door.status().message()));
-      }
-      open.doors.push_back(*std::move(door));
+  const transport::Fabric* const made_them = maker();
+  for (auto open = open_.begin(); open != open_.end();) {
+    const absl::Status status =
+        open->fabric.get() == made_them ? absl::OkStatus() : OpenDoorsOf(&*open, regions);
+    if (!status.ok() && !GoesWithout(*open, status)) return status;
+    open = status.ok() ? open + 1 : open_.erase(open);
+  }
+  for (maker_ = 0; open_[maker_].fabric.get() != made_them;) ++maker_;
+  return absl::OkStatus();
+}
+
+absl::Status Networks::OpenDoorsOf(
+    OpenFabric* open, absl::Span<const std::unique_ptr<transport::MemoryRegion>> regions) {
+  for (const auto& region : regions) {
+    auto door = open->fabric->RegisterRegion(region.get(), transport::kRightRead);
+    if (!door.ok()) {
+      return absl::Status(door.status().code(), absl::StrCat("fabric ", ProviderOf(*open->fabric),
+                                                             ": ", door.status().message()));
     }
+    open->doors.push_back(*std::move(door));
   }
   return absl::OkStatus();
+}
+
+bool Networks::GoesWithout(const OpenFabric& open, const absl::Status& why) const {
+  if (open.is_optional) say_(absl::StrCat("goes without ", why.message()));
+  return open.is_optional;
 }
 
 std::vector<ServedFabric> Networks::served() const {
@@ -118,9 +136,11 @@ absl::StatusOr<std::vector<transport::BootstrapServer::OfferedFabric>> Networks:
   for (OpenFabric& open : open_) {
     absl::StatusOr<std::unique_ptr<transport::Listener>> listener = open.fabric->Listen();
     if (!listener.ok()) {
-      return absl::Status(
+      const absl::Status why(
           listener.status().code(),
           absl::StrCat("fabric ", ProviderOf(*open.fabric), ": ", listener.status().message()));
+      if (!GoesWithout(open, why)) return why;
+      continue;
     }
     open.listener = *std::move(listener);
     offered.push_back({ProviderOf(*open.fabric), open.listener.get()});

@@ -41,7 +41,7 @@ class Networks {
   static absl::Status Judge(const std::vector<std::string>& names);
 
   // Requires: Judge() let `names` through. `is_loopback`: only this machine reaches the server. `say`: told of
-  // what auto leaves out though it may be wanted.
+  // what auto leaves out though it may be wanted, here and later.
   // Errors: those of transport::OpenProvider(), with the flag that asked for it.
   static absl::StatusOr<Networks> Open(const std::vector<std::string>& names,
                                        const transport::ProviderOptions& options, bool is_loopback,
@@ -49,14 +49,16 @@ class Networks {
 
   // Makes the server's regions.
   transport::Fabric* maker() const { return open_[maker_].fabric.get(); }
-  // Opens the others' doors to them, for reading. Errors: those of RegisterRegion.
+  // Opens the others' doors to them, for reading. One of auto's that cannot is left out, and told of. Errors:
+  // those of RegisterRegion.
   absl::Status OpenDoors(absl::Span<const std::unique_ptr<transport::MemoryRegion>> regions);
   // The favourite first, as long as the doors are open.
   std::vector<ServedFabric> served() const;
   // "shm and tcp".
   std::string Names() const;
 
-  // From here on peers may connect; the listeners live till StopListening(). Errors: those of Fabric::Listen.
+  // From here on peers may connect; the listeners live till StopListening(). One of auto's that cannot listen is
+  // not offered, and told of. Errors: those of Fabric::Listen.
   absl::StatusOr<std::vector<transport::BootstrapServer::OfferedFabric>> Listen();
   void StopListening();
   // Requires: no queue pair is left.
@@ -65,15 +67,22 @@ class Networks {
  private:
   struct OpenFabric {
     std::unique_ptr<transport::Fabric> fabric;
+    bool is_optional = false;  // auto does without it, if it must.
     std::vector<std::unique_ptr<transport::MemoryRegion>> doors;  // None: its own are regions_.
     std::unique_ptr<transport::Listener> listener;
   };
 
   Networks() = default;
 
+  absl::Status OpenDoorsOf(OpenFabric* open,
+                           absl::Span<const std::unique_ptr<transport::MemoryRegion>> regions);
+  // Whether it is left out, with this error.
+  bool GoesWithout(const OpenFabric& open, const absl::Status& why) const;
+
   std::vector<OpenFabric> open_;
   size_t maker_ = 0;
   std::vector<const transport::MemoryRegion*> regions_;
+  std::function<void(absl::string_view)> say_;
 };
 
 }  // namespace acre::server

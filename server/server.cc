@@ -207,12 +207,13 @@ absl::Status Server::MakeMemory() {
   }
   if (absl::Status status = OpenNetworks(); !status.ok()) return status;
   if (absl::Status status = MakeRegions(); !status.ok()) return status;
-  if (absl::Status status = networks_->OpenDoors(regions_); !status.ok()) return status;
   const std::vector<transport::MemoryRegion*> regions = Regions();
   absl::Status populated = PopulateRegions(
       regions, CoresUsable(), options_.clock, [this](absl::string_view line) { Say(line); },
       options_.stop_requested);
   if (!populated.ok()) return populated;
+  // A card pins all pages, one by one where they are not there yet: so behind that.
+  if (absl::Status status = networks_->OpenDoors(regions_); !status.ok()) return status;
   auto table = kvs::Table::Create(
       {.index_percent = options_.index_percent, .share = kvs::ShareOf(place_)}, regions);
   if (!table.ok()) return table.status();

@@ -27,7 +27,7 @@ constexpr int kKeys = 200;
 // So many calls in a row may fail till a client goes by another list of servers, which is there.
 constexpr int kCallsToLearnMax = 20;
 
-class ClusterTest : public testing::TestWithParam<Path> {};
+class ClusterTest : public testing::TestWithParam<Way> {};
 
 std::string KeyAt(int i) { return absl::StrCat("key", i); }
 // Inline, and out of line.
@@ -248,8 +248,7 @@ TEST_P(ClusterTest, ServersThatDisagreeAreNamed) {
   const auto client = JoinOrDie({cluster.addresses[0]}, GetParam());
   ASSERT_NO_FATAL_FAILURE(PutAll(client.get()));
 
-  ClientOptions both;
-  both.path = GetParam();
+  ClientOptions both = OptionsFor(stranger, GetParam());
   both.servers = {cluster.addresses[0], stranger};
   const absl::Status refused = Client::Connect(both).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
@@ -323,9 +322,7 @@ TEST_P(ClusterTest, ManyCoroutinesOnAllServers) {
   TestCluster cluster(3);
   RealClock clock;
   Scheduler scheduler({.clock = &clock, .name = "cluster_test"});
-  ClientOptions options;
-  options.servers = {cluster.addresses[2]};
-  options.path = GetParam();
+  const ClientOptions options = OptionsFor(cluster.addresses[2], GetParam());
   auto client = scheduler.RunUntilDone(AsyncClient::Connect(&scheduler, options));
   ASSERT_TRUE(client.ok()) << client.status();
   int failures = 0;
@@ -339,9 +336,8 @@ TEST_P(ClusterTest, ManyCoroutinesOnAllServers) {
   EXPECT_EQ(failures, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ClusterTest,
-                         testing::Values(Path::kMapped, Path::kOneSided, Path::kRpc, Path::kTcp),
-                         [](const auto& test) { return PathName(test.param); });
+INSTANTIATE_TEST_SUITE_P(All, ClusterTest, testing::ValuesIn(AllWays()),
+                         [](const auto& test) { return test.param.Name(); });
 
 }  // namespace
 }  // namespace acre::tests

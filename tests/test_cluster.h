@@ -86,10 +86,9 @@ struct TestCluster {
   std::vector<std::unique_ptr<KvServer>> servers;
 };
 
-inline std::unique_ptr<Client> JoinOrDie(std::vector<std::string> servers, Path path) {
-  ClientOptions options;
+inline std::unique_ptr<Client> JoinOrDie(std::vector<std::string> servers, const Way& way) {
+  ClientOptions options = OptionsFor(servers[0], way);
   options.servers = std::move(servers);
-  options.path = path;
   return ConnectOrDie(options);
 }
 

@@ -1,5 +1,6 @@
 #include "transport/bootstrap_peer.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -92,6 +93,9 @@ Task<absl::StatusOr<Link>> OpenLinkOn(ConnectOptions::LocalFabric local, std::st
   co_return link;
 }
 
+// How long a fabric may stay silent before the next one is tried.
+constexpr uint64_t kSilentFabricNsMax = 1'000'000'000;
+
 using LocalFabrics = std::vector<ConnectOptions::LocalFabric>;
 
 // Connects on the first of `candidates` that reaches the server; *local: which one that was. FailedPrecondition: the
@@ -101,14 +105,24 @@ Task<absl::StatusOr<Link>> OpenLinkOnFirst(const LocalFabrics* candidates, const
                                            ConnectOptions::LocalFabric* local) {
   absl::Status first_failure;
   for (const ConnectOptions::LocalFabric& candidate : *candidates) {
+    // A network that swallows packets must leave time for the next one: rdma_cm alone tries for a minute.
+    uint64_t until_ns = deadline_ns;
+    const bool is_last = &candidate == &candidates->back();
+    const uint64_t now_ns = candidate.port->scheduler()->NowNs();
+    if (!is_last && now_ns < deadline_ns) {
+      until_ns = now_ns + std::min(kSilentFabricNsMax, (deadline_ns - now_ns) / 2);
+    }
     const std::string& name = candidate.fabric->device().provider;
     for (const FabricEndpoint& offered : welcome->fabrics) {
       if (offered.name != name) continue;
-      absl::StatusOr<Link> link = co_await OpenLinkOn(candidate, offered.endpoint,
-                                                      EncodeToken(welcome->token), deadline_ns);
+      absl::StatusOr<Link> link =
+          co_await OpenLinkOn(candidate, offered.endpoint, EncodeToken(welcome->token), until_ns);
       *local = candidate;
-      // Shared memory does not reach other machines, nor containers. Nothing came of the token.
-      if (link.ok() || !absl::IsUnavailable(link.status())) co_return link;
+      // Shared memory does not reach other machines, nor containers; a card not every network. Where the server
+      // has seen the token and then could not go on, the next one fails too, and the caller tries anew.
+      const bool is_unreached = absl::IsUnavailable(link.status()) ||
+                                (absl::IsDeadlineExceeded(link.status()) && !is_last);
+      if (link.ok() || !is_unreached) co_return link;
       if (first_failure.ok()) first_failure = link.status();
     }
   }

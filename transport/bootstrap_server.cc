@@ -151,9 +151,14 @@ Task<void> BootstrapServer::WatchDoorLater() {
 
 bool BootstrapServer::MakeRoom() {
   if (half_open_.size() < options_.half_open_max) return true;
-  const auto oldest = std::find_if(half_open_.begin(), half_open_.end(),
-                                   [](const HalfOpen* half_open) { return !half_open->is_proven; });
-  if (oldest == half_open_.end()) return false;
+  auto oldest = std::find_if(half_open_.begin(), half_open_.end(),
+                             [](const HalfOpen* half_open) { return !half_open->is_proven; });
+  if (oldest == half_open_.end()) {
+    // Those who know the secret do not crowd each other out. Where there is none, a hello proves nothing, and
+    // half connections must not shut the door.
+    if (options_.secret != nullptr) return false;
+    oldest = half_open_.begin();
+  }
   (*oldest)->Evict();
   return true;
 }

@@ -121,10 +121,10 @@ class BootstrapServer {
   Task<absl::StatusOr<Hello>> ReadHello(HalfOpen* half_open);
   Task<absl::Status> AskForSecret(HalfOpen* half_open, bool has_secret);
   absl::Status Judge(const HalfOpen& half_open, const Hello& hello);
-  // Counts and logs it, and gives it back.
-  // Of those who come on a fabric.
+  // Counts and logs who was turned away on a fabric.
   void Note(RefusalReason reason, const OfferedFabric& fabric, absl::string_view peer,
             const absl::Status& why);
+  // Counts and logs it, and gives it back.
   absl::Status Refused(const HalfOpen& half_open, RefusalReason reason, absl::Status why);
   absl::StatusOr<uint32_t> ProcessIdFor(const Hello& hello);
 

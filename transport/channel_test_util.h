@@ -1,5 +1,5 @@
-// Two nodes of the shm provider in one thread, joined by a channel: for tests of what runs on
-// channels.
+// Two nodes of a provider (conformance/test_fabric.h) in one thread, joined by a channel: for tests of what
+// runs on channels.
 
 #ifndef ACRE_TRANSPORT_CHANNEL_TEST_UTIL_H_
 #define ACRE_TRANSPORT_CHANNEL_TEST_UTIL_H_
@@ -12,8 +12,8 @@
 #include "gtest/gtest.h"
 #include "runtime/clock.h"
 #include "transport/channel.h"
+#include "transport/conformance/test_fabric.h"
 #include "transport/fabric.h"
-#include "transport/shm/shm_fabric.h"
 
 namespace acre::transport {
 
@@ -29,22 +29,31 @@ struct TestNode {
   TestNode& operator=(TestNode&&) = default;
   ~TestNode() { Close(); }
 
-  void Open(Clock* clock, ShmFabric::Options options = {}) {
-    options.clock = clock;
-    auto opened = ShmFabric::Create(options);
+  void Open(Clock* clock, const TestFabricOptions& options = {}) {
+    auto opened = MakeTestFabric(clock, options);
     ASSERT_TRUE(opened.ok()) << opened.status();
-    fabric = *std::move(opened);
+    ASSERT_NO_FATAL_FAILURE(Open(*std::move(opened)));
+  }
+  // On a fabric that need not be of the tests' provider.
+  void Open(std::unique_ptr<Fabric> of) {
+    fabric = std::move(of);
     auto queue = fabric->CreateCompletionQueue();
     ASSERT_TRUE(queue.ok()) << queue.status();
     completion_queue = *std::move(queue);
   }
-  // Hands completions to the channel.
-  void PollCompletions() {
+  // Hands completions to the channel, and counts those of requests that are not a channel's. Returns how
+  // many there were.
+  size_t PollCompletions() {
     std::array<Completion, 16> completions;
     const size_t count = completion_queue->Poll(absl::MakeSpan(completions));
     for (size_t i = 0; i < count; ++i) {
-      if (channel != nullptr) channel->OnCompletion(completions[i]);
+      const Completion& completion = completions[i];
+      if (channel != nullptr) channel->OnCompletion(completion);
+      if (completion.kind == CompletionKind::kSend && (completion.id & kSinkIdBit) == 0) {
+        ++own_requests_completed;
+      }
     }
+    return count;
   }
   void Create(ChannelOptions options) {
     options.region_id = ++regions_count;
@@ -61,6 +70,7 @@ struct TestNode {
   }
 
   uint32_t regions_count = 0;
+  uint64_t own_requests_completed = 0;
 };
 
 // Both open, ends with both queue pairs ready.

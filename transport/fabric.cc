@@ -30,6 +30,11 @@ const char* CompletionStatusName(CompletionStatus status) {
   return "unknown";
 }
 
+MemoryRegion::~MemoryRegion() {
+  MutexLock lock(&doors_mutex_);
+  CHECK(doors_.empty()) << "second doors go before the memory that they lead to";
+}
+
 void MemoryRegion::Close() {
   // Peers load it behind the data that they read, and refuse them once they see this. seq_cst: it has
   // left the store buffer before whatever the caller does next, such as giving its port to others.

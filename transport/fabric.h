@@ -3,7 +3,7 @@
 // A process opens a Fabric (a provider on a device), makes memory regions, connects queue pairs to
 // peers and posts work requests that read, write and change the peer's memory without the peer's
 // CPU. What a completion promises, and what it does not, stands here once for all providers (shm,
-// tcp, verbs, sim), and //transport:conformance_test holds each of them to it. Nothing else may be
+// tcp, verbs, sim), and //transport/conformance:conformance_test holds each of them to it. Nothing else may be
 // assumed: a protocol that needs more than this text is wrong on some network, however well it runs
 // on another.
 //
@@ -125,7 +125,7 @@ struct RegionOptions {
 // Zero-filled when made. Its first kRegionHeaderBytes hold the header (transport/region_header.h).
 class MemoryRegion {
  public:
-  virtual ~MemoryRegion() = default;  // As after Close().
+  virtual ~MemoryRegion();  // As after Close(). CHECKs that no door leads to it any more.
 
   // Marks the header closed, for good: from here on mapped readers refuse what they read, and peers'
   // requests end with kBadKey. The memory stays ours, to read and write. Again does nothing.

@@ -57,9 +57,8 @@ class PortTest : public ::testing::Test {
   };
 
   void SetUp() override {
-    ShmFabric::Options options;
-    options.send_queue_depth = kSendQueueDepth;
-    options.receive_queue_depth = kReceiveQueueDepth;
+    const TestFabricOptions options = {.send_queue_depth = kSendQueueDepth,
+                                       .receive_queue_depth = kReceiveQueueDepth};
     ASSERT_NO_FATAL_FAILURE(client_.Open(&clock_, options));
     auto local = client_.fabric->CreateRegion(RegionOf(100));
     ASSERT_TRUE(local.ok()) << local.status();

@@ -189,10 +189,9 @@ class Running {
     for (size_t place = 0; place < cluster_->immortals(); ++place) {
       ProcessLevel level = LevelOf(cluster_->client_process(place).pid());
       const int more_threads = level.threads - levels_[place].threads;
-      // Whose shared memory went away while it connected has tried tcp as well: once for each server that
-      // leaves a fabric with its thread.
-      if (life_.clients[place].reach == Reach::kAuto && more_threads > 0 &&
-          more_threads <= static_cast<int>(life_.servers)) {
+      // Whose shared memory went away while it connected has tried tcp as well, which leaves that fabric, and its
+      // thread, with the client for good.
+      if (life_.clients[place].reach == Reach::kAuto && more_threads == 1) {
         level = WithoutTcpThreads(std::move(level), more_threads);
         ++counts_["clients by fabric auto that tried tcp"];
       }

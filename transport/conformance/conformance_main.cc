@@ -1,8 +1,8 @@
 // Holds the providers of the fabric to the contract of transport/fabric.h.
 //
-//   bazel test //transport:conformance_test                                all that this machine has
-//   bazel run //transport:conformance_test -- --provider=shm --atomicity=hca
-//   bazel test //transport:conformance_verbs_test                          verbs, in a virtual machine
+//   bazel test //transport/conformance:conformance_test                                all that this machine has
+//   bazel run //transport/conformance:conformance_test -- --provider=shm --atomicity=hca
+//   bazel test //transport/conformance:conformance_verbs_test                          verbs, in a virtual machine
 
 #include <iostream>
 #include <memory>

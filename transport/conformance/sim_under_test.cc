@@ -1,8 +1,8 @@
 // The simulated provider, held to the contract: in worlds of several seeds, on cards of both atomicities and
 // on shared memory, with every fault that leaves connections whole.
 //
-//   bazel test --config=sim //transport:conformance_sim_test //transport:conformance_litmus_sim_test
-//   bazel run --config=sim //transport:conformance_sim_test -- --first_seed=100 --seeds=50
+//   bazel test --config=sim //transport/conformance:conformance_sim_test //transport/conformance:conformance_litmus_sim_test
+//   bazel run --config=sim //transport/conformance:conformance_sim_test -- --first_seed=100 --seeds=50
 
 #include <sys/epoll.h>
 

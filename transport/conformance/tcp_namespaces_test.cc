@@ -2,7 +2,7 @@
 // conformance_test, every other node in the other namespace; and what only a network can do, that its cable
 // is cut.
 //
-//   bazel test //transport:conformance_namespaces_test
+//   bazel test //transport/conformance:conformance_namespaces_test
 //
 // Says so and passes where namespaces cannot be had.
 

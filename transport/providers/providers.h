@@ -35,8 +35,8 @@ struct ProviderOptions {
   std::string device = {};
 };
 
-// Errors: that of JudgeProvider(), and those of the provider's Create(). NotFound is one of them: this machine
-// has no such network (verbs without a card); the message says what there is.
+// Errors: that of JudgeProvider(), and those of the provider's Create(). NotFound: this machine has no such
+// network (verbs without a card). FailedPrecondition: it has one that will not do; the message says why.
 absl::StatusOr<std::unique_ptr<Fabric>> OpenProvider(absl::string_view name,
                                                      const ProviderOptions& options);
 

@@ -174,7 +174,7 @@ absl::StatusOr<std::unique_ptr<VerbsDevice>> VerbsDevice::Open(absl::string_view
     device->is_soft_roce_ = IsSoftRoce(device->limits_.orig_attr);
     return device;
   }
-  return absl::NotFoundError(
+  return absl::FailedPreconditionError(
       absl::StrCat("no RDMA device", name.empty() ? "" : absl::StrCat(" '", name, "'"),
                    host.empty() ? "" : absl::StrCat(" at ", host), " can be used",
                    refused.empty() ? ": no address of this machine belongs to one (ip address add)"

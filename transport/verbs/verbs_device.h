@@ -76,7 +76,8 @@ class VerbsDevice {
  public:
   // Opens card `name` ("mlx5_0"; empty: any) at `host`, one of this machine's addresses (empty: any). The
   // first that fits, has a link and can do atomics.
-  // Errors: NotFound - there is none; the message says what was there and why it did not do.
+  // Errors: NotFound - this machine has none. FailedPrecondition - none that it has will do; the message says
+  // which there are and why not.
   //         InvalidArgument - `host` is no address.
   static absl::StatusOr<std::unique_ptr<VerbsDevice>> Open(absl::string_view name,
                                                            absl::string_view host);

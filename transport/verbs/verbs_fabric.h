@@ -54,7 +54,8 @@ class VerbsFabric final : public Fabric {
   static std::vector<std::string> Addresses();
 
   // Errors: InvalidArgument - an option out of its range.
-  //         NotFound - no such card, or none that can be used; the message says what there is.
+  //         NotFound - this machine has no card. FailedPrecondition - not such a one, or none that can be used;
+  //         the message says what there is.
   //         Unavailable, ResourceExhausted - the card does not do what it takes.
   static absl::StatusOr<std::unique_ptr<VerbsFabric>> Create(const Options& options);
   ~VerbsFabric() override;

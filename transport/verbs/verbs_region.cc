@@ -101,8 +101,8 @@ VerbsRegion::~VerbsRegion() {
 }
 
 absl::Status VerbsRegion::RegisterLocally() {
-  local_registration_.reset(
-      ibv_reg_mr(context_->card->pd(), words_, size_bytes_, IBV_ACCESS_LOCAL_WRITE));
+  const int access = IBV_ACCESS_LOCAL_WRITE;  // The macro wants no enumerator.
+  local_registration_.reset(ibv_reg_mr(context_->card->pd(), words_, size_bytes_, access));
   if (local_registration_ == nullptr) return ErrorNotRegistered(region_id_, size_bytes_);
   return absl::OkStatus();
 }

@@ -300,13 +300,13 @@ TEST_F(VerbsTest, CardIsPickedByNameOrAddress) {
     EXPECT_EQ(by_name->facts().card, facts.card);
     EXPECT_EQ(
         VerbsFabric::Create({.clock = &clock, .device = "no", .address = address}).status().code(),
-        absl::StatusCode::kNotFound);
+        absl::StatusCode::kFailedPrecondition);
   }
   EXPECT_EQ(Take(VerbsFabric::Create({.clock = &clock}))->facts().address, addresses[0]);
   EXPECT_EQ(VerbsFabric::Create({.clock = &clock, .device = "no"}).status().code(),
-            absl::StatusCode::kNotFound);
+            absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(VerbsFabric::Create({.clock = &clock, .address = "192.0.2.1"}).status().code(),
-            absl::StatusCode::kNotFound);
+            absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(VerbsFabric::Create({.clock = &clock, .address = "a.b"}).status().code(),
             absl::StatusCode::kInvalidArgument);
 }
