@@ -31,6 +31,7 @@ bool Connection::Poll() {
 }
 
 void Connection::CountVerbs() {
+  if (context_.verbs == nullptr) return;
   transport::VerbCounters added = link_.queue_pair()->verbs();
   if (added.doorbells == counted_.doorbells) return;
   added -= std::exchange(counted_, added);

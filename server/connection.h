@@ -38,7 +38,7 @@ struct ConnectionContext {
   // Connections that exist: whoever sees one fewer finds nothing of it left. Loaded by any thread, stored by this
   // one alone.
   SharedWord* open_count = nullptr;
-  VerbTotals* verbs = nullptr;
+  VerbTotals* verbs = nullptr;  // Null: nobody wants to know.
 };
 
 // Destroying it disconnects the client and frees all that it had here.
