@@ -5,11 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "client/client.h"
-#include "glog/logging.h"
 #include "gtest/gtest.h"
 #include "tests/or_die.h"
 
@@ -23,17 +20,6 @@ std::vector<std::string> Keys(absl::string_view kind) {
   std::vector<std::string> keys;
   for (uint64_t i = 0; i < kOperations; ++i) keys.push_back(absl::StrCat(kind, i));
   return keys;
-}
-
-uint64_t StatOf(Client* client, absl::string_view name) {
-  const absl::StatusOr<std::string> text = client->ServerStats();
-  CHECK(text.ok()) << text.status();
-  for (absl::string_view line : absl::StrSplit(*text, '\n')) {
-    const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
-    uint64_t value;
-    if (words.size() == 2 && words[0] == name && absl::SimpleAtoi(words[1], &value)) return value;
-  }
-  LOG(FATAL) << "no counter " << name << " in " << *text;
 }
 
 class BudgetTest : public testing::TestWithParam<Way> {

@@ -3,11 +3,14 @@
 #ifndef ACRE_TESTS_OR_DIE_H_
 #define ACRE_TESTS_OR_DIE_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
 #include "client/client.h"
 #include "glog/logging.h"
 #include "tests/process.h"
@@ -42,6 +45,21 @@ inline std::unique_ptr<KvServer> StartOrDie(ServerFlags flags = {}) {
   auto server = KvServer::Start(std::move(flags));
   CHECK(server.ok()) << server.status();
   return *std::move(server);
+}
+
+// A number out of a server's stats. `server`: of a cluster, as AsyncClient::ServerStats().
+inline uint64_t StatOf(Client* client, const std::string& server, absl::string_view name) {
+  const absl::StatusOr<std::string> stats = client->ServerStats(server);
+  CHECK(stats.ok()) << stats.status();
+  for (const absl::string_view line : absl::StrSplit(*stats, '\n')) {
+    const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
+    uint64_t value;
+    if (words.size() == 2 && words[0] == name && absl::SimpleAtoi(words[1], &value)) return value;
+  }
+  LOG(FATAL) << "no " << name << " in " << *stats;
+}
+inline uint64_t StatOf(Client* client, absl::string_view name) {
+  return StatOf(client, /*server=*/"", name);
 }
 
 }  // namespace acre::tests

@@ -5,11 +5,8 @@
 #include <tuple>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "client/client.h"
-#include "glog/logging.h"
 #include "gtest/gtest.h"
 #include "kvs/limits.h"
 #include "tests/or_die.h"
@@ -18,19 +15,8 @@
 namespace acre::tests {
 namespace {
 
-uint64_t Stat(Client* client, absl::string_view name) {
-  const absl::StatusOr<std::string> text = client->ServerStats();
-  CHECK(text.ok()) << text.status();
-  for (absl::string_view line : absl::StrSplit(*text, '\n')) {
-    const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
-    uint64_t value;
-    if (words.size() == 2 && words[0] == name && absl::SimpleAtoi(words[1], &value)) return value;
-  }
-  LOG(FATAL) << "no counter " << name << " in " << *text;
-}
-
 uint64_t GetsServed(Client* client) {
-  return Stat(client, "gets_rpc") + Stat(client, "gets_socket");
+  return StatOf(client, "gets_rpc") + StatOf(client, "gets_socket");
 }
 
 // Bytes of every value, zeros included, different for each `seed`.
@@ -152,7 +138,7 @@ TEST_P(PathsTest, MultiGetOfLargeValues) {
 
 TEST_P(PathsTest, LimitsAreCheckedBeforeAnythingIsSent) {
   const auto client = Connect();
-  const uint64_t puts = Stat(client.get(), "puts_rpc") + Stat(client.get(), "puts_socket");
+  const uint64_t puts = StatOf(client.get(), "puts_rpc") + StatOf(client.get(), "puts_socket");
   const std::string long_key(kvs::kKeyBytesMax + 1, 'k');
   const std::string long_value(kvs::kValueBytesMax + 1, 'v');
   EXPECT_TRUE(absl::IsInvalidArgument(client->Put("", "v")));
@@ -161,7 +147,7 @@ TEST_P(PathsTest, LimitsAreCheckedBeforeAnythingIsSent) {
   EXPECT_TRUE(absl::IsInvalidArgument(client->Get("").status()));
   EXPECT_TRUE(absl::IsInvalidArgument(client->Get(long_key).status()));
   EXPECT_TRUE(absl::IsInvalidArgument(client->Delete(long_key)));
-  EXPECT_EQ(Stat(client.get(), "puts_rpc") + Stat(client.get(), "puts_socket"), puts);
+  EXPECT_EQ(StatOf(client.get(), "puts_rpc") + StatOf(client.get(), "puts_socket"), puts);
 }
 
 // Goal: whoever says "one-sided" means it.

@@ -10,10 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "client/client.h"
 #include "glog/logging.h"
 #include "kvs/hash.h"
@@ -90,18 +88,6 @@ inline std::unique_ptr<Client> JoinOrDie(std::vector<std::string> servers, const
   ClientOptions options = OptionsFor(servers[0], way);
   options.servers = std::move(servers);
   return ConnectOrDie(options);
-}
-
-// A number out of a server's stats.
-inline uint64_t StatOf(Client* client, const std::string& server, absl::string_view name) {
-  const absl::StatusOr<std::string> stats = client->ServerStats(server);
-  CHECK(stats.ok()) << stats.status();
-  for (const absl::string_view line : absl::StrSplit(*stats, '\n')) {
-    const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
-    uint64_t value;
-    if (words.size() == 2 && words[0] == name && absl::SimpleAtoi(words[1], &value)) return value;
-  }
-  LOG(FATAL) << "no " << name << " in " << *stats;
 }
 
 }  // namespace acre::tests
