@@ -10,31 +10,16 @@
 #include "glog/logging.h"
 #include "transport/provider_rules.h"
 #include "transport/region_lease.h"
+#include "transport/shm/region_memory.h"
 
 namespace acre::transport {
-namespace {
-
-// Names in /proc/*/maps are cut by the kernel at 249 bytes.
-std::string NameOf(const RegionOptions& options) {
-  if (options.name.empty()) return absl::StrCat("acre-region-", options.region_id);
-  return options.name.substr(0, 200);
-}
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<ShmRegion>> ShmRegion::Create(const RegionOptions& options,
                                                              ShmContext* context) {
   CHECK_NE(context->generation, 0u);
-  const absl::Status judged = JudgeRegionOptions(options);
-  if (!judged.ok()) return judged;
-  absl::StatusOr<SharedMemory> memory = MakeSharedMemory(
-      NameOf(options), options.size_bytes, options.huge_pages,
-      LetsWrite(options.peer_rights) ? PeerAccess::kReadWrite : PeerAccess::kReadOnly);
+  absl::StatusOr<SharedMemory> memory = MakeRegionMemory(
+      options, LetsWrite(options.peer_rights) ? PeerAccess::kReadWrite : PeerAccess::kReadOnly);
   if (!memory.ok()) return memory.status();
-  if (memory->mapping.size_bytes() > kRegionBytesMax) {
-    return absl::InvalidArgumentError(
-        "a region takes at most 4 GiB after rounding up to whole pages");
-  }
   auto region = absl::WrapUnique(new ShmRegion(options, *std::move(memory), context));
   if (options.death_mark && context->death_marks) {
     OwnerThread* const owner_thread = context->owner_thread.Get();

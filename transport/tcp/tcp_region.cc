@@ -5,30 +5,15 @@
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
-#include "transport/provider_rules.h"
 #include "transport/region_lease.h"
+#include "transport/shm/region_memory.h"
 
 namespace acre::transport {
-namespace {
-
-std::string NameOf(const RegionOptions& options) {
-  if (options.name.empty()) return absl::StrCat("acre-region-", options.region_id);
-  return options.name.substr(0, 200);
-}
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<TcpRegion>> TcpRegion::Create(const RegionOptions& options,
                                                              TcpContext* context) {
-  const absl::Status judged = JudgeRegionOptions(options);
-  if (!judged.ok()) return judged;
-  absl::StatusOr<SharedMemory> memory = MakeSharedMemory(NameOf(options), options.size_bytes,
-                                                         options.huge_pages, PeerAccess::kReadOnly);
+  absl::StatusOr<SharedMemory> memory = MakeRegionMemory(options, PeerAccess::kReadOnly);
   if (!memory.ok()) return memory.status();
-  if (memory->mapping.size_bytes() > kRegionBytesMax) {
-    return absl::InvalidArgumentError(
-        "a region takes at most 4 GiB after rounding up to whole pages");
-  }
   memory->fd.Close();  // Nobody else maps it.
   auto region = absl::WrapUnique(new TcpRegion(options, *std::move(memory), context));
   region->RenewLease(context->clock->NowNs());

@@ -10,15 +10,11 @@
 #include "absl/strings/str_cat.h"
 #include "transport/provider_rules.h"
 #include "transport/region_lease.h"
+#include "transport/shm/region_memory.h"
 #include "transport/verbs/verbs_key.h"
 
 namespace acre::transport {
 namespace {
-
-std::string NameOf(const RegionOptions& options) {
-  if (options.name.empty()) return absl::StrCat("acre-region-", options.region_id);
-  return options.name.substr(0, 200);
-}
 
 absl::Status ErrorNotRegistered(uint32_t region_id, uint64_t size_bytes) {
   return absl::ResourceExhaustedError(absl::StrCat(
@@ -30,15 +26,8 @@ absl::Status ErrorNotRegistered(uint32_t region_id, uint64_t size_bytes) {
 
 absl::StatusOr<std::unique_ptr<VerbsRegion>> VerbsRegion::Create(const RegionOptions& options,
                                                                  VerbsContext* context) {
-  const absl::Status judged = JudgeRegionOptions(options);
-  if (!judged.ok()) return judged;
-  absl::StatusOr<SharedMemory> memory = MakeSharedMemory(NameOf(options), options.size_bytes,
-                                                         options.huge_pages, PeerAccess::kReadOnly);
+  absl::StatusOr<SharedMemory> memory = MakeRegionMemory(options, PeerAccess::kReadOnly);
   if (!memory.ok()) return memory.status();
-  if (memory->mapping.size_bytes() > kRegionBytesMax) {
-    return absl::InvalidArgumentError(
-        "a region takes at most 4 GiB after rounding up to whole pages");
-  }
   memory->fd.Close();  // Nobody else maps it.
   auto region = absl::WrapUnique(new VerbsRegion(options, *std::move(memory), context));
   if (absl::Status status = region->RegisterLocally(); !status.ok()) return status;
