@@ -209,7 +209,7 @@ std::vector<std::string> ManyKeys(size_t count) {
     key.resize(std::max(key.size(), kLengths[i % std::size(kLengths)]), '\0');
     keys.push_back(std::move(key));
   }
-  keys.push_back(std::string(kKeyBytesMax, 'k'));
+  keys.emplace_back(kKeyBytesMax, 'k');
   return keys;
 }
 
