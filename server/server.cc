@@ -33,7 +33,8 @@ Task<void> SleepTill(Scheduler* scheduler, uint64_t deadline_ns) {
 
 }  // namespace
 
-// Gives what comes in to the workers in turn.
+// Gives what comes in to the workers in turn; a thread of a client that shares a queue pair with others, to the
+// worker, or the workers, that have it.
 class Server::Door : public transport::BootstrapServer::Delegate {
  public:
   explicit Door(const std::vector<std::unique_ptr<Worker>>* workers) : workers_(*workers) {}
@@ -48,7 +49,14 @@ class Server::Door : public transport::BootstrapServer::Delegate {
         absl::StrCat("the server has ", kPeersMax, " clients, the most that it takes"));
   }
   void OnPeer(transport::ArrivingPeer peer) override {
-    workers_[peers_++ % workers_.size()]->AddPeer(std::move(peer));
+    Worker* worker = nullptr;
+    if (const transport::CompletionQueue* const home = peer.request->home(); home != nullptr) {
+      for (const auto& candidate : workers_) {
+        if (candidate->Polls(home)) worker = candidate.get();
+      }
+    }
+    if (worker == nullptr) worker = workers_[peers_++ % workers_.size()].get();
+    worker->AddPeer(std::move(peer));
   }
   void OnOtherPurpose(absl::string_view purpose, ScopedFd stream) override {
     if (purpose != kvs::kSocketPreamble) return;

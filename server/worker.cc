@@ -72,6 +72,12 @@ Worker::~Worker() {
   for (Door& door : doors_) door.port.reset();
 }
 
+bool Worker::Polls(const transport::CompletionQueue* completion_queue) const {
+  return std::any_of(doors_.begin(), doors_.end(), [completion_queue](const Door& door) {
+    return door.completion_queue.get() == completion_queue;
+  });
+}
+
 void Worker::AddPeer(transport::ArrivingPeer peer) {
   // std::function wants what it holds to be copyable.
   auto shared = std::make_shared<transport::ArrivingPeer>(std::move(peer));

@@ -72,6 +72,8 @@ class Worker {
   [[nodiscard]] bool PassOnAbandonedLocks() { return writer_->PassOnAbandonedLocks(); }
 
   void AddPeer(transport::ArrivingPeer peer);
+  // Whether that is one of its completion queues. Any thread.
+  bool Polls(const transport::CompletionQueue* completion_queue) const;
   // A connection of the socket baseline, its preamble read.
   void AddSocket(ScopedFd fd);
 

@@ -167,6 +167,9 @@ class MemoryRegion {
 
 enum class Opcode : uint8_t { kRead, kWrite, kWriteWithImm, kCompareSwap, kFetchAdd };
 
+// A card carries 32 bits; the rest says whose it is where threads share a queue pair.
+constexpr uint32_t kImmediateMax = 0xff'ffff;
+
 // One work request. READ and WRITE move whole words: offset and length are multiples of 8.
 struct WorkRequest {
   Opcode opcode = Opcode::kRead;
@@ -185,7 +188,7 @@ struct WorkRequest {
   uint32_t length_bytes = 0;
   RemoteKey remote_key;
   uint64_t remote_offset_bytes = 0;
-  uint32_t immediate = 0;    // kWriteWithImm only.
+  uint32_t immediate = 0;    // kWriteWithImm only; at most kImmediateMax.
   uint64_t compare = 0;      // kCompareSwap only.
   uint64_t swap_or_add = 0;  // kCompareSwap: new value. kFetchAdd: addend.
 };
@@ -329,7 +332,10 @@ class ConnectionRequest {
   virtual absl::string_view private_data() const = 0;
   // Whence it came, for people: "10.0.0.7:40112", "process 4711".
   virtual std::string peer() const = 0;
-  // The queue pair is ready when returned. Unavailable: the peer has gone.
+  // Null: any thread may accept it. Else the completion queue of one whose threads share a queue pair with that
+  // peer, on which this one came, too: it must be accepted on that queue, or on another of the same group.
+  virtual const CompletionQueue* home() const { return nullptr; }
+  // The queue pair is ready when returned. Unavailable: the peer has gone. InvalidArgument: not its home().
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<QueuePair>> Accept(
       CompletionQueue* completion_queue, absl::string_view private_data) = 0;
 };

@@ -38,8 +38,9 @@ inline bool IsInBounds(uint64_t offset_bytes, uint32_t length_bytes, uint64_t si
          length_bytes <= size_bytes - offset_bytes;
 }
 
-// CHECKs the local buffer of a request that our own side posts.
+// CHECKs the local buffer, and the immediate, of a request that our own side posts.
 inline void CheckLocalBuffer(const WorkRequest& request, const DeviceAttributes& device) {
+  if (request.opcode == Opcode::kWriteWithImm) CHECK_LE(request.immediate, kImmediateMax);
   const uint32_t length_bytes = LengthOf(request);
   if (length_bytes == 0) return;
   const auto address = reinterpret_cast<uintptr_t>(request.local);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -28,6 +29,7 @@ struct Node {
   explicit Node(ProviderUnderTest* provider, uint64_t atomic_domain = 0)
       : fabric(provider->MakeNode({.atomic_domain = atomic_domain})),
         queue(MakeQueue()),
+        neighbours_queue(provider->shares_queue_pairs() ? MakeQueue() : nullptr),
         local(MakeRegion(1, 0)) {}
 
   std::unique_ptr<CompletionQueue> MakeQueue() const {
@@ -49,6 +51,8 @@ struct Node {
 
   std::unique_ptr<Fabric> fabric;
   std::unique_ptr<CompletionQueue> queue;
+  // Where queue pairs are shared: of a thread that shares them, and never polls.
+  std::unique_ptr<CompletionQueue> neighbours_queue;
   std::unique_ptr<MemoryRegion> local;  // For local buffers.
 };
 
@@ -60,6 +64,9 @@ class ConformanceTest : public testing::TestWithParam<int> {
   struct Connection {
     std::unique_ptr<QueuePair> client;
     std::unique_ptr<QueuePair> server;
+    // Of another thread, on the same queue pair of the device.
+    std::unique_ptr<QueuePair> clients_neighbour;
+    std::unique_ptr<QueuePair> servers_neighbour;
   };
 
   Connection Connect(const Node& client, const Node& server, absl::string_view client_data = "",
@@ -67,24 +74,42 @@ class ConformanceTest : public testing::TestWithParam<int> {
     auto listener = server.fabric->Listen();
     CHECK(listener.ok()) << listener.status();
     Connection made;
-    auto connecting =
-        client.fabric->Connect((*listener)->endpoint(), client.queue.get(), client_data);
-    CHECK(connecting.ok()) << connecting.status();
-    made.client = *std::move(connecting);
-    auto accepted = AwaitRequest(client, listener->get())->Accept(server.queue.get(), server_data);
-    CHECK(accepted.ok()) << accepted.status();
-    made.server = *std::move(accepted);
-    const Completion connected = Await(client.queue.get());
-    CHECK(connected.kind == CompletionKind::kConnected) << made.client->status();
-    CHECK(connected.queue_pair == made.client.get());
+    if (provider_->shares_queue_pairs()) {
+      std::tie(made.clients_neighbour, made.servers_neighbour) =
+          ConnectOn(client.neighbours_queue.get(), listener->get(), server.neighbours_queue.get(),
+                    *client.fabric, "", "");
+    }
+    std::tie(made.client, made.server) =
+        ConnectOn(client.queue.get(), listener->get(), server.queue.get(), *client.fabric,
+                  client_data, server_data);
     return made;
+  }
+  std::pair<std::unique_ptr<QueuePair>, std::unique_ptr<QueuePair>> ConnectOn(
+      CompletionQueue* client_queue, Listener* listener, CompletionQueue* server_queue,
+      Fabric& client_fabric, absl::string_view client_data, absl::string_view server_data) {
+    auto connecting = client_fabric.Connect(listener->endpoint(), client_queue, client_data);
+    CHECK(connecting.ok()) << connecting.status();
+    // Where the server shares a queue pair with others, what comes on it comes by its polling.
+    const auto request = AwaitRequest({client_queue, server_queue}, listener);
+    auto accepted = request->Accept(server_queue, server_data);
+    CHECK(accepted.ok()) << accepted.status();
+    const Completion connected = Await(client_queue);
+    CHECK(connected.kind == CompletionKind::kConnected) << (*connecting)->status();
+    CHECK(connected.queue_pair == connecting->get());
+    return {*std::move(connecting), *std::move(accepted)};
   }
 
   // The request of `client`, which is connecting: only polling gets it on.
   std::unique_ptr<ConnectionRequest> AwaitRequest(const Node& client, Listener* listener) {
+    return AwaitRequest({client.queue.get()}, listener);
+  }
+  std::unique_ptr<ConnectionRequest> AwaitRequest(const std::vector<CompletionQueue*>& queues,
+                                                  Listener* listener) {
     Completion completion;
     for (int i = 0; i < kPollsMax; ++i) {
-      CHECK_EQ(client.queue->Poll({&completion, 1}), 0u) << "nobody has answered yet";
+      for (CompletionQueue* const queue : queues) {
+        CHECK_EQ(queue->Poll({&completion, 1}), 0u) << "nobody has answered yet";
+      }
       if (provider_->IsReadable(listener->fd())) {
         if (auto request = listener->Poll()) return request;
       }

@@ -46,9 +46,11 @@ absl::Status PickProviders() {
     }
   }
   if (IsAsked("verbs")) {
-    absl::StatusOr<std::unique_ptr<ProviderUnderTest>> verbs = MakeVerbsUnderTest();
-    if (!verbs.ok() && !FLAGS_provider.empty()) return verbs.status();
-    if (verbs.ok() && IsAsked((*verbs)->atomicity())) providers.push_back(*std::move(verbs));
+    for (const uint32_t threads_per_qp : {1u, 3u}) {
+      absl::StatusOr<std::unique_ptr<ProviderUnderTest>> verbs = MakeVerbsUnderTest(threads_per_qp);
+      if (!verbs.ok() && !FLAGS_provider.empty()) return verbs.status();
+      if (verbs.ok() && IsAsked((*verbs)->atomicity())) providers.push_back(*std::move(verbs));
+    }
   }
   if (!providers.empty()) return absl::OkStatus();
   return absl::InvalidArgumentError(

@@ -137,11 +137,11 @@ TEST_P(ConnectionTest, ImmediateTellsOfDataThatAreThere) {
   const RemoteKey key = Grant(connection.server.get(), *region, kRightWrite);
   for (uint32_t i = 0; i < 100; ++i) {
     SetLocal(client_, i % 8, 1000 + i);
-    Post(connection.client.get(), {WriteWithImm(client_, i % 8, key, ~i)});
+    Post(connection.client.get(), {WriteWithImm(client_, i % 8, key, ~i & kImmediateMax)});
 
     const Completion received = Await(server_.queue.get());
     EXPECT_EQ(received.kind, CompletionKind::kReceive);
-    EXPECT_EQ(received.immediate, ~i);
+    EXPECT_EQ(received.immediate, ~i & kImmediateMax);
     EXPECT_EQ(received.length_bytes, kWordBytes);
     EXPECT_EQ(received.queue_pair, connection.server.get());
     EXPECT_EQ(Target(*region, i % 8).Load(std::memory_order_acquire), 1000 + i);

@@ -32,6 +32,8 @@ class ProviderUnderTest {
   virtual Atomicity atomicity() const = 0;
   // Whether its queue pairs always ReadAtOnce() when they are ready and nothing stalls, or never.
   virtual bool reads_at_once() const { return false; }
+  // Whether threads of a node share queue pairs: then each connection of a test has a neighbour on its own.
+  virtual bool shares_queue_pairs() const { return false; }
   // A node of its own: nothing is shared with other Fabrics but the network.
   virtual std::unique_ptr<Fabric> MakeNode(const NodeOptions& options) = 0;
   // Whose NowNs() the regions' leases are measured with.
@@ -55,9 +57,10 @@ class ProviderUnderTest {
 
 std::unique_ptr<ProviderUnderTest> MakeShmUnderTest(Atomicity atomicity);
 std::unique_ptr<ProviderUnderTest> MakeTcpUnderTest(Atomicity atomicity);
-// Its atomicity is the card's. Nodes take turns on all cards of this machine.
+// Its atomicity is the card's. Nodes take turns on all cards of this machine. `threads_per_qp`: as
+// VerbsFabric::Options.
 // NotFound: it has none that can be used; the message says more.
-absl::StatusOr<std::unique_ptr<ProviderUnderTest>> MakeVerbsUnderTest();
+absl::StatusOr<std::unique_ptr<ProviderUnderTest>> MakeVerbsUnderTest(uint32_t threads_per_qp);
 
 // The providers that this run is about. Set by main() before the tests are made.
 std::vector<std::unique_ptr<ProviderUnderTest>>& ProvidersUnderTest();

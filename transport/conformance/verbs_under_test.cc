@@ -18,9 +18,11 @@ constexpr int kWaitMsMax = 20'000;
 
 class VerbsUnderTest final : public ProviderUnderTest {
  public:
-  explicit VerbsUnderTest(std::vector<std::string> addresses) : addresses_(std::move(addresses)) {}
+  VerbsUnderTest(std::vector<std::string> addresses, uint32_t threads_per_qp)
+      : addresses_(std::move(addresses)), threads_per_qp_(threads_per_qp) {}
 
-  std::string name() const override { return "verbs"; }
+  std::string name() const override { return threads_per_qp_ == 1 ? "verbs" : "verbs_shared"; }
+  bool shares_queue_pairs() const override { return threads_per_qp_ > 1; }
   Atomicity atomicity() const override { return atomicity_; }
   Clock* clock() override { return &clock_; }
   void Progress() override {}
@@ -46,8 +48,9 @@ class VerbsUnderTest final : public ProviderUnderTest {
     verbs_options.clock = &clock_;
     verbs_options.address = addresses_[nodes_count_++ % addresses_.size()];
     verbs_options.serves_atomics = options.atomic_domain == 0;
-    verbs_options.send_queue_depth = 64;
-    verbs_options.receive_queue_depth = 16;
+    verbs_options.threads_per_qp = threads_per_qp_;
+    verbs_options.send_queue_depth = 64 * threads_per_qp_;
+    verbs_options.receive_queue_depth = 16 * threads_per_qp_;
     auto fabric = VerbsFabric::Create(verbs_options);
     CHECK(fabric.ok()) << fabric.status();
     return *std::move(fabric);
@@ -63,6 +66,7 @@ class VerbsUnderTest final : public ProviderUnderTest {
   }
 
   const std::vector<std::string> addresses_;
+  const uint32_t threads_per_qp_;
   RealClock clock_;
   Atomicity atomicity_ = Atomicity::kHca;
   size_t nodes_count_ = 0;
@@ -70,8 +74,9 @@ class VerbsUnderTest final : public ProviderUnderTest {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ProviderUnderTest>> MakeVerbsUnderTest() {
-  auto provider = std::make_unique<VerbsUnderTest>(VerbsFabric::Addresses());
+absl::StatusOr<std::unique_ptr<ProviderUnderTest>> MakeVerbsUnderTest(
+    uint32_t threads_per_qp) {
+  auto provider = std::make_unique<VerbsUnderTest>(VerbsFabric::Addresses(), threads_per_qp);
   if (absl::Status probed = provider->Probe(); !probed.ok()) return probed;
   return provider;
 }

@@ -6,37 +6,40 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "runtime/clock.h"
+#include "runtime/mutex.h"
 #include "transport/fabric.h"
 #include "transport/verbs/verbs_device.h"
 
 namespace acre::transport {
 
-// Places in a send queue beyond the caller's, for what a queue pair sends on its own account: at most two
-// messages that give back credits, a mark behind what is waited for, a sign of life; and the mark that a
-// broken one sends, whose place nothing else may take.
+class VerbsGroup;
+
+// Places in a card's send queue beyond the lanes', for what is sent on our own account: messages
+// (verbs_wire.h), a mark behind what is waited for, a sign of life; and the mark that a broken queue pair
+// sends, whose place nothing else may take.
 constexpr uint32_t kControlSends = 5;
-// Receives beyond the caller's, for the peer's messages that give back credits. Each gives back at least
-// half of our credit, so no more than three are on their way at a time.
-constexpr uint32_t kControlReceives = 4;
+// Receives beyond the callers', for the peer's messages about one lane. Credits: each message gives back at
+// least half of them, so there are three at most that we have not taken yet. Opening, closing and confirming a
+// lane never meet its credits: one more.
+constexpr uint32_t kControlReceivesPerLane = 4;
 
-// Threads: constant after construction, but for the last, which any thread may use.
-struct VerbsContext {
-  std::unique_ptr<VerbsDevice> card;
-  DeviceAttributes device;
-  Clock* clock = nullptr;
-  uint64_t generation = 0;      // Of the regions: this process's incarnation.
-  bool serves_atomics = true;   // False: our regions' atomics are another domain's (A3).
-  bool fences_on_card = false;  // Else the queue pair waits.
-  // Regions, queues, listeners and queue pairs that exist. The Fabric CHECKs that it goes last.
-  std::atomic<int> live_objects = 0;
+// How the places of one of the card's queue pairs are dealt out.
+struct CardQueueDepths {
+  uint32_t lanes = 1;
+  uint32_t sends = 0;     // Of all lanes.
+  uint32_t receives = 0;  // Likewise.
 
-  uint32_t sends_max() const { return device.send_queue_depth_max + kControlSends; }
-  uint32_t receives_max() const { return device.receive_queue_depth + kControlReceives; }
-  // The most completions that a queue pair may leave at the card.
+  uint32_t lane_sends() const { return sends / lanes; }
+  uint32_t lane_receives() const { return receives / lanes; }
+  uint32_t sends_max() const { return sends + kControlSends; }
+  uint32_t receives_max() const { return receives + lanes * kControlReceivesPerLane; }
+  // The most completions that it may leave at the card.
   uint32_t completions_max() const { return sends_max() + receives_max(); }
-  ibv_qp_init_attr QueuePairAttributes(ibv_cq* cq) const {
+  ibv_qp_init_attr Attributes(ibv_cq* cq, uint32_t inline_bytes_max) const {
     ibv_qp_init_attr attributes = {};
     attributes.send_cq = cq;
     attributes.recv_cq = cq;
@@ -44,9 +47,35 @@ struct VerbsContext {
     attributes.cap.max_recv_wr = receives_max();
     attributes.cap.max_send_sge = 1;
     attributes.cap.max_recv_sge = 1;
-    attributes.cap.max_inline_data = device.inline_bytes_max;
+    attributes.cap.max_inline_data = inline_bytes_max;
     attributes.qp_type = IBV_QPT_RC;
     return attributes;
+  }
+};
+
+// Threads: constant after construction, but for what says otherwise.
+struct VerbsContext {
+  std::unique_ptr<VerbsDevice> card;
+  DeviceAttributes device;  // Depths: of one lane.
+  Clock* clock = nullptr;
+  uint64_t generation = 0;      // Of the regions: this process's incarnation.
+  bool serves_atomics = true;   // False: our regions' atomics are another domain's (A3).
+  bool fences_on_card = false;  // Else the queue pair waits.
+  uint32_t threads_per_qp = 1;
+  // Regions, queues, listeners and queue pairs that exist. The Fabric CHECKs that it goes last. Any thread.
+  std::atomic<int> live_objects = 0;
+  std::atomic<int> card_queue_pairs = 0;  // Of them, the card's. Any thread.
+
+  Mutex groups_mutex;
+  // Of completion queues (verbs_group.h).
+  std::vector<std::weak_ptr<VerbsGroup>> groups ABSL_GUARDED_BY(groups_mutex);
+
+  // Of a queue pair that this side connects. A peer's has as many places, dealt out to as many lanes as it asks
+  // for.
+  CardQueueDepths depths() const {
+    return {.lanes = threads_per_qp,
+            .sends = device.send_queue_depth_max * threads_per_qp,
+            .receives = device.receive_queue_depth * threads_per_qp};
   }
 };
 

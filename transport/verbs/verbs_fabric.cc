@@ -45,6 +45,9 @@ absl::Status JudgeOptions(const VerbsFabric::Options& options) {
   if (options.inline_bytes_max > kInlineBytesMax) {
     return absl::InvalidArgumentError(absl::StrCat("inline_bytes_max is 0 to ", kInlineBytesMax));
   }
+  if (options.threads_per_qp < 1 || options.threads_per_qp > kLanesMax) {
+    return absl::InvalidArgumentError(absl::StrCat("threads_per_qp is 1 to ", kLanesMax));
+  }
   return absl::OkStatus();
 }
 
@@ -53,16 +56,23 @@ absl::Status FitToCard(VerbsContext* context) {
   const ibv_device_attr& limits = context->card->limits().orig_attr;
   DeviceAttributes& device = context->device;
   const uint32_t requests_max = static_cast<uint32_t>(std::max(limits.max_qp_wr, 0));
-  if (requests_max < 2 * kControlSends + 2) {
+  const uint32_t lanes = context->threads_per_qp;
+  if (requests_max < lanes * (kControlReceivesPerLane + 2) + kControlSends) {
     return absl::UnavailableError(absl::StrCat("the card's queues hold only ", requests_max));
   }
-  device.send_queue_depth_max = std::min(device.send_queue_depth_max, requests_max - kControlSends);
+  // Equal parts: no thread can use up another's.
+  device.send_queue_depth_max =
+      std::min(device.send_queue_depth_max, requests_max - kControlSends) / lanes;
   device.receive_queue_depth =
-      std::min(device.receive_queue_depth, requests_max - kControlReceives);
+      std::min(device.receive_queue_depth, requests_max - lanes * kControlReceivesPerLane) / lanes;
+  if (device.send_queue_depth_max < 1 || device.receive_queue_depth < 2) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "queues of that depth are too short to be shared by ", lanes, " threads (threads_per_qp)"));
+  }
   const auto completions_max = static_cast<uint32_t>(std::max(limits.max_cqe, 0));
-  if (context->completions_max() > completions_max) {
+  if (context->depths().completions_max() > completions_max) {
     return absl::InvalidArgumentError(
-        absl::StrCat("send and receive queue together take ", context->completions_max(),
+        absl::StrCat("send and receive queue together take ", context->depths().completions_max(),
                      " completions, and the card has ", completions_max, ": ask for less"));
   }
   return absl::OkStatus();
@@ -74,7 +84,8 @@ absl::Status TryQueuePair(VerbsContext* context, VerbsFacts* facts) {
   const Cq cq(ibv_create_cq(context->card->context(), 16, nullptr, nullptr, 0));
   if (cq == nullptr) return absl::ResourceExhaustedError("the card makes no completion queue");
   for (;;) {
-    ibv_qp_init_attr attributes = context->QueuePairAttributes(cq.get());
+    const CardQueueDepths depths = context->depths();
+    ibv_qp_init_attr attributes = depths.Attributes(cq.get(), context->device.inline_bytes_max);
     const Qp qp(ibv_create_qp(context->card->pd(), &attributes));
     if (qp != nullptr) {
       facts->writes_in_order = ibv_query_qp_data_in_order(qp.get(), IBV_WR_RDMA_WRITE, 0) == 1;
@@ -82,8 +93,8 @@ absl::Status TryQueuePair(VerbsContext* context, VerbsFacts* facts) {
     }
     if (context->device.inline_bytes_max == 0) {
       return absl::ResourceExhaustedError(
-          absl::StrCat("the card makes no queue pair with ", context->sends_max(), " and ",
-                       context->receives_max(), " places: ", strerror(errno)));
+          absl::StrCat("the card makes no queue pair with ", depths.sends_max(), " and ",
+                       depths.receives_max(), " places: ", strerror(errno)));
     }
     context->device.inline_bytes_max = context->device.inline_bytes_max / 2 / 8 * 8;
   }
@@ -106,6 +117,7 @@ absl::StatusOr<std::unique_ptr<VerbsFabric>> VerbsFabric::Create(const Options& 
   context->clock = options.clock;
   context->generation = options.generation != 0 ? options.generation : RandomWord();
   context->serves_atomics = options.serves_atomics;
+  context->threads_per_qp = options.threads_per_qp;
   context->fences_on_card = !context->card->is_soft_roce();
   DeviceAttributes& device = context->device;
   const ibv_device_attr_ex& limits = context->card->limits();
@@ -168,7 +180,11 @@ absl::StatusOr<std::unique_ptr<QueuePair>> VerbsFabric::Connect(absl::string_vie
   CHECK(verbs_queue != nullptr) << "a completion queue of another provider";
   absl::StatusOr<CmAddress> target = ParseVerbsEndpoint(endpoint);
   if (!target.ok()) return target.status();
-  return VerbsQueuePair::Connect(context_.get(), verbs_queue, *target, private_data);
+  return VerbsQueuePair::Connect(verbs_queue, *target, endpoint, private_data);
+}
+
+int VerbsFabric::card_queue_pairs() const {
+  return context_->card_queue_pairs.load(std::memory_order_relaxed);
 }
 
 }  // namespace acre::transport

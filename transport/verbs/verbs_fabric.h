@@ -44,9 +44,12 @@ class VerbsFabric final : public Fabric {
     bool serves_atomics = true;
     // This process's incarnation, for region headers. 0: a random one.
     uint64_t generation = 0;
-    // Less where the card has less.
+    // How many threads (completion queues) share a queue pair to a peer; 1: none do. Too many queue pairs thrash
+    // the card's cache; sharing costs a lock. 1 to 64.
+    uint32_t threads_per_qp = 1;
+    // Of a queue pair of the card, in equal parts for the threads that share it. Less where the card has less.
     uint32_t send_queue_depth = 256;
-    uint32_t receive_queue_depth = 256;  // At least 2.
+    uint32_t receive_queue_depth = 256;  // At least 2 for each thread.
     uint32_t inline_bytes_max = 256;
   };
 
@@ -62,6 +65,8 @@ class VerbsFabric final : public Fabric {
 
   const DeviceAttributes& device() const override;
   const VerbsFacts& facts() const { return facts_; }
+  // That there are at the card now, for people and tests. Any thread.
+  int card_queue_pairs() const;
   absl::StatusOr<std::unique_ptr<MemoryRegion>> CreateRegion(const RegionOptions& options) override;
   absl::StatusOr<std::unique_ptr<MemoryRegion>> RegisterRegion(MemoryRegion* memory,
                                                                uint32_t peer_rights) override;

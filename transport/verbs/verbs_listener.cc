@@ -2,6 +2,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 
 #include <cstring>
 #include <utility>
@@ -11,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "glog/logging.h"
+#include "transport/verbs/card_queue_pair.h"
 #include "transport/verbs/verbs_completion_queue.h"
 #include "transport/verbs/verbs_queue_pair.h"
 #include "transport/verbs/verbs_wire.h"
@@ -25,45 +28,82 @@ std::string NameOf(rdma_cm_id* id) {
   return id == nullptr ? "" : CmAddress::From(rdma_get_peer_addr(id)).Host();
 }
 
+VerbsCompletionQueue* OurQueue(CompletionQueue* completion_queue) {
+  auto* const verbs_queue = dynamic_cast<VerbsCompletionQueue*>(completion_queue);
+  CHECK(verbs_queue != nullptr) << "a completion queue of another provider";
+  return verbs_queue;
+}
+
+// One that rdma_cm brought.
 class VerbsConnectionRequest final : public ConnectionRequest {
  public:
   VerbsConnectionRequest(VerbsContext* context, std::shared_ptr<rdma_event_channel> channel,
-                         CmId id, VerbsPeer peer, uint8_t initiated_reads_max,
-                         uint8_t answered_reads_max)
+                         CmRequest request, std::shared_ptr<LaneArrivals> arrivals)
       : context_(context),
         channel_(std::move(channel)),
-        id_(std::move(id)),
-        peer_(std::move(peer)),
-        private_data_(peer_.private_data),
-        initiated_reads_max_(initiated_reads_max),
-        answered_reads_max_(answered_reads_max) {
+        request_(std::move(request)),
+        arrivals_(std::move(arrivals)),
+        private_data_(request_.peer.private_data) {
     context_->live_objects.fetch_add(1, std::memory_order_relaxed);
   }
   ~VerbsConnectionRequest() override {
-    if (id_ != nullptr) rdma_reject(id_.get(), nullptr, 0);
+    if (request_.id != nullptr) rdma_reject(request_.id.get(), nullptr, 0);
     context_->live_objects.fetch_sub(1, std::memory_order_relaxed);
   }
 
   absl::string_view private_data() const override { return private_data_; }
-  std::string peer() const override { return NameOf(id_.get()); }
+  std::string peer() const override { return NameOf(request_.id.get()); }
   absl::StatusOr<std::unique_ptr<QueuePair>> Accept(CompletionQueue* completion_queue,
                                                     absl::string_view private_data) override {
-    auto* verbs_queue = dynamic_cast<VerbsCompletionQueue*>(completion_queue);
-    CHECK(verbs_queue != nullptr) << "a completion queue of another provider";
-    CHECK(id_ != nullptr) << "a request is accepted once";
-    return VerbsQueuePair::Accept(context_, verbs_queue, std::move(id_), std::move(peer_),
-                                  initiated_reads_max_, answered_reads_max_, private_data);
+    CHECK(request_.id != nullptr) << "a request is accepted once";
+    return VerbsQueuePair::Accept(OurQueue(completion_queue), std::move(request_),
+                                  std::move(arrivals_), private_data);
   }
 
  private:
   VerbsContext* const context_;
   const std::shared_ptr<rdma_event_channel> channel_;
-  CmId id_;  // Null: accepted.
-  VerbsPeer peer_;
+  CmRequest request_;  // Its id is null: accepted.
+  std::shared_ptr<LaneArrivals> arrivals_;
   const std::string private_data_;
-  const uint8_t initiated_reads_max_;
-  const uint8_t answered_reads_max_;
 };
+
+void Reject(const LaneArrival& arrival) {
+  MutexLock lock(arrival.group->mutex());
+  CardQueuePair* const card = arrival.group->Find(arrival.connection);
+  if (card != nullptr) card->RejectLane(arrival.lane);
+}
+
+// One for a further lane, that a peer of ours sent.
+class LaneRequest final : public ConnectionRequest {
+ public:
+  explicit LaneRequest(LaneArrival arrival) : arrival_(std::move(arrival)) {}
+  ~LaneRequest() override {
+    if (!is_accepted_) Reject(arrival_);
+  }
+
+  absl::string_view private_data() const override { return arrival_.private_data; }
+  std::string peer() const override { return arrival_.peer; }
+  const CompletionQueue* home() const override { return arrival_.home; }
+  absl::StatusOr<std::unique_ptr<QueuePair>> Accept(CompletionQueue* completion_queue,
+                                                    absl::string_view private_data) override {
+    CHECK(!is_accepted_) << "a request is accepted once";
+    auto made = VerbsQueuePair::AcceptLane(OurQueue(completion_queue), arrival_, private_data);
+    is_accepted_ = made.ok();
+    return made;
+  }
+
+ private:
+  const LaneArrival arrival_;
+  bool is_accepted_ = false;
+};
+
+// Whether there is room for its lanes on a queue pair of ours.
+absl::Status JudgeLanes(const VerbsPeer& peer, const CardQueueDepths& depths) {
+  if (peer.lanes <= depths.sends && 2 * peer.lanes <= depths.receives) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("its queue pair is for ", peer.lanes, " threads, too many for ours"));
+}
 
 }  // namespace
 
@@ -99,16 +139,34 @@ absl::StatusOr<std::unique_ptr<VerbsListener>> VerbsListener::Create(VerbsContex
     return absl::UnavailableError(
         absl::StrCat("cannot listen at ", address.Host(), ": ", strerror(errno)));
   }
-  return absl::WrapUnique(new VerbsListener(context, *std::move(channel), std::move(id)));
+  ScopedFd epoll_fd(epoll_create1(EPOLL_CLOEXEC));
+  ScopedFd arrivals_fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (!epoll_fd.is_open() || !arrivals_fd.is_open()) {
+    return absl::ErrnoToStatus(errno, "cannot listen (ulimit -n?)");
+  }
+  for (const int fd : {(*channel)->fd, arrivals_fd.get()}) {
+    epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
+    PCHECK(epoll_ctl(epoll_fd.get(), EPOLL_CTL_ADD, fd, &event) == 0);
+  }
+  return absl::WrapUnique(
+      new VerbsListener(context, *std::move(channel), std::move(id), std::move(epoll_fd),
+                        std::make_shared<LaneArrivals>(std::move(arrivals_fd))));
 }
 
 VerbsListener::VerbsListener(VerbsContext* context, std::shared_ptr<rdma_event_channel> channel,
-                             CmId id)
-    : context_(context), channel_(std::move(channel)), id_(std::move(id)) {
+                             CmId id, ScopedFd epoll_fd, std::shared_ptr<LaneArrivals> arrivals)
+    : context_(context),
+      channel_(std::move(channel)),
+      id_(std::move(id)),
+      epoll_fd_(std::move(epoll_fd)),
+      arrivals_(std::move(arrivals)) {
   context_->live_objects.fetch_add(1, std::memory_order_relaxed);
 }
 
-VerbsListener::~VerbsListener() { context_->live_objects.fetch_sub(1, std::memory_order_relaxed); }
+VerbsListener::~VerbsListener() {
+  for (const LaneArrival& arrival : arrivals_->Close()) Reject(arrival);
+  context_->live_objects.fetch_sub(1, std::memory_order_relaxed);
+}
 
 std::string VerbsListener::endpoint() const {
   const std::string host = context_->card->address().Host();
@@ -118,6 +176,13 @@ std::string VerbsListener::endpoint() const {
 }
 
 std::unique_ptr<ConnectionRequest> VerbsListener::Poll() {
+  if (std::unique_ptr<ConnectionRequest> request = PollCm(); request != nullptr) return request;
+  absl::optional<LaneArrival> arrival = arrivals_->Pop();
+  if (!arrival.has_value()) return nullptr;
+  return std::make_unique<LaneRequest>(*std::move(arrival));
+}
+
+std::unique_ptr<ConnectionRequest> VerbsListener::PollCm() {
   rdma_cm_event* event;
   while (rdma_get_cm_event(channel_.get(), &event) == 0) {
     if (event->event != RDMA_CM_EVENT_CONNECT_REQUEST) {
@@ -125,23 +190,25 @@ std::unique_ptr<ConnectionRequest> VerbsListener::Poll() {
       rdma_ack_cm_event(event);
       continue;
     }
-    CmId id(event->id);
-    id->context = nullptr;
+    CmRequest request;
+    request.id.reset(event->id);
+    request.id->context = nullptr;
     const rdma_conn_param& said = event->param.conn;
     absl::StatusOr<VerbsPeer> peer = JudgeVerbsHello(
         absl::string_view(static_cast<const char*>(said.private_data),
                           said.private_data == nullptr ? 0 : said.private_data_len));
-    const uint8_t initiated_reads_max = said.initiator_depth;
-    const uint8_t answered_reads_max = said.responder_resources;
+    request.initiated_reads_max = said.initiator_depth;
+    request.answered_reads_max = said.responder_resources;
     rdma_ack_cm_event(event);
-    if (!peer.ok()) {
-      Refuse(NameOf(id.get()), peer.status());
-      rdma_reject(id.get(), nullptr, 0);
+    absl::Status judged = peer.ok() ? JudgeLanes(*peer, context_->depths()) : peer.status();
+    if (!judged.ok()) {
+      Refuse(NameOf(request.id.get()), judged);
+      rdma_reject(request.id.get(), nullptr, 0);
       continue;
     }
-    return std::make_unique<VerbsConnectionRequest>(context_, channel_, std::move(id),
-                                                    *std::move(peer), initiated_reads_max,
-                                                    answered_reads_max);
+    request.peer = *std::move(peer);
+    return std::make_unique<VerbsConnectionRequest>(context_, channel_, std::move(request),
+                                                    arrivals_);
   }
   return nullptr;
 }

@@ -11,7 +11,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "runtime/scoped_fd.h"
 #include "transport/fabric.h"
+#include "transport/verbs/lane_arrivals.h"
 #include "transport/verbs/verbs_context.h"
 
 namespace acre::transport {
@@ -27,16 +29,21 @@ class VerbsListener final : public Listener {
   ~VerbsListener() override;
 
   std::string endpoint() const override;
-  int fd() const override { return channel_->fd; }
+  int fd() const override { return epoll_fd_.get(); }
   std::unique_ptr<ConnectionRequest> Poll() override;
 
  private:
-  VerbsListener(VerbsContext* context, std::shared_ptr<rdma_event_channel> channel, CmId id);
+  VerbsListener(VerbsContext* context, std::shared_ptr<rdma_event_channel> channel, CmId id,
+                ScopedFd epoll_fd, std::shared_ptr<LaneArrivals> arrivals);
+  // The next that rdma_cm brings, or null.
+  std::unique_ptr<ConnectionRequest> PollCm();
 
   VerbsContext* const context_;
   // The kernel drops all ids of a channel that closes: requests keep it open.
   std::shared_ptr<rdma_event_channel> channel_;
   CmId id_;
+  ScopedFd epoll_fd_;                             // Of both sources:
+  const std::shared_ptr<LaneArrivals> arrivals_;  // on queue pairs that are there.
 };
 
 }  // namespace acre::transport

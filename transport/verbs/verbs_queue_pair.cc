@@ -1,14 +1,11 @@
-// Making a connection, and how it ends. Requests: verbs_queue_pair_datapath.cc.
+// How a lane begins and ends. Requests: verbs_queue_pair_datapath.cc.
 
 #include "transport/verbs/verbs_queue_pair.h"
 
-#include <errno.h>
 #include <sched.h>
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
-#include <cstring>
 #include <typeinfo>
 #include <utility>
 
@@ -21,272 +18,225 @@
 namespace acre::transport {
 namespace {
 
-// How long the peer has to take what it can no longer be sure to get: two ticks at least.
-constexpr uint32_t kDrainTicksMax = 3;
-
 absl::Status JudgePrivateData(absl::string_view private_data) {
   if (private_data.size() <= kPrivateDataBytesMax) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("private data of ", private_data.size(),
                                                  " bytes; at most ", kPrivateDataBytesMax));
 }
 
-void SetAckTimeout(rdma_cm_id* id) {
-  uint8_t exponent = kAckTimeoutExponent;
-  // Kernels that do not know it keep rdma_cm's own, some seconds.
-  (void)rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &exponent,
-                        sizeof(exponent));
-}
-
-// Why rdma_cm says that connecting failed, or that a connection ended.
-std::string Describe(const CmNews& news) {
-  switch (news.event) {
-    case RDMA_CM_EVENT_DISCONNECTED:
-      return "the peer closed the connection or died";
-    case RDMA_CM_EVENT_DEVICE_REMOVAL:
-      return "the card was taken away";
-    case RDMA_CM_EVENT_REJECTED:
-      return absl::StrCat("the peer rejected the connection, or nobody listens there (reason ",
-                          news.status, ")");
-    default:
-      return absl::StrCat("cannot connect: ", rdma_event_str(news.event), " (",
-                          news.status < 0 ? strerror(-news.status) : absl::StrCat(news.status),
-                          ")");
-  }
-}
-
 }  // namespace
 
-VerbsQueuePair::VerbsQueuePair(VerbsContext* context, VerbsCompletionQueue* completion_queue)
-    : context_(context),
-      completion_queue_(completion_queue),
-      sent_(std::bit_ceil(context->sends_max())) {
+VerbsQueuePair::VerbsQueuePair(VerbsCompletionQueue* completion_queue)
+    : group_(completion_queue->group()),
+      context_(group_->context()),
+      completion_queue_(completion_queue) {
   context_->live_objects.fetch_add(1, std::memory_order_relaxed);
 }
 
 absl::StatusOr<std::unique_ptr<VerbsQueuePair>> VerbsQueuePair::Connect(
-    VerbsContext* context, VerbsCompletionQueue* completion_queue, const CmAddress& target,
+    VerbsCompletionQueue* completion_queue, const CmAddress& target, absl::string_view endpoint,
     absl::string_view private_data) {
   if (absl::Status judged = JudgePrivateData(private_data); !judged.ok()) return judged;
-  auto made = absl::WrapUnique(new VerbsQueuePair(context, completion_queue));
-  made->hello_ = EncodeVerbsHello(context->device.receive_queue_depth, private_data);
-  rdma_cm_id* id = nullptr;
-  if (rdma_create_id(completion_queue->cm_channel(), &id, made.get(), RDMA_PS_TCP) != 0) {
-    return absl::ErrnoToStatus(errno, "rdma_create_id");
+  auto made = absl::WrapUnique(new VerbsQueuePair(completion_queue));
+  MutexLock lock(made->group_->mutex());
+  if (CardQueuePair* const card = made->group_->FindWithRoom(endpoint); card != nullptr) {
+    made->Join(card, card->NextLane());
+    card->OpenLane(made->lane_, made.get(), private_data);
+    return made;
   }
-  made->id_.reset(id);
-  absl::StatusOr<VerbsCompletionQueue::Place> place = completion_queue->Attach(made.get());
-  if (!place.ok()) return place.status();
-  made->place_ = *place;
-  made->is_attached_ = true;
-  // From our own address: where there are several cards, routing alone might pick another one.
-  CmAddress from = context->card->address();
-  CmAddress to = target;
-  if (rdma_resolve_addr(id, from.get(), to.get(), kResolveMsMax) != 0) {
-    return absl::UnavailableError(
-        absl::StrCat("no way from ", from.Host(), " to ", to.Host(), ": ", strerror(errno)));
-  }
+  absl::StatusOr<CardQueuePair*> card =
+      CardQueuePair::Connect(made->group_.get(), target, endpoint, made.get(), private_data);
+  if (!card.ok()) return card.status();
+  made->Join(*card, 0);
   return made;
 }
 
 absl::StatusOr<std::unique_ptr<VerbsQueuePair>> VerbsQueuePair::Accept(
-    VerbsContext* context, VerbsCompletionQueue* completion_queue, CmId id, VerbsPeer peer,
-    uint8_t initiated_reads_max, uint8_t answered_reads_max, absl::string_view private_data) {
+    VerbsCompletionQueue* completion_queue, CmRequest request,
+    std::shared_ptr<LaneArrivals> arrivals, absl::string_view private_data) {
   if (absl::Status judged = JudgePrivateData(private_data); !judged.ok()) return judged;
-  auto made = absl::WrapUnique(new VerbsQueuePair(context, completion_queue));
-  made->peer_ = std::move(peer);
-  made->credits_ = made->peer_.receive_queue_depth;
-  made->id_ = std::move(id);
-  made->id_->context = made.get();
-  if (rdma_migrate_id(made->id_.get(), completion_queue->cm_channel()) != 0) {
-    return absl::UnavailableError(absl::StrCat("the peer has gone: ", strerror(errno)));
-  }
-  absl::StatusOr<VerbsCompletionQueue::Place> place = completion_queue->Attach(made.get());
-  if (!place.ok()) return place.status();
-  made->place_ = *place;
-  made->is_attached_ = true;
-  if (absl::Status card = made->MakeCardQueuePair(); !card.ok()) return card;
-  const std::string hello = EncodeVerbsHello(context->device.receive_queue_depth, private_data);
-  rdma_conn_param param = {};
-  param.private_data = hello.data();
-  param.private_data_len = static_cast<uint8_t>(hello.size());
-  param.initiator_depth = std::min(initiated_reads_max, context->card->initiated_reads_max());
-  param.responder_resources = std::min(answered_reads_max, context->card->answered_reads_max());
-  param.rnr_retry_count = 7;
-  if (rdma_accept(made->id_.get(), &param) != 0) {
-    return absl::UnavailableError(absl::StrCat("the peer has gone: ", strerror(errno)));
-  }
-  made->state_ = QueuePairState::kReady;
+  auto made = absl::WrapUnique(new VerbsQueuePair(completion_queue));
+  made->peer_private_data_ = request.peer.private_data;
+  MutexLock lock(made->group_->mutex());
+  absl::StatusOr<CardQueuePair*> card =
+      CardQueuePair::Accept(made->group_.get(), std::move(request), std::move(arrivals),
+                            made.get(), private_data);
+  if (!card.ok()) return card.status();
+  made->Join(*card, 0);
+  made->credits_ = made->credits_max_;
+  made->state_.store(QueuePairState::kReady, std::memory_order_release);
   return made;
 }
 
-VerbsQueuePair::~VerbsQueuePair() {
-  held_.clear();
-  if (state_ == QueuePairState::kReady) {
-    Linger();
-    if (state_ == QueuePairState::kReady) rdma_disconnect(id_.get());
+absl::StatusOr<std::unique_ptr<VerbsQueuePair>> VerbsQueuePair::AcceptLane(
+    VerbsCompletionQueue* completion_queue, const LaneArrival& arrival,
+    absl::string_view private_data) {
+  if (absl::Status judged = JudgePrivateData(private_data); !judged.ok()) return judged;
+  if (completion_queue->group() != arrival.group) {
+    return absl::InvalidArgumentError(
+        "accepted by a thread that does not share the queue pair that it came on");
   }
-  state_ = QueuePairState::kBroken;
-  is_reported_ = true;
-  if (is_draining_) completion_queue_->RemoveDraining();
-  if (card() != nullptr) rdma_destroy_qp(id_.get());
-  if (is_attached_) completion_queue_->Detach(this, place_);
-  context_->live_objects.fetch_sub(1, std::memory_order_relaxed);
+  auto made = absl::WrapUnique(new VerbsQueuePair(completion_queue));
+  made->peer_private_data_ = arrival.private_data;
+  MutexLock lock(made->group_->mutex());
+  CardQueuePair* const card = made->group_->Find(arrival.connection);
+  if (card == nullptr || card->state() != QueuePairState::kReady) {
+    return absl::UnavailableError("the peer has gone");
+  }
+  made->Join(card, arrival.lane);
+  made->credits_ = made->credits_max_;
+  made->state_.store(QueuePairState::kReady, std::memory_order_release);
+  card->AcceptLane(arrival.lane, made.get(), private_data);
+  return made;
 }
 
-void VerbsQueuePair::Linger() {
-  if (is_all_sent_done()) return;
-  if (ends_unheard() && has_room_for_control()) {
-    StageControl(IBV_WR_RDMA_WRITE, 0);
-    RingDoorbell();
-  }
-  // Real time: the card knows no other.
-  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(kLingerMsMax);
-  while (state_ == QueuePairState::kReady && !is_all_sent_done()) {
-    completion_queue_->Drain(place_.cq);
-    if (std::chrono::steady_clock::now() > until) return;
-    sched_yield();
-  }
+void VerbsQueuePair::Join(CardQueuePair* card, uint8_t lane) {
+  card_ = card;
+  lane_ = lane;
+  has_joined_ = true;
+  sends_max_ = std::min(context_->device.send_queue_depth_max, card->depths().lane_sends());
+  receives_max_ = card->depths().lane_receives();
+  credits_max_ = card->peer_lane_receives();
+  // Its requests, its receives, kConnected, kDisconnected.
+  completions_max_ = sends_max_ + receives_max_ + kControlReceivesPerLane + 2;
+  completion_queue_->Attach(completions_max_);
 }
 
-absl::Status VerbsQueuePair::MakeCardQueuePair() {
-  SetAckTimeout(id_.get());
-  ibv_qp_init_attr attributes = context_->QueuePairAttributes(place_.cq);
-  if (rdma_create_qp(id_.get(), context_->card->pd(), &attributes) != 0) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the card makes no queue pair: ", strerror(errno)));
-  }
-  PostReceives(context_->receives_max());
-  return state_ == QueuePairState::kBroken ? status_ : absl::OkStatus();
+absl::Status VerbsQueuePair::status() const {
+  MutexLock lock(group_->mutex());
+  return status_;
 }
 
-void VerbsQueuePair::StartRoute() {
-  if (id_->verbs != context_->card->context()) {
-    return Break(absl::UnavailableError("the way to the peer leads through another card"));
-  }
-  if (absl::Status card = MakeCardQueuePair(); !card.ok()) return Break(std::move(card));
-  if (rdma_resolve_route(id_.get(), kResolveMsMax) != 0) {
-    Break(absl::UnavailableError(absl::StrCat("no route to the peer: ", strerror(errno))));
-  }
-}
-
-void VerbsQueuePair::StartConnect() {
-  rdma_conn_param param = {};
-  param.private_data = hello_.data();
-  param.private_data_len = static_cast<uint8_t>(hello_.size());
-  param.initiator_depth = context_->card->initiated_reads_max();
-  param.responder_resources = context_->card->answered_reads_max();
-  param.retry_count = kRetriesMax;
-  // A peer that keeps to its own credits never needs it.
-  param.rnr_retry_count = 7;
-  if (rdma_connect(id_.get(), &param) != 0) {
-    Break(absl::UnavailableError(absl::StrCat("rdma_connect: ", strerror(errno))));
-  }
-}
-
-void VerbsQueuePair::BecomeReady(const CmNews& news) {
-  absl::StatusOr<VerbsPeer> peer = JudgeVerbsHello(news.private_data);
-  if (!peer.ok()) {
-    return Break(
-        absl::UnavailableError(absl::StrCat("dropped the peer: ", peer.status().message())));
-  }
-  peer_ = *std::move(peer);
-  credits_ = peer_.receive_queue_depth;
-  state_ = QueuePairState::kReady;
-  is_established_ = true;
-  ticks_ = 0;
+void VerbsQueuePair::OnAccepted(absl::string_view private_data) {
+  peer_private_data_ = std::string(private_data);
+  credits_ = credits_max_ = card_->peer_lane_receives();
+  state_.store(QueuePairState::kReady, std::memory_order_release);
   completion_queue_->Push({.kind = CompletionKind::kConnected, .queue_pair = this}, 0);
 }
 
-void VerbsQueuePair::OnCmNews(const CmNews& news) {
-  if (state_ == QueuePairState::kBroken) return;
-  switch (news.event) {
-    case RDMA_CM_EVENT_ADDR_RESOLVED:
-      return StartRoute();
-    case RDMA_CM_EVENT_ROUTE_RESOLVED:
-      return StartConnect();
-    case RDMA_CM_EVENT_ESTABLISHED:
-      if (state_ == QueuePairState::kConnecting) return BecomeReady(news);
-      is_established_ = true;
-      return StartHeld();
-    case RDMA_CM_EVENT_TIMEWAIT_EXIT:
-    case RDMA_CM_EVENT_ADDR_CHANGE:  // The connection goes on over the card's address.
-      return;
-    default:
-      return Break(absl::UnavailableError(Describe(news)));
-  }
+void VerbsQueuePair::OnRejected() {
+  card_ = nullptr;
+  state_.store(QueuePairState::kBroken, std::memory_order_release);
+  status_ = absl::UnavailableError("the peer rejected the connection, or nobody listens there");
+  Report();
 }
 
-void VerbsQueuePair::OnTick() {
-  ++ticks_;
-  switch (state_) {
-    case QueuePairState::kConnecting:
-      if (ticks_ > kConnectTicksMax) Break(absl::UnavailableError("the peer does not answer"));
-      return;
-    case QueuePairState::kBroken:
-      if (!is_reported_ && ticks_ > kDrainTicksMax) GiveUpDraining();
-      return;
-    case QueuePairState::kReady:
-      break;
-  }
-  // What is signaled and under way will be acknowledged, or fail. With nothing under way, ask.
-  if (!std::exchange(was_heard_, false) && is_established_ && has_room_for_control() &&
-      (is_all_sent_done() || ends_unheard())) {
-    StageControl(IBV_WR_RDMA_WRITE, 0);
-    RingDoorbell();
-  }
+void VerbsQueuePair::OnPeerClosed() {
+  End(absl::UnavailableError("the peer closed the connection or died"));
 }
 
-void VerbsQueuePair::Break(absl::Status why) {
-  if (state_ == QueuePairState::kBroken) return;
-  const bool was_connected = state_ == QueuePairState::kReady;
-  state_ = QueuePairState::kBroken;
+void VerbsQueuePair::End(absl::Status why) {
+  state_.store(QueuePairState::kBroken, std::memory_order_release);
   status_ = std::move(why);
-  ticks_ = 0;
-  if (was_connected) {
-    // Moves the card's queue pair to its error state, and tells the peer.
-    if (rdma_disconnect(id_.get()) != 0) {
-      ibv_qp_attr attributes = {};
-      attributes.qp_state = IBV_QPS_ERR;
-      (void)ibv_modify_qp(card(), &attributes, IBV_QP_STATE);
-    }
-    is_draining_ = true;
-    completion_queue_->AddDraining();
-    if (ends_unheard()) {
-      // What completed unsignaled is not given back. This is, behind all else.
-      StageControl(IBV_WR_RDMA_WRITE, 0);
-      RingDoorbell();
-    }
-  } else if (card() != nullptr) {
-    // It has nothing that anybody waits for.
-    rdma_destroy_qp(id_.get());
-    receives_ = 0;
-  }
-  ReportIfDrained();
+  is_ending_ = true;
+  GiveReceivesBack();
+  ReportEndIfDone();
 }
 
-void VerbsQueuePair::ReportIfDrained() {
-  if (state_ != QueuePairState::kBroken || is_reported_) return;
-  if (!is_all_sent_done() || receives_ > 0) return;
-  is_reported_ = true;
-  if (std::exchange(is_draining_, false)) completion_queue_->RemoveDraining();
+void VerbsQueuePair::ReportEndIfDone() {
+  if (!is_ending_ || card_ == nullptr) return;
+  if (at_card_ > 0) return card_->Mark();
+  Report();
+  card_->CloseLane(lane_);
+}
+
+void VerbsQueuePair::Report() {
+  if (std::exchange(is_reported_, true)) return;
+  is_ending_ = false;
   for (const Held& held : held_) ReportFailed(held.request, CompletionStatus::kFlushed);
   held_.clear();
   completion_queue_->Push({.kind = CompletionKind::kDisconnected, .queue_pair = this}, 0);
 }
 
-void VerbsQueuePair::GiveUpDraining() {
-  // A card that does not give back what it was told to: take its queue pair away.
-  LOG(WARNING) << "card " << context_->card->name() << " keeps " << sent_end_ - sent_first_
-               << " requests and " << receives_ << " receives of a broken queue pair";
-  if (card() != nullptr) rdma_destroy_qp(id_.get());
-  completion_queue_->Drain(place_.cq);
-  receives_ = 0;
-  while (!is_all_sent_done()) OnSent(sent_first_, IBV_WC_WR_FLUSH_ERR);
-  ReportIfDrained();
+void VerbsQueuePair::OnCardBroken(const absl::Status& why) {
+  if (state_.load(std::memory_order_relaxed) == QueuePairState::kBroken) return;
+  state_.store(QueuePairState::kBroken, std::memory_order_release);
+  status_ = why;
+}
+
+void VerbsQueuePair::OnCardDrained() { Report(); }
+
+// Whoever has the lane's number next finds them posted.
+void VerbsQueuePair::GiveReceivesBack() {
+  if (card_ == nullptr || card_->state() != QueuePairState::kReady) return;
+  receives_taken_ = 0;
+  card_->PostReceives(std::exchange(receives_used_, 0));
+}
+
+VerbsQueuePair::~VerbsQueuePair() {
+  if (has_joined_) {
+    Leave();
+    MutexLock lock(group_->mutex());
+    CardQueuePair* const card = std::exchange(card_, nullptr);
+    if (card != nullptr) {
+      const bool is_last = card->IsLastLane(lane_);
+      card->ForgetLane(lane_);
+      // The side that connected, and who has no other lanes, lets go of it all.
+      if (is_last && (card->has_connected() || card->depths().lanes == 1 ||
+                      card->state() != QueuePairState::kReady)) {
+        group_->Destroy(card);
+      }
+    }
+    completion_queue_->Detach(this, completions_max_);
+  }
+  context_->live_objects.fetch_sub(1, std::memory_order_relaxed);
+}
+
+template <class Condition>
+bool VerbsQueuePair::WaitUntil(Condition is_done) {
+  // Real time: the card knows no other.
+  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(kLingerMsMax);
+  for (;;) {
+    {
+      MutexLock lock(group_->mutex());
+      if (card_ != nullptr) card_->Drain();
+      if (is_done()) return true;
+    }
+    if (std::chrono::steady_clock::now() > until) return false;
+    sched_yield();
+  }
+}
+
+void VerbsQueuePair::Leave() {
+  bool is_acknowledged = false;
+  {
+    MutexLock lock(group_->mutex());
+    held_.clear();
+    if (card_ == nullptr) return;
+    if (state_.load(std::memory_order_relaxed) == QueuePairState::kConnecting) return;
+    is_acknowledged = at_card_ == 0;
+    if (!is_acknowledged) card_->Mark();
+  }
+  const auto is_done = [this] {
+    return card_ == nullptr || at_card_ == 0 ||
+           (card_->state() != QueuePairState::kReady && card_->IsLastLane(lane_));
+  };
+  if (!is_acknowledged) is_acknowledged = WaitUntil(is_done);
+  {
+    MutexLock lock(group_->mutex());
+    if (card_ == nullptr) return;
+    const bool is_last = card_->IsLastLane(lane_);
+    const bool takes_all_along = is_last && (card_->has_connected() || card_->depths().lanes == 1);
+    if (!is_acknowledged && !takes_all_along) {
+      // What it may still read or write goes with us.
+      card_->Break(absl::UnavailableError(
+          "a thread that shares the queue pair went, and its requests were not acknowledged"));
+      if (at_card_ > 0) card_->GiveUpDraining();
+    }
+    if (card_->state() != QueuePairState::kReady || takes_all_along) return;
+    if (state_.load(std::memory_order_relaxed) == QueuePairState::kReady) {
+      GiveReceivesBack();
+      state_.store(QueuePairState::kBroken, std::memory_order_release);
+      is_reported_ = true;
+      card_->CloseLane(lane_);
+    }
+    if (!card_->has_connected()) return;
+  }
+  WaitUntil([this] { return card_ == nullptr || card_->IsLaneOver(lane_); });
 }
 
 absl::StatusOr<RemoteKey> VerbsQueuePair::Grant(const MemoryRegion& region, uint32_t rights) {
-  if (state_ != QueuePairState::kReady) return ErrorNotReady(state_, status_);
+  if (state() != QueuePairState::kReady) return ErrorNotReady(state(), status());
   CHECK(typeid(region) == typeid(VerbsRegion)) << "a region of another provider";
   const auto& verbs_region = static_cast<const VerbsRegion&>(region);
   const absl::Status judged = JudgeGrant(region, verbs_region.peer_rights(), rights);
@@ -295,7 +245,7 @@ absl::StatusOr<RemoteKey> VerbsQueuePair::Grant(const MemoryRegion& region, uint
 }
 
 absl::StatusOr<MappedRegion> VerbsQueuePair::Map(RemoteKey /*key*/) {
-  if (state_ != QueuePairState::kReady) return ErrorNotReady(state_, status_);
+  if (state() != QueuePairState::kReady) return ErrorNotReady(state(), status());
   return absl::FailedPreconditionError("memory behind a card cannot be mapped");
 }
 

@@ -45,7 +45,7 @@ class VerbsTest : public ::testing::Test {
 // A server of ours, an honest connection to it, and one to a raw peer.
 class VerbsHostileTest : public VerbsTest {
  protected:
-  void ConnectRaw(const std::string& hello = EncodeVerbsHello(16, "")) {
+  void ConnectRaw(const std::string& hello = EncodeVerbsHello(16, 1, "")) {
     const std::unique_ptr<Listener> listener = Take(server_.fabric->Listen());
     raw_ = std::make_unique<RawPeer>(client_.address,
                                      Take(ParseVerbsEndpoint(listener->endpoint())), hello);
@@ -116,7 +116,7 @@ TEST_F(VerbsHostileTest, MessagesOfOtherKindsBreakTheirConnectionOnly) {
 TEST_F(VerbsHostileTest, KnockingBeyondItsCreditHarmsOnlyTheKnocker) {
   ConnectRaw();
   // As many as the server has posted receives, those for credits too.
-  constexpr uint32_t kTaken = 16 + kControlReceives;
+  constexpr uint32_t kTaken = 16 + kControlReceivesPerLane;
   for (uint32_t i = 0; i < kTaken; ++i) {
     ASSERT_EQ(raw_->Send(IBV_WR_RDMA_WRITE_WITH_IMM, i), IBV_WC_SUCCESS);
   }
@@ -197,29 +197,6 @@ TEST_F(VerbsHostileTest, SilentlyCompletedRequestsDelayNoEnd) {
 
 // ---- Processes that die.
 
-// A process of this program that connects and waits to be killed.
-class Child {
- public:
-  explicit Child(const std::string& endpoint) {
-    pid_ = fork();
-    PCHECK(pid_ >= 0);
-    if (pid_ == 0) {
-      execl("/proc/self/exe", "verbs_rxe_test", "--child", endpoint.c_str(), nullptr);
-      _exit(126);
-    }
-  }
-  ~Child() { Kill(); }
-  void Kill() {
-    if (pid_ == 0) return;
-    kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
-    pid_ = 0;
-  }
-
- private:
-  pid_t pid_ = 0;
-};
-
 [[noreturn]] void RunChild(const char* endpoint) {
   VerbsNode node(0);
   const auto queue_pair = Take(node.fabric->Connect(endpoint, node.queue.get(), "child"));
@@ -230,7 +207,7 @@ class VerbsDeathTest : public VerbsTest {
  protected:
   std::unique_ptr<QueuePair> AcceptChild() {
     const std::unique_ptr<Listener> listener = Take(server_.fabric->Listen());
-    child_ = std::make_unique<Child>(listener->endpoint());
+    child_ = std::make_unique<Child>("--child", listener->endpoint());
     std::unique_ptr<ConnectionRequest> request;
     while (request == nullptr) request = listener->Poll();
     EXPECT_EQ(request->private_data(), "child");
@@ -562,6 +539,7 @@ TEST_F(VerbsTest, ThousandConnectionsLeaveNothingBehind) {
 
 int main(int argc, char** argv) {
   if (argc == 3 && strcmp(argv[1], "--child") == 0) acre::transport::RunChild(argv[2]);
+  if (argc == 3 && strcmp(argv[1], "--shared_child") == 0) acre::transport::RunSharedChild(argv[2]);
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
 }

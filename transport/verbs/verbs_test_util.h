@@ -6,6 +6,9 @@
 #include <infiniband/verbs.h>
 #include <poll.h>
 #include <rdma/rdma_cma.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <memory>
@@ -37,12 +40,13 @@ T Take(absl::StatusOr<T> made) {
 // A device with what one thread needs of it.
 struct VerbsNode {
   // `index`: of the machine's usable addresses, modulo their number.
-  explicit VerbsNode(size_t index, uint32_t receive_queue_depth = 16) {
+  explicit VerbsNode(size_t index, uint32_t receive_queue_depth = 16, uint32_t threads_per_qp = 1) {
     const std::vector<std::string> addresses = VerbsFabric::Addresses();
     CHECK(!addresses.empty()) << "this machine has no RDMA device";
     address = addresses[index % addresses.size()];
     fabric = Take(VerbsFabric::Create({.clock = &clock,
                                        .address = address,
+                                       .threads_per_qp = threads_per_qp,
                                        .send_queue_depth = 64,
                                        .receive_queue_depth = receive_queue_depth}));
     queue = Take(fabric->CreateCompletionQueue());
@@ -127,6 +131,32 @@ inline VerbsConnection Connect(const VerbsNode& client, const VerbsNode& server)
   CHECK(completion.kind == CompletionKind::kConnected) << made.client->status();
   return made;
 }
+
+// A process of this program that connects, as `mode` says, and waits to be killed.
+class Child {
+ public:
+  Child(const char* mode, const std::string& endpoint) {
+    pid_ = fork();
+    PCHECK(pid_ >= 0);
+    if (pid_ == 0) {
+      execl("/proc/self/exe", "verbs_rxe_test", mode, endpoint.c_str(), nullptr);
+      _exit(126);
+    }
+  }
+  ~Child() { Kill(); }
+  void Kill() {
+    if (pid_ == 0) return;
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+    pid_ = 0;
+  }
+
+ private:
+  pid_t pid_ = 0;
+};
+
+// What such a process does whose threads share a queue pair (verbs_shared_test.cc).
+[[noreturn]] void RunSharedChild(const char* endpoint);
 
 // A peer that uses the card as it likes.
 class RawPeer {

@@ -47,7 +47,7 @@ TEST(WorkIdTest, ComesBackAsItWent) {
 TEST(VerbsHelloTest, ArrivesThroughThePaddingOfRdmaCm) {
   for (const size_t bytes : {size_t{0}, size_t{1}, kPrivateDataBytesMax}) {
     const std::string data(bytes, '\0');
-    std::string hello = EncodeVerbsHello(256, data);
+    std::string hello = EncodeVerbsHello(256, 4, data);
     hello.resize(196);
     const auto peer = JudgeVerbsHello(hello);
     ASSERT_TRUE(peer.ok()) << peer.status();
@@ -57,7 +57,7 @@ TEST(VerbsHelloTest, ArrivesThroughThePaddingOfRdmaCm) {
 }
 
 TEST(VerbsHelloTest, WhatDoesNotFitIsRefused) {
-  const std::string good = EncodeVerbsHello(16, "abc");
+  const std::string good = EncodeVerbsHello(16, 2, "abc");
   ASSERT_TRUE(JudgeVerbsHello(good).ok());
   for (size_t bytes = 0; bytes < good.size(); ++bytes) {
     EXPECT_FALSE(JudgeVerbsHello(good.substr(0, bytes)).ok()) << bytes;
@@ -71,7 +71,36 @@ TEST(VerbsHelloTest, WhatDoesNotFitIsRefused) {
   EXPECT_EQ(with_byte(4, 1), absl::StatusCode::kInvalidArgument);    // A depth of 1.
   EXPECT_EQ(with_byte(5, '\xff'), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(with_byte(6, kPrivateDataBytesMax + 1), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(with_byte(7, 1), absl::StatusCode::kInvalidArgument);  // Reserved.
+  // No lanes; more than there may be; so many that one has less than two receives.
+  for (const char lanes : {'\0', '\x41', '\x09'}) {
+    EXPECT_EQ(with_byte(7, lanes), absl::StatusCode::kInvalidArgument);
+  }
+  EXPECT_EQ(with_byte(7, 8), absl::StatusCode::kOk);
+}
+
+TEST(VerbsMessageTest, SaysWhatItWasMadeOf) {
+  for (uint8_t kind = 1; kind <= 6; ++kind) {
+    VerbsMessage message = {.kind = static_cast<VerbsMessageKind>(kind), .lane = 63};
+    if (message.kind == VerbsMessageKind::kCredits) message.credits = 0xffff;
+    const auto decoded = DecodeVerbsMessage(EncodeVerbsMessage(message));
+    ASSERT_TRUE(decoded.has_value()) << int{kind};
+    EXPECT_EQ(decoded->kind, message.kind);
+    EXPECT_EQ(decoded->lane, 63);
+    EXPECT_EQ(decoded->credits, message.credits);
+  }
+}
+
+TEST(VerbsMessageTest, WhatIsNoneIsRefused) {
+  EXPECT_FALSE(DecodeVerbsMessage(0).has_value());
+  EXPECT_FALSE(DecodeVerbsMessage(7u << 24).has_value());
+  EXPECT_FALSE(DecodeVerbsMessage(1u << 24).has_value()) << "no credits";
+  EXPECT_FALSE(DecodeVerbsMessage(2u << 24 | 1).has_value()) << "credits with something else";
+}
+
+TEST(LaneImmediateTest, KeepsLaneAndImmediateApart) {
+  const uint32_t bits = EncodeLaneImmediate(63, kImmediateMax);
+  EXPECT_EQ(LaneOfImmediate(bits), 63);
+  EXPECT_EQ(bits & kImmediateMax, kImmediateMax);
 }
 
 }  // namespace

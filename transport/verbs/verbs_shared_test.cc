@@ -1,0 +1,427 @@
+// Threads that share a queue pair of the card: each gets its own, none is harmed by another. Needs a card, as
+// verbs_rxe_test.cc does.
+
+#include <sched.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "transport/verbs/verbs_key.h"
+#include "transport/verbs/verbs_listener.h"
+#include "transport/verbs/verbs_queue_pair.h"
+#include "transport/verbs/verbs_test_util.h"
+#include "transport/verbs/verbs_wire.h"
+
+namespace acre::transport {
+namespace {
+
+constexpr uint32_t kThreads = 3;
+
+// A process of kThreads threads that share queue pairs, and one that accepts by a single thread.
+class VerbsSharedTest : public ::testing::Test {
+ protected:
+  VerbsSharedTest() {
+    for (uint32_t i = 0; i < kThreads; ++i) {
+      queues_[i] = Take(client_.fabric->CreateCompletionQueue());
+    }
+  }
+
+  VerbsConnection ConnectFrom(CompletionQueue* queue) {
+    VerbsConnection made;
+    made.client = Take(client_.fabric->Connect(listener_->endpoint(), queue, "one more"));
+    const std::unique_ptr<ConnectionRequest> request = AwaitRequest(queue);
+    EXPECT_EQ(request->private_data(), "one more");
+    made.server = Take(request->Accept(server_.queue.get(), "welcome"));
+    const Completion connected = Next(queue);
+    CHECK(connected.kind == CompletionKind::kConnected) << made.client->status();
+    CHECK(connected.queue_pair == made.client.get());
+    EXPECT_EQ(made.client->peer_private_data(), "welcome");
+    return made;
+  }
+  // Both sides must poll, by whichever thread of those that share.
+  std::unique_ptr<ConnectionRequest> AwaitRequest(CompletionQueue* queue) {
+    for (;;) {
+      Completion completion;
+      CHECK_EQ(server_.queue->Poll({&completion, 1}), 0u);
+      CHECK_EQ(queue->Poll({&completion, 1}), 0u);
+      if (auto request = listener_->Poll()) return request;
+    }
+  }
+  Completion Next(CompletionQueue* queue) {
+    Completion completion;
+    while (queue->Poll({&completion, 1}) == 0) {
+    }
+    return completion;
+  }
+  void ExpectWorks(const VerbsConnection& connection, CompletionQueue* queue, uint32_t immediate) {
+    ASSERT_TRUE(connection.client->Post(std::vector<WorkRequest>{Knock(immediate)}).ok());
+    const Completion done = Next(queue);
+    EXPECT_EQ(done.queue_pair, connection.client.get());
+    EXPECT_EQ(done.status, CompletionStatus::kOk) << connection.client->status();
+    const Completion knock = Next(server_.queue.get());
+    EXPECT_EQ(knock.queue_pair, connection.server.get());
+    EXPECT_EQ(knock.immediate, immediate);
+  }
+  void ExpectGone(CompletionQueue* queue, const QueuePair* queue_pair) {
+    const Completion gone = Next(queue);
+    EXPECT_EQ(gone.kind, CompletionKind::kDisconnected);
+    EXPECT_EQ(gone.queue_pair, queue_pair);
+    EXPECT_EQ(queue_pair->state(), QueuePairState::kBroken);
+    EXPECT_EQ(queue_pair->status().code(), absl::StatusCode::kUnavailable);
+  }
+
+  VerbsNode client_{0, /*receive_queue_depth=*/16 * kThreads, kThreads};
+  VerbsNode server_{1, /*receive_queue_depth=*/16 * kThreads};
+  const std::unique_ptr<Listener> listener_ = Take(server_.fabric->Listen());
+  std::array<std::unique_ptr<CompletionQueue>, kThreads> queues_;
+};
+
+TEST_F(VerbsSharedTest, ThreadsShareOneAndEachGetsItsOwn) {
+  std::vector<VerbsConnection> lanes;
+  for (const auto& queue : queues_) lanes.push_back(ConnectFrom(queue.get()));
+  // client_'s own thread made the group's first queue: with two more it is full.
+  EXPECT_EQ(client_.fabric->card_queue_pairs(), 2);
+  EXPECT_EQ(server_.fabric->card_queue_pairs(), 2);
+  for (uint32_t i = 0; i < kThreads; ++i) {
+    ExpectWorks(lanes[i], queues_[i].get(), i);
+    ASSERT_TRUE(lanes[i].server->Post(std::vector<WorkRequest>{Knock(kImmediateMax - i)}).ok());
+    EXPECT_EQ(Next(server_.queue.get()).queue_pair, lanes[i].server.get());
+    const Completion knock = Next(queues_[i].get());
+    EXPECT_EQ(knock.queue_pair, lanes[i].client.get());
+    EXPECT_EQ(knock.immediate, kImmediateMax - i);
+  }
+}
+
+TEST_F(VerbsSharedTest, AThreadMayHaveSeveralAndMoreThanFitTakeAnother) {
+  std::vector<VerbsConnection> lanes;
+  for (uint32_t i = 0; i < kThreads + 1; ++i) lanes.push_back(ConnectFrom(client_.queue.get()));
+  EXPECT_EQ(client_.fabric->card_queue_pairs(), 2);
+  for (uint32_t i = 0; i < lanes.size(); ++i) ExpectWorks(lanes[i], client_.queue.get(), i);
+}
+
+TEST_F(VerbsSharedTest, OneThatGoesLeavesTheOthersAndItsNumberIsTakenAgain) {
+  VerbsConnection stays = ConnectFrom(client_.queue.get());
+  for (uint32_t round = 0; round < 50; ++round) {
+    VerbsConnection goes = ConnectFrom(queues_[0].get());
+    ASSERT_EQ(client_.fabric->card_queue_pairs(), 1);
+    ExpectWorks(goes, queues_[0].get(), round);
+    std::thread leaving([&] { goes.client.reset(); });
+    ExpectGone(server_.queue.get(), goes.server.get());
+    leaving.join();
+    goes.server.reset();
+    ExpectWorks(stays, client_.queue.get(), round);
+  }
+}
+
+// Goal: the first to come may be the first to go.
+TEST_F(VerbsSharedTest, TheFirstMayGoFirstAndTheLastTakesAllAlong) {
+  VerbsConnection first = ConnectFrom(client_.queue.get());
+  VerbsConnection second = ConnectFrom(queues_[0].get());
+  std::thread leaving([&] { first.client.reset(); });
+  ExpectGone(server_.queue.get(), first.server.get());
+  leaving.join();
+  ExpectWorks(second, queues_[0].get(), 1);
+  second.client.reset();
+  EXPECT_EQ(client_.fabric->card_queue_pairs(), 0);
+  ExpectGone(server_.queue.get(), second.server.get());
+  first.server.reset();
+  second.server.reset();
+  EXPECT_EQ(server_.fabric->card_queue_pairs(), 0);
+}
+
+TEST_F(VerbsSharedTest, TheSideThatAcceptsMayGoFirst) {
+  VerbsConnection stays = ConnectFrom(client_.queue.get());
+  VerbsConnection goes = ConnectFrom(queues_[0].get());
+  goes.server.reset();
+  ExpectGone(queues_[0].get(), goes.client.get());
+  ASSERT_TRUE(goes.client->Post(std::vector<WorkRequest>{Knock(1)}).ok());
+  EXPECT_EQ(Next(queues_[0].get()).status, CompletionStatus::kFlushed);
+  ExpectWorks(stays, client_.queue.get(), 2);
+  goes.client.reset();
+  VerbsConnection next = ConnectFrom(queues_[0].get());
+  EXPECT_EQ(client_.fabric->card_queue_pairs(), 1);
+  ExpectWorks(next, queues_[0].get(), 3);
+}
+
+TEST_F(VerbsSharedTest, AMistakeEndsItsOwnLaneOnly) {
+  VerbsConnection right = ConnectFrom(client_.queue.get());
+  VerbsConnection wrong = ConnectFrom(queues_[0].get());
+  ASSERT_TRUE(wrong.client
+                  ->Post(std::vector<WorkRequest>{
+                      client_.Request(Opcode::kRead, 0, RemoteKey{12345}), Knock(1)})
+                  .ok());
+  EXPECT_EQ(Next(queues_[0].get()).status, CompletionStatus::kBadKey);
+  EXPECT_EQ(Next(queues_[0].get()).status, CompletionStatus::kFlushed);
+  ExpectGone(queues_[0].get(), wrong.client.get());
+  ExpectGone(server_.queue.get(), wrong.server.get());
+  ExpectWorks(right, client_.queue.get(), 5);
+}
+
+TEST_F(VerbsSharedTest, RejectedOrUnheardOneHarmsNoOther) {
+  VerbsConnection stays = ConnectFrom(client_.queue.get());
+  auto rejected = Take(client_.fabric->Connect(listener_->endpoint(), queues_[0].get(), ""));
+  AwaitRequest(queues_[0].get()).reset();
+  ExpectGone(queues_[0].get(), rejected.get());
+  // One that gives up before it was answered.
+  auto unheard = Take(client_.fabric->Connect(listener_->endpoint(), queues_[0].get(), ""));
+  std::unique_ptr<ConnectionRequest> request = AwaitRequest(client_.queue.get());
+  unheard.reset();
+  auto accepted = Take(request->Accept(server_.queue.get(), ""));
+  // The client's process hears of the answer by any of its threads.
+  Completion gone;
+  while (server_.queue->Poll({&gone, 1}) == 0) EXPECT_EQ(client_.queue->Poll({&gone, 1}), 0u);
+  EXPECT_EQ(gone.kind, CompletionKind::kDisconnected);
+  EXPECT_EQ(gone.queue_pair, accepted.get());
+  accepted.reset();
+  ExpectWorks(stays, client_.queue.get(), 1);
+  VerbsConnection next = ConnectFrom(queues_[0].get());
+  EXPECT_EQ(client_.fabric->card_queue_pairs(), 1);
+  ExpectWorks(next, queues_[0].get(), 2);
+}
+
+// Goal: fairness. Who neither polls nor reads what comes stalls itself only.
+TEST_F(VerbsSharedTest, OneThatTakesNothingStallsNobodyElse) {
+  VerbsConnection busy = ConnectFrom(client_.queue.get());
+  VerbsConnection lazy = ConnectFrom(queues_[0].get());
+  // The server fills the lazy lane beyond its credit; the client's thread of it never polls.
+  constexpr uint32_t kKnocks = 20;
+  static_assert(kKnocks > 16);
+  for (uint32_t i = 0; i < kKnocks; ++i) {
+    ASSERT_TRUE(lazy.server->Post(std::vector<WorkRequest>{Knock(i)}).ok());
+  }
+  // And the client's thread fills its own part of the queue, and reaps nothing.
+  uint32_t posted = 0;
+  while (lazy.client->Post(std::vector<WorkRequest>{Knock(posted)}).ok()) ++posted;
+  EXPECT_EQ(posted, client_.fabric->device().send_queue_depth_max);
+  for (uint32_t i = 0; i < 500; ++i) {
+    ASSERT_TRUE(busy.client->Post(std::vector<WorkRequest>{Knock(i)}).ok());
+    EXPECT_EQ(Next(client_.queue.get()).status, CompletionStatus::kOk);
+    Completion knock;
+    do {
+      knock = Next(server_.queue.get());
+    } while (knock.queue_pair != busy.server.get());
+    EXPECT_EQ(knock.immediate, i);
+  }
+  // Once it polls, it gets all of its own, in order.
+  uint32_t knocks = 0;
+  uint32_t dones = 0;
+  while (knocks < kKnocks || dones < posted) {
+    Completion completion;
+    (void)server_.queue->Poll({&completion, 1});
+    if (queues_[0]->Poll({&completion, 1}) == 0) continue;
+    ASSERT_EQ(completion.queue_pair, lazy.client.get());
+    ASSERT_EQ(completion.status, CompletionStatus::kOk);
+    if (completion.kind == CompletionKind::kReceive) {
+      ASSERT_EQ(completion.immediate, knocks++);
+    } else {
+      ASSERT_EQ(completion.id, dones++);
+    }
+  }
+}
+
+TEST_F(VerbsSharedTest, SleepingThreadIsWokenForItsOwn) {
+  VerbsConnection polls = ConnectFrom(client_.queue.get());
+  VerbsConnection sleeps = ConnectFrom(queues_[0].get());
+  for (uint32_t round = 0; round < 20; ++round) {
+    queues_[0]->Arm();
+    Completion none;
+    while (queues_[0]->Poll({&none, 1}) != 0) {
+    }
+    ASSERT_TRUE(sleeps.server->Post(std::vector<WorkRequest>{Knock(round)}).ok());
+    EXPECT_EQ(Next(server_.queue.get()).status, CompletionStatus::kOk);
+    // Another thread may take it out of the card's queue, and then it is that one that wakes the sleeper.
+    if (round % 2 == 0) {
+      for (int i = 0; i < 1'000; ++i) EXPECT_EQ(client_.queue->Poll({&none, 1}), 0u);
+    }
+    pollfd event = {.fd = queues_[0]->fd(), .events = POLLIN, .revents = 0};
+    ASSERT_EQ(poll(&event, 1, 20'000), 1);
+    EXPECT_EQ(Next(queues_[0].get()).immediate, round);
+    queues_[0]->Disarm();
+  }
+}
+
+TEST_F(VerbsSharedTest, KilledPeerEndsAllThatItsThreadsHad) {
+  VerbsConnection other = ConnectFrom(client_.queue.get());
+  Child child("--shared_child", listener_->endpoint());
+  std::vector<std::unique_ptr<QueuePair>> accepted;
+  while (accepted.size() < kThreads) {
+    accepted.push_back(Take(AwaitRequest(client_.queue.get())->Accept(server_.queue.get(), "")));
+  }
+  EXPECT_EQ(server_.fabric->card_queue_pairs(), 2);
+  // It has said so when all of its threads were connected.
+  for (uint32_t i = 0; i < kThreads; ++i) EXPECT_EQ(Next(server_.queue.get()).immediate, 1u);
+  child.Kill();
+  std::vector<const QueuePair*> gone;
+  for (uint32_t i = 0; i < kThreads; ++i) {
+    const Completion end = Next(server_.queue.get());
+    EXPECT_EQ(end.kind, CompletionKind::kDisconnected);
+    gone.push_back(end.queue_pair);
+  }
+  for (const auto& lane : accepted) EXPECT_EQ(std::count(gone.begin(), gone.end(), lane.get()), 1);
+  ExpectWorks(other, client_.queue.get(), 4);
+}
+
+// Goal: three threads at once, with READs, atomics and knocks, connecting and leaving meanwhile.
+TEST_F(VerbsSharedTest, ThreadsRaceOnOneQueuePair) {
+  constexpr uint64_t kRounds = 8;
+  constexpr uint64_t kAdds = 100;
+  const auto region = server_.MakeRegion(7, kRightsAll);
+  VerbsConnection anchor = ConnectFrom(client_.queue.get());
+  const RemoteKey key = Take(anchor.server->Grant(*region, kRightsAll));
+  std::vector<std::thread> threads;
+  for (uint32_t t = 0; t < 2; ++t) {
+    threads.emplace_back([&, t] {
+      CompletionQueue* const queue = queues_[t].get();
+      const auto local = client_.MakeRegion(100 + t, kRightRead);
+      const auto await = [&](CompletionKind kind) {
+        Completion completion;
+        while (queue->Poll({&completion, 1}) == 0) sched_yield();
+        CHECK(completion.kind == kind) << completion.queue_pair->status();
+        CHECK(completion.status == CompletionStatus::kOk) << completion.queue_pair->status();
+        return completion;
+      };
+      for (uint64_t round = 0; round < kRounds; ++round) {
+        const auto lane = Take(client_.fabric->Connect(listener_->endpoint(), queue, ""));
+        await(CompletionKind::kConnected);
+        for (uint64_t i = 0; i < kAdds; ++i) {
+          WorkRequest add = client_.Request(Opcode::kFetchAdd, 0, key);
+          add.local = local->words() + kDataWord;
+          add.local_region = local.get();
+          add.swap_or_add = 1;
+          add.signaled = false;
+          WorkRequest read = client_.Request(Opcode::kRead, 0, key);
+          read.local = local->words() + kDataWord + 1;
+          read.local_region = local.get();
+          read.id = i;
+          CHECK(lane->Post(std::vector<WorkRequest>{add, read}).ok());
+          CHECK_EQ(await(CompletionKind::kSend).id, i);
+          CHECK_GT(local->words()[kDataWord + 1].Load(std::memory_order_relaxed),
+                   local->words()[kDataWord].Load(std::memory_order_relaxed));
+        }
+      }
+    });
+  }
+  std::vector<std::unique_ptr<QueuePair>> accepted;
+  uint64_t gone = 0;
+  while (gone < 2 * kRounds) {
+    if (const auto request = listener_->Poll()) {
+      accepted.push_back(Take(request->Accept(server_.queue.get(), "")));
+    }
+    Completion completion;
+    if (server_.queue->Poll({&completion, 1}) == 0) continue;
+    ASSERT_EQ(completion.kind, CompletionKind::kDisconnected);
+    ++gone;
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(region->words()[kDataWord].Load(std::memory_order_acquire), 2 * kRounds * kAdds);
+  ExpectWorks(anchor, client_.queue.get(), 9);
+  EXPECT_EQ(client_.fabric->card_queue_pairs(), 1);
+}
+
+// ---- Hostile peers.
+
+class VerbsSharedHostileTest : public VerbsSharedTest {
+ protected:
+  void ConnectRaw() {
+    raw_ = std::make_unique<RawPeer>(client_.address,
+                                     Take(ParseVerbsEndpoint(listener_->endpoint())),
+                                     EncodeVerbsHello(16, 3, ""));
+    std::thread connecting([this] { EXPECT_TRUE(raw_->Connect()); });
+    std::unique_ptr<ConnectionRequest> request;
+    while (request == nullptr) request = listener_->Poll();
+    victim_ = Take(request->Accept(server_.queue.get(), ""));
+    connecting.join();
+  }
+  static uint32_t Message(VerbsMessageKind kind, uint8_t lane, uint16_t credits = 0) {
+    return EncodeVerbsMessage({.kind = kind, .lane = lane, .credits = credits});
+  }
+
+  std::unique_ptr<QueuePair> victim_;
+  std::unique_ptr<RawPeer> raw_;
+};
+
+TEST_F(VerbsSharedHostileTest, MessagesThatMakeNoSenseEndTheirQueuePairOnly) {
+  VerbsConnection honest = ConnectFrom(client_.queue.get());
+  using Kind = VerbsMessageKind;
+  for (const uint32_t bits :
+       {Message(Kind::kOpen, 0), Message(Kind::kOpen, 3), Message(Kind::kOpen, 255),
+        Message(Kind::kAccepted, 1), Message(Kind::kRejected, 0), Message(Kind::kConfirmed, 0),
+        Message(Kind::kConfirmed, 1), Message(Kind::kClosed, 1), Message(Kind::kClosed, 9),
+        Message(Kind::kCredits, 1, 1), Message(Kind::kCredits, 0, 1),
+        Message(Kind::kCredits, 0, 0xffff)}) {
+    SCOPED_TRACE(bits);
+    ConnectRaw();
+    raw_->Post(IBV_WR_SEND_WITH_IMM, bits);
+    ExpectGone(server_.queue.get(), victim_.get());
+    victim_.reset();
+    raw_.reset();
+    ExpectWorks(honest, client_.queue.get(), 3);
+  }
+}
+
+TEST_F(VerbsSharedHostileTest, KnocksWhereTheyMayNotEndTheirQueuePairOnly) {
+  VerbsConnection honest = ConnectFrom(client_.queue.get());
+  for (const int lane : {1, 2, 3, 255}) {
+    ConnectRaw();
+    raw_->Post(IBV_WR_RDMA_WRITE_WITH_IMM, EncodeLaneImmediate(static_cast<uint8_t>(lane), 1));
+    ExpectGone(server_.queue.get(), victim_.get());
+    victim_.reset();
+    raw_.reset();
+  }
+  ExpectWorks(honest, client_.queue.get(), 3);
+}
+
+TEST_F(VerbsSharedHostileTest, OpeningTwiceAndWhatNobodyWantsAnyMore) {
+  ConnectRaw();
+  raw_->Send(IBV_WR_SEND_WITH_IMM, Message(VerbsMessageKind::kOpen, 1), 48);
+  std::unique_ptr<ConnectionRequest> request;
+  Completion none;
+  while (request == nullptr) {
+    ASSERT_EQ(server_.queue->Poll({&none, 1}), 0u);
+    request = listener_->Poll();
+  }
+  EXPECT_EQ(request->private_data().size(), 48u);
+  EXPECT_NE(request->home(), nullptr);
+  raw_->Post(IBV_WR_SEND_WITH_IMM, Message(VerbsMessageKind::kOpen, 1));
+  ExpectGone(server_.queue.get(), victim_.get());
+  // What it asked for before cannot be had any more, on any queue.
+  EXPECT_EQ(request->Accept(server_.queue.get(), "").status().code(),
+            absl::StatusCode::kUnavailable);
+  const auto other = Take(server_.fabric->CreateCompletionQueue());
+  EXPECT_EQ(request->Accept(other.get(), "").status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(VerbsSharedHostileTest, HelloOfMoreLanesThanFitIsRejected) {
+  RawPeer raw(client_.address, Take(ParseVerbsEndpoint(listener_->endpoint())),
+              EncodeVerbsHello(1024, 64, ""));
+  SharedWord is_over;
+  std::thread connecting([&] {
+    EXPECT_FALSE(raw.Connect());
+    is_over.Store(1, std::memory_order_release);
+  });
+  while (is_over.Load(std::memory_order_acquire) == 0) EXPECT_EQ(listener_->Poll(), nullptr);
+  connecting.join();
+}
+
+}  // namespace
+
+void RunSharedChild(const char* endpoint) {
+  VerbsNode node(0, /*receive_queue_depth=*/16 * kThreads, kThreads);
+  const auto second = Take(node.fabric->CreateCompletionQueue());
+  const auto third = Take(node.fabric->CreateCompletionQueue());
+  std::vector<std::unique_ptr<QueuePair>> lanes;
+  for (CompletionQueue* const queue : {node.queue.get(), second.get(), third.get()}) {
+    lanes.push_back(Take(node.fabric->Connect(endpoint, queue, "")));
+    Completion connected;
+    while (queue->Poll({&connected, 1}) == 0) {
+    }
+    CHECK(connected.kind == CompletionKind::kConnected);
+  }
+  for (const auto& lane : lanes) CHECK(lane->Post(std::vector<WorkRequest>{Knock(1)}).ok());
+  for (;;) node.Await();
+}
+
+}  // namespace acre::transport
