@@ -14,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/types/span.h"
 #include "bench/crew.h"
+#include "bench/inserted_records.h"
 #include "bench/loader.h"
 #include "bench/machine.h"
 #include "bench/plot.h"
@@ -29,6 +30,7 @@
 #include "glog/logging.h"
 #include "kvs/limits.h"
 #include "runtime/command_line.h"
+#include "runtime/scoped_fd.h"
 
 DEFINE_string(
     servers, "127.0.0.1:7400",
@@ -129,11 +131,12 @@ absl::Status JudgeFlags(absl::Span<const std::string> arguments) {
         JudgeCount("outstanding", FLAGS_outstanding, 4096)}) {
     if (!status.ok()) return status;
   }
-  if (FLAGS_threads * FLAGS_connections * FLAGS_batch > InsertedRecords::kUnderWayMax) {
+  // Each may be an insert.
+  if (FLAGS_processes * FLAGS_threads * FLAGS_connections * FLAGS_batch >
+      InsertedRecords::kAheadMax) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--threads times --connections times --batch is "
-                     "at most ",
-                     InsertedRecords::kUnderWayMax));
+        absl::StrCat("--processes times --threads times --connections times --batch is at most ",
+                     InsertedRecords::kAheadMax));
   }
   if (FLAGS_key_bytes < kRecordKeyBytesMin || FLAGS_key_bytes > kvs::kKeyBytesMax) {
     return absl::InvalidArgumentError(
@@ -226,11 +229,6 @@ absl::StatusOr<CrewOptions> ReadCrewOptions() {
     return absl::InvalidArgumentError(
         absl::StrCat("--key_bytes=", FLAGS_key_bytes, " is too short for so many records"));
   }
-  if (FLAGS_processes > 1 && options.workload.insert_share > 0) {
-    return absl::InvalidArgumentError(
-        "--processes: who inserts must know what others inserted, which processes do not tell each "
-        "other; use --threads for this workload");
-  }
   options.threads = static_cast<uint32_t>(FLAGS_threads);
   options.open_loop = !FLAGS_target_ops.empty();
   // No two threads of a run make the same choices.
@@ -283,22 +281,24 @@ absl::StatusOr<uint32_t> CountServers(const CrewOptions& options) {
   return static_cast<uint32_t>((*client)->Servers().size());
 }
 
-// The threads of this process.
-absl::StatusOr<std::unique_ptr<Crew>> MakeThreads(CrewOptions options) {
+// The threads of this process. `records`: of all processes.
+absl::StatusOr<std::unique_ptr<Crew>> MakeThreads(CrewOptions options,
+                                                  std::unique_ptr<InsertedRecords> records) {
   const absl::StatusOr<uint32_t> servers_count = CountServers(options);
   if (!servers_count.ok()) return servers_count.status();
   options.driver.servers_count = *servers_count;
-  return MakeLocalCrew(options);
+  return MakeLocalCrew(options, std::move(records));
 }
 
 // Copies of this program with the same flags, which wait to be told what to do. Says who they are.
-absl::StatusOr<std::unique_ptr<Crew>> StartProcesses(std::vector<std::string> arguments) {
+absl::StatusOr<std::unique_ptr<Crew>> StartProcesses(const std::vector<std::string>& arguments,
+                                                     const InsertedRecords& records) {
   std::vector<std::unique_ptr<Subprocess>> children;
   std::cout << "load processes:";
   for (uint64_t i = 0; i < FLAGS_processes; ++i) {
     std::vector<std::string> own = arguments;
     own.push_back(absl::StrCat("--child_index=", i));
-    absl::StatusOr<std::unique_ptr<Subprocess>> child = Subprocess::Start(own);
+    absl::StatusOr<std::unique_ptr<Subprocess>> child = Subprocess::Start(own, records.fd());
     if (!child.ok()) return child.status();
     std::cout << " " << (*child)->pid();
     children.push_back(*std::move(child));
@@ -337,8 +337,12 @@ absl::Status Run(const RunOptions& options, const std::vector<std::string>& argu
   absl::Status status = FLAGS_plot.empty() ? absl::OkStatus() : CheckPlot();
   if (status.ok()) status = CheckLoaded(options.crew);
   if (!status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<InsertedRecords>> records =
+      InsertedRecords::Create(options.crew.records_count);
+  if (!records.ok()) return records.status();
   const absl::StatusOr<std::unique_ptr<Crew>> crew =
-      FLAGS_processes > 1 ? StartProcesses(arguments) : MakeThreads(options.crew);
+      FLAGS_processes > 1 ? StartProcesses(arguments, **records)
+                          : MakeThreads(options.crew, *std::move(records));
   if (!crew.ok()) return crew.status();
   const absl::StatusOr<std::vector<Row>> rows = RunWorkload(options, crew->get());
   if (!rows.ok()) return rows.status();
@@ -350,7 +354,11 @@ absl::Status Execute(const std::vector<std::string>& arguments) {
   const absl::StatusOr<RunOptions> options = ReadOptions();
   if (!options.ok()) return options.status();
   if (FLAGS_child_index >= 0) {
-    const absl::StatusOr<std::unique_ptr<Crew>> crew = MakeThreads(options->crew);
+    absl::StatusOr<std::unique_ptr<InsertedRecords>> records =
+        InsertedRecords::Open(ScopedFd(kChildShared));
+    if (!records.ok()) return records.status();
+    const absl::StatusOr<std::unique_ptr<Crew>> crew =
+        MakeThreads(options->crew, *std::move(records));
     if (!crew.ok()) return crew.status();
     return ServeCrew(crew->get(), kChildSocket);
   }
