@@ -77,9 +77,8 @@ class Crew {
   virtual absl::StatusOr<std::vector<PathTotal>> Results() = 0;
 };
 
-// `records`: those that this crew inserts among, perhaps together with other processes' crews.
-std::unique_ptr<Crew> MakeLocalCrew(const CrewOptions& options,
-                                    std::unique_ptr<InsertedRecords> records);
+// `records`: those that this crew inserts among, perhaps together with other processes' crews; they outlive it.
+std::unique_ptr<Crew> MakeLocalCrew(const CrewOptions& options, InsertedRecords* records);
 
 }  // namespace acre::bench
 

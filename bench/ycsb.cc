@@ -92,7 +92,8 @@ Start a server, load records, then run a workload along one or several paths:
 
 Workloads: a 50 % read, 50 % update; b 95 % read, 5 % update; c read only; d 95 % read of the latest,
 5 % insert; f 50 % read, 50 % read-modify-write; or a YCSB property file. Several paths take turns, a
-second each, so that their ratios are fair. Updates and inserts go through the server on every path.
+second each, so that their ratios are fair. Updates and inserts go through the server on every path. The
+threads of all processes insert into one sequence of records, and read what any of them has inserted.
 
 Closed loop, unless --target_ops is given: an operation begins when one before it has ended. Open loop:
 operations are meant to begin at random times (exponential gaps, as many independent users make them), so
@@ -282,12 +283,11 @@ absl::StatusOr<uint32_t> CountServers(const CrewOptions& options) {
 }
 
 // The threads of this process. `records`: of all processes.
-absl::StatusOr<std::unique_ptr<Crew>> MakeThreads(CrewOptions options,
-                                                  std::unique_ptr<InsertedRecords> records) {
+absl::StatusOr<std::unique_ptr<Crew>> MakeThreads(CrewOptions options, InsertedRecords* records) {
   const absl::StatusOr<uint32_t> servers_count = CountServers(options);
   if (!servers_count.ok()) return servers_count.status();
   options.driver.servers_count = *servers_count;
-  return MakeLocalCrew(options, std::move(records));
+  return MakeLocalCrew(options, records);
 }
 
 // Copies of this program with the same flags, which wait to be told what to do. Says who they are.
@@ -307,7 +307,9 @@ absl::StatusOr<std::unique_ptr<Crew>> StartProcesses(const std::vector<std::stri
   return MakeProcessCrew(std::move(children));
 }
 
-absl::Status Report(const RunOptions& options, const std::vector<Row>& rows) {
+// `records_count`: those that are known to be there now.
+absl::Status Report(const RunOptions& options, const std::vector<Row>& rows,
+                    uint64_t records_count) {
   const CrewOptions& crew = options.crew;
   std::cout << "workload " << crew.workload.name << ", "
             << DistributionName(crew.workload.distribution) << ", " << crew.records_count
@@ -315,7 +317,12 @@ absl::Status Report(const RunOptions& options, const std::vector<Row>& rows) {
             << " B, " << options.processes << " process" << (options.processes == 1 ? "" : "es")
             << ", " << crew.threads << " thread" << (crew.threads == 1 ? "" : "s") << ", batch "
             << crew.driver.batch << "\n"
-            << FormatTable(rows) << std::flush;
+            << FormatTable(rows);
+  if (crew.workload.insert_share > 0) {
+    std::cout << "records 0 to " << records_count - 1
+              << " are there now: --records=" << records_count << " reads them all\n";
+  }
+  std::cout << std::flush;
   const nlohmann::json json = RowsToJson(rows, options);
   absl::Status status;
   if (!FLAGS_json.empty()) status = WriteJson(FLAGS_json, json);
@@ -337,16 +344,16 @@ absl::Status Run(const RunOptions& options, const std::vector<std::string>& argu
   absl::Status status = FLAGS_plot.empty() ? absl::OkStatus() : CheckPlot();
   if (status.ok()) status = CheckLoaded(options.crew);
   if (!status.ok()) return status;
-  absl::StatusOr<std::unique_ptr<InsertedRecords>> records =
+  const absl::StatusOr<std::unique_ptr<InsertedRecords>> records =
       InsertedRecords::Create(options.crew.records_count);
   if (!records.ok()) return records.status();
   const absl::StatusOr<std::unique_ptr<Crew>> crew =
       FLAGS_processes > 1 ? StartProcesses(arguments, **records)
-                          : MakeThreads(options.crew, *std::move(records));
+                          : MakeThreads(options.crew, records->get());
   if (!crew.ok()) return crew.status();
   const absl::StatusOr<std::vector<Row>> rows = RunWorkload(options, crew->get());
   if (!rows.ok()) return rows.status();
-  return Report(options, *rows);
+  return Report(options, *rows, (*records)->count());
 }
 
 // What the flags ask for. `arguments`: the command line, for copies of this program.
@@ -354,11 +361,10 @@ absl::Status Execute(const std::vector<std::string>& arguments) {
   const absl::StatusOr<RunOptions> options = ReadOptions();
   if (!options.ok()) return options.status();
   if (FLAGS_child_index >= 0) {
-    absl::StatusOr<std::unique_ptr<InsertedRecords>> records =
+    const absl::StatusOr<std::unique_ptr<InsertedRecords>> records =
         InsertedRecords::Open(ScopedFd(kChildShared));
     if (!records.ok()) return records.status();
-    const absl::StatusOr<std::unique_ptr<Crew>> crew =
-        MakeThreads(options->crew, *std::move(records));
+    const absl::StatusOr<std::unique_ptr<Crew>> crew = MakeThreads(options->crew, records->get());
     if (!crew.ok()) return crew.status();
     return ServeCrew(crew->get(), kChildSocket);
   }

@@ -31,9 +31,17 @@ using testing::HasSubstr;
 
 constexpr uint64_t kLoaded = 2000;
 
+// What a run reports.
+struct Report {
+  nlohmann::json rows;
+  uint64_t records_count;  // That are there after it, the first ones without a gap.
+};
+
 class YcsbInsertsTest : public testing::Test {
  protected:
-  YcsbInsertsTest() : server_(StartOrDie()), client_(ConnectOrDie(server_->address())) {
+  YcsbInsertsTest()
+      : server_(StartOrDie({.memory = "256M"})),
+        client_(ConnectOrDie(server_->address(), Path::kMapped)) {
     auto loading = Start({"--load"});
     const Outcome loaded = loading->Wait();
     CHECK_EQ(loaded.exit_code, 0) << loaded.stderr_text;
@@ -47,21 +55,26 @@ class YcsbInsertsTest : public testing::Test {
     CHECK(process.ok()) << process.status();
     return *std::move(process);
   }
-  // Runs without a warm-up, so that all operations are counted, and gives the rows.
-  nlohmann::json RunForRows(std::vector<std::string> flags) {
+  // Runs without a warm-up, so that all operations are counted. Nothing failed.
+  Report Run(std::vector<std::string> flags) {
     const std::string file = absl::StrCat(testing::TempDir(), "/rows.json");
     flags.push_back("--warmup=0");
     flags.push_back(absl::StrCat("--json=", file));
     const Outcome outcome = Start(flags)->Wait();
     CHECK_EQ(outcome.exit_code, 0) << outcome.stderr_text;
     std::ifstream stream(file);
-    return nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
+    Report report = {nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false), 0};
+    for (const nlohmann::json& row : report.rows) EXPECT_EQ(row["errors"], 0) << row["path"];
+    const std::vector<std::string> parts = absl::StrSplit(outcome.stdout_text, "--records=");
+    CHECK_EQ(parts.size(), 2u) << outcome.stdout_text;
+    CHECK(absl::SimpleAtoi(parts[1].substr(0, parts[1].find(' ')), &report.records_count))
+        << outcome.stdout_text;
+    return report;
   }
 
   uint64_t RecordsCount() { return StatOf(client_.get(), "records"); }
-  // Records 0 to count - 1 are there, with values of theirs, and that is all.
+  // Records 0 to count - 1 are there, with values of theirs.
   void ExpectRecords(uint64_t count) {
-    EXPECT_EQ(RecordsCount(), count);
     bench::KeyWriter key(16);
     std::string value;
     for (uint64_t record = 0; record < count; ++record) {
@@ -74,9 +87,9 @@ class YcsbInsertsTest : public testing::Test {
   std::unique_ptr<Client> client_;
 };
 
-uint64_t OperationsOf(const nlohmann::json& rows) {
+uint64_t OperationsOf(const Report& report) {
   uint64_t operations = 0;
-  for (const nlohmann::json& row : rows) operations += row["operations"].get<uint64_t>();
+  for (const nlohmann::json& row : report.rows) operations += row["operations"].get<uint64_t>();
   return operations;
 }
 
@@ -93,18 +106,18 @@ std::string WriteInsertsOnly(uint64_t operations) {
 TEST_F(YcsbInsertsTest, ProcessesReadTheLatestOfAll) {
   uint64_t records = kLoaded;
   for (const char* processes : {"2", "3"}) {
-    const nlohmann::json rows =
-        RunForRows({"--workload=d", absl::StrCat("--records=", records),
-                    absl::StrCat("--processes=", processes), "--path=mapped,one_sided,rpc,tcp",
-                    "--batch=4", "--connections=2", "--seconds=0.3"});
-    ASSERT_EQ(rows.size(), 4u);
-    for (const nlohmann::json& row : rows) EXPECT_EQ(row["errors"], 0) << row["path"];
-    const auto operations = static_cast<double>(OperationsOf(rows));
-    const auto inserted = static_cast<double>(RecordsCount() - records);
+    const Report report =
+        Run({"--workload=d", absl::StrCat("--records=", records),
+             absl::StrCat("--processes=", processes), "--path=mapped,one_sided,rpc,tcp",
+             "--batch=4", "--connections=2", "--seconds=0.3"});
+    ASSERT_EQ(report.rows.size(), 4u);
+    const auto operations = static_cast<double>(OperationsOf(report));
+    const auto inserted = static_cast<double>(report.records_count - records);
     EXPECT_GT(operations, 1000);
     // Six deviations. Numbers that two processes took would be missing here.
     EXPECT_NEAR(inserted, operations * 0.05, 6 * std::sqrt(operations * 0.05 * 0.95));
-    records = RecordsCount();
+    records = report.records_count;
+    EXPECT_EQ(RecordsCount(), records);
     ExpectRecords(records);
   }
 }
@@ -113,13 +126,15 @@ TEST_F(YcsbInsertsTest, ProcessesReadTheLatestOfAll) {
 TEST_F(YcsbInsertsTest, EveryInsertAddsARecord) {
   uint64_t records = kLoaded;
   for (const char* processes : {"2", "3"}) {
-    const nlohmann::json rows =
-        RunForRows({absl::StrCat("--workload=", WriteInsertsOnly(1200)),
-                    absl::StrCat("--records=", records), absl::StrCat("--processes=", processes),
-                    "--threads=2", "--path=one_sided,rpc,tcp", "--batch=8", "--connections=2"});
-    ASSERT_EQ(rows.size(), 3u);
-    EXPECT_EQ(OperationsOf(rows), 3 * 1200u);
+    const Report report =
+        Run({absl::StrCat("--workload=", WriteInsertsOnly(1200)),
+             absl::StrCat("--records=", records), absl::StrCat("--processes=", processes),
+             "--threads=2", "--path=one_sided,rpc,tcp", "--batch=8", "--connections=2"});
+    ASSERT_EQ(report.rows.size(), 3u);
+    EXPECT_EQ(OperationsOf(report), 3 * 1200u);
     records += 3 * 1200;
+    EXPECT_EQ(report.records_count, records);
+    EXPECT_EQ(RecordsCount(), records);
     ExpectRecords(records);
   }
 }
@@ -127,12 +142,13 @@ TEST_F(YcsbInsertsTest, EveryInsertAddsARecord) {
 // Goal: in an open loop a process draws an insert and gives its number back when the slice ends before its
 // time; whoever comes next takes it.
 TEST_F(YcsbInsertsTest, OpenLoopReadsTheLatestOfAllToo) {
-  const nlohmann::json rows =
-      RunForRows({"--workload=d", "--processes=3", "--path=mapped,rpc,tcp", "--batch=4",
-                  "--connections=2", "--target_ops=1K,3K", "--seconds=0.4"});
-  ASSERT_EQ(rows.size(), 6u);
-  for (const nlohmann::json& row : rows) EXPECT_EQ(row["errors"], 0) << row["path"];
-  EXPECT_GT(RecordsCount(), kLoaded);
+  const Report report = Run({"--workload=d", "--processes=3", "--path=mapped,rpc,tcp", "--batch=4",
+                             "--connections=2", "--target_ops=1K,3K", "--seconds=0.4"});
+  ASSERT_EQ(report.rows.size(), 6u);
+  EXPECT_GT(report.records_count, kLoaded);
+  // There may be gaps (docs/benchmarks.md), and records behind the first.
+  EXPECT_LE(report.records_count, RecordsCount());
+  ExpectRecords(report.records_count);
 }
 
 // Goal: a process that is killed while inserts of it are under way, which will never end, ends the run: with
@@ -162,10 +178,10 @@ TEST_F(YcsbInsertsTest, ProcessKilledInMidInsertEndsTheRun) {
     EXPECT_EQ(kill(pid, 0), -1);
     EXPECT_EQ(errno, ESRCH);
   }
-  // What was there before the dead one's first unfinished insert is there without gaps.
-  const nlohmann::json rows = RunForRows({"--workload=d", "--processes=2", "--seconds=0.2"});
-  ASSERT_EQ(rows.size(), 1u);
-  EXPECT_EQ(rows[0]["errors"], 0);
+  // Others insert the same records, and read none that was lost.
+  const Report report = Run({"--workload=d", "--processes=2", "--seconds=0.2"});
+  EXPECT_GT(report.records_count, kLoaded);
+  ExpectRecords(report.records_count);
 }
 
 }  // namespace
