@@ -69,6 +69,9 @@ TEST(MessagesTest, EveryLoadIsMeasuredBothWays) {
     EXPECT_GT(row["latency_us"]["p50"], 0);
     EXPECT_GE(row["latency_us"]["p99"], row["latency_us"]["p50"]);
     EXPECT_EQ(row["fabric"], row["way"] == "ring" ? "shm" : "socket");
+    for (const char* cost : {"verbs_per_call", "round_trips_per_call", "server_verbs_per_call"}) {
+      EXPECT_EQ(row[cost].is_number(), row["way"] == "ring") << cost;
+    }
     if (row["target_calls_per_second"].is_null()) {
       ++ways[row["way"] == "ring"];
     } else {
