@@ -122,7 +122,9 @@ struct Options {
 absl::StatusOr<Options> OptionsFrom(const CommandLine& command_line) {
   Options options;
   options.fabrics = absl::StrSplit(FLAGS_fabric, ',');
-  if (absl::Status judged = server::Networks::Judge(options.fabrics); !judged.ok()) return judged;
+  if (absl::Status judged = server::Networks::Judge(options.fabrics, FLAGS_device); !judged.ok()) {
+    return judged;
+  }
   const auto memory = server::ParseSize(FLAGS_memory);
   if (!memory.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("--memory: ", memory.status().message()));

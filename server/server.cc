@@ -116,7 +116,9 @@ absl::Status Server::CheckOptions() {
     return absl::InvalidArgumentError(
         absl::StrCat("--index_percent=", options_.index_percent, ": give 1 to 99"));
   }
-  if (absl::Status status = Networks::Judge(options_.fabrics); !status.ok()) return status;
+  if (absl::Status status = Networks::Judge(options_.fabrics, options_.device); !status.ok()) {
+    return status;
+  }
   const uint64_t regions =
       (options_.memory_bytes + options_.region_bytes_max - 1) / options_.region_bytes_max;
   if (regions > transport::kBootstrapRegionsMax) {

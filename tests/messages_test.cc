@@ -89,10 +89,16 @@ TEST(MessagesTest, EveryLoadIsMeasuredBothWays) {
 
 TEST(MessagesTest, WrongFlagsAreOneClearLine) {
   const std::vector<std::pair<const char*, const char*>> cases = {
-      {"--fabric=pigeon", "pigeon"},  {"--poll=never", "never"},
-      {"--bytes=16,x", "\"x\""},      {"--connections=0", "0"},
-      {"--outstanding=1,1", "twice"}, {"--seconds=0", "seconds"},
-      {"--rounds=0", "rounds"},       {"word", "word"}};
+      {"--fabric=pigeon", "pigeon"},
+      {"--poll=never", "never"},
+      {"--bytes=16,x", "\"x\""},
+      {"--connections=0", "0"},
+      {"--outstanding=1,1", "twice"},
+      {"--seconds=0", "seconds"},
+      {"--rounds=0", "rounds"},
+      {"word", "word"},
+      {"--device=rxe0", "choose fabric verbs"},
+      {"--server_device=rxe0", "--server_device: device \"rxe0\""}};
   for (const auto& [flag, why] : cases) {
     const Outcome outcome = Start({flag})->Wait();
     EXPECT_EQ(outcome.exit_code, 1) << flag;
