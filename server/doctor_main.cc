@@ -211,6 +211,7 @@ int Serve(const Options& options, Clock* clock) {
   fflush(stdout);
   int signal_number;
   CHECK_EQ(sigwait(&stop_signals, &signal_number), 0);
+  Say((*host)->Tally());
   return 0;
 }
 
