@@ -30,6 +30,7 @@
 #include "server/doctor/pair_checks.h"
 #include "server/doctor/pair_host.h"
 #include "server/machine.h"
+#include "server/memory.h"
 #include "server/networks.h"
 #include "server/size.h"
 #include "transport/secret.h"
@@ -160,7 +161,7 @@ absl::StatusOr<Options> OptionsFrom(const CommandLine& command_line) {
 // Real memory is taken for the trial: a quarter of what there is, and no more than a server registers at once.
 uint64_t RegisterBytesMax() {
   const uint64_t quarter = server::ReadMachineMemory("").available_bytes / 4;
-  return std::min(quarter, uint64_t{2} << 30);
+  return std::min(quarter, server::kDataRegionBytesMax);
 }
 
 void CheckMachine(const Options& options, Clock* clock, Findings* findings) {
@@ -180,7 +181,7 @@ void CheckMachine(const Options& options, Clock* clock, Findings* findings) {
   if (wants("verbs")) {
     const transport::VerbsReport report = transport::ReportVerbs();
     const bool is_wanted = !is_auto || !report.cards.empty() || !FLAGS_device.empty();
-    CheckCards("", report, is_wanted, FLAGS_device, findings);
+    CheckCards("", report, is_wanted, FLAGS_device, options.memory_bytes, findings);
     if (!report.cards.empty()) {
       findings->Add(CheckMemlock("", options.memory_bytes));
       const std::string card = CheckVerbs(fabric, findings);
