@@ -59,37 +59,29 @@ DEFINE_string(json, "", "Also write the checks to this file, as JSON.");
 namespace acre::doctor {
 namespace {
 
-constexpr absl::string_view kUsage =
-    "kv_doctor: says what a machine, or a pair of machines, lacks for Acre over RDMA.\n"
-    "\n"
-    "    kv_doctor                              this machine, with what it has\n"
-    "    kv_doctor --fabric=verbs --memory=64G  this machine, where RDMA is wanted\n"
-    "\n"
-    "A line for each check begins with ok, note (works, could be better) or BAD (what is wanted "
-    "does "
-    "not\n"
-    "work); under it the commands that mend it. Exit code 0: nothing is BAD. It changes nothing, "
-    "but "
-    "takes\n"
-    "memory for a moment, to see how much the card registers. Run it as the user who will run "
-    "kv_server,\n"
-    "from the same shell, unit or container: limits differ.\n"
-    "\n"
-    "A pair: on one machine\n"
-    "\n"
-    "    (umask 077; openssl rand -base64 32 > acre.secret)   # the same file for both\n"
-    "    kv_doctor --serve --listen=0.0.0.0:7499 --secret_file=acre.secret\n"
-    "\n"
-    "and on the other\n"
-    "\n"
-    "    kv_doctor HOST:7499 --secret_file=acre.secret\n"
-    "\n"
-    "which checks its own machine first, then shakes hands as a client does, and on each fabric "
-    "that "
-    "both\n"
-    "have WRITEs 1 MiB to the peer, READs it back, compares and measures; then the peer does the "
-    "same\n"
-    "the other way. docs/rdma.md leads from a bare machine to a running cluster.";
+constexpr char kUsage[] =
+    R"(kv_doctor: says what a machine, or a pair of machines, lacks for Acre over RDMA.
+
+    kv_doctor                              this machine, with what it has
+    kv_doctor --fabric=verbs --memory=64G  this machine, where RDMA is wanted
+
+A line for each check begins with ok, note (works, could be better) or BAD (what is wanted does not
+work); under it the commands that mend it. Exit code 0: nothing is BAD. It changes nothing, but takes
+memory for a moment, to see how much the card registers. Run it as the user who will run kv_server,
+from the same shell, unit or container: limits differ.
+
+A pair: on one machine
+
+    (umask 077; openssl rand -base64 32 > acre.secret)   # the same file for both
+    kv_doctor --serve --listen=0.0.0.0:7499 --secret_file=acre.secret
+
+and on the other
+
+    kv_doctor HOST:7499 --secret_file=acre.secret
+
+which checks its own machine first, then shakes hands as a client does, and on each fabric that both
+have WRITEs 1 MiB to the peer, READs it back, compares and measures; then the peer does the same
+the other way. docs/rdma.md leads from a bare machine to a running cluster.)";
 
 void Say(absl::string_view line) {
   const std::string text = absl::StrCat("kv_doctor: ", line, "\n");
