@@ -14,14 +14,14 @@ namespace {
 // What the main thread and the workers share. Fields without a note are written by the main thread
 // while the workers wait at a barrier, and read by them between barriers; or the other way round.
 struct Shared {
-  explicit Shared(const CrewOptions& crew_options)
+  Shared(const CrewOptions& crew_options, InsertedRecords* inserted_records)
       : options(crew_options),
-        records(crew_options.records_count),
+        records(inserted_records),
         meeting(static_cast<std::ptrdiff_t>(crew_options.threads) + 1) {}
 
   const CrewOptions options;
   RealClock clock;
-  InsertedRecords records;
+  InsertedRecords* const records;
   ErrorLog errors;
   std::barrier<> meeting;  // All workers and the main thread: before and after each step.
 
@@ -37,7 +37,7 @@ class Worker {
  public:
   Worker(Shared* shared, uint64_t seed)
       : shared_(shared),
-        source_(shared->options.workload, shared->options.records_count, &shared->records, seed),
+        source_(shared->options.workload, shared->options.records_count, shared->records, seed),
         results_(shared->options.paths.size()) {
     for (size_t i = 0; i < results_.size() && shared->options.open_loop; ++i) {
       pacers_.push_back(std::make_unique<Pacer>(seed + (i + 1) * 0x9e3779b97f4a7c15));
@@ -101,7 +101,7 @@ class Worker {
 
 class LocalCrew : public Crew {
  public:
-  explicit LocalCrew(const CrewOptions& options) : shared_(options) {
+  LocalCrew(const CrewOptions& options, InsertedRecords* records) : shared_(options, records) {
     CHECK(!options.paths.empty() && options.records_count > 0 && options.threads > 0);
   }
   ~LocalCrew() override {
@@ -197,8 +197,8 @@ class LocalCrew : public Crew {
 
 }  // namespace
 
-std::unique_ptr<Crew> MakeLocalCrew(const CrewOptions& options) {
-  return std::make_unique<LocalCrew>(options);
+std::unique_ptr<Crew> MakeLocalCrew(const CrewOptions& options, InsertedRecords* records) {
+  return std::make_unique<LocalCrew>(options, records);
 }
 
 }  // namespace acre::bench

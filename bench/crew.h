@@ -24,6 +24,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "bench/driver.h"
+#include "bench/inserted_records.h"
 #include "bench/workload.h"
 
 namespace acre::bench {
@@ -76,7 +77,8 @@ class Crew {
   virtual absl::StatusOr<std::vector<PathTotal>> Results() = 0;
 };
 
-std::unique_ptr<Crew> MakeLocalCrew(const CrewOptions& options);
+// `records`: those that this crew inserts among, perhaps together with other processes' crews; they outlive it.
+std::unique_ptr<Crew> MakeLocalCrew(const CrewOptions& options, InsertedRecords* records);
 
 }  // namespace acre::bench
 

@@ -10,22 +10,49 @@ namespace {
 
 const char* WayName(MessageWay way) { return way == MessageWay::kRing ? "ring" : "tcp"; }
 
+// Of what goes over a fabric, else null.
+absl::optional<double> PerCall(const MessageRow& row, uint64_t count) {
+  const uint64_t calls = row.client_cost.calls;
+  if (row.way != MessageWay::kRing || calls == 0) return absl::nullopt;
+  return static_cast<double>(count) / static_cast<double>(calls);
+}
+
+absl::optional<double> VerbsPerCall(const MessageRow& row, const MessageCost& cost) {
+  return PerCall(row, cost.verbs.reads + cost.verbs.writes + cost.verbs.atomics);
+}
+
+absl::optional<double> RoundTripsPerCall(const MessageRow& row) {
+  return PerCall(row, row.client_cost.verbs.round_trips);
+}
+
+std::string AsText(const absl::optional<double>& per_call) {
+  return per_call.has_value() ? absl::StrFormat("%.3f", *per_call) : "-";
+}
+
+nlohmann::json AsJson(const absl::optional<double>& per_call) {
+  return per_call.has_value() ? nlohmann::json(*per_call) : nlohmann::json();
+}
+
 }  // namespace
 
 std::string FormatMessages(const std::vector<MessageRow>& rows) {
-  std::string table =
-      absl::StrFormat("%6s %11s %11s %12s %9s %9s %12s %9s %9s %10s %9s\n", "bytes", "connections",
-                      "outstanding", "ring calls/s", "p50 us", "p99 us", "tcp calls/s", "p50 us",
-                      "p99 us", "rate ratio", "p50 ratio");
+  std::string table = absl::StrFormat(
+      "%6s %11s %11s %12s %9s %9s %10s %10s %9s %12s %9s %9s %10s %10s %9s\n", "bytes",
+      "connections", "outstanding", "ring calls/s", "p50 us", "p99 us", "verbs/call", "trips/call",
+      "srv verbs", "tcp calls/s", "p50 us", "p99 us", "verbs/call", "rate ratio", "p50 ratio");
   // The two ways of a load stand behind each other.
   for (size_t i = 0; i + 1 < rows.size(); ++i) {
     const MessageRow& ring = rows[i];
     const MessageRow& tcp = rows[i + 1];
     if (ring.paced || ring.way != MessageWay::kRing) continue;
     absl::StrAppendFormat(
-        &table, "%6d %11d %11d %12.0f %9.2f %9.2f %12.0f %9.2f %9.2f %10.2f %9.2f\n", ring.bytes,
-        ring.connections, ring.outstanding, Median(ring.calls_per_second), Median(ring.p50_us),
-        Median(ring.p99_us), Median(tcp.calls_per_second), Median(tcp.p50_us), Median(tcp.p99_us),
+        &table,
+        "%6d %11d %11d %12.0f %9.2f %9.2f %10s %10s %9s %12.0f %9.2f %9.2f %10s %10.2f %9.2f\n",
+        ring.bytes, ring.connections, ring.outstanding, Median(ring.calls_per_second),
+        Median(ring.p50_us), Median(ring.p99_us), AsText(VerbsPerCall(ring, ring.client_cost)),
+        AsText(RoundTripsPerCall(ring)), AsText(VerbsPerCall(ring, ring.server_cost)),
+        Median(tcp.calls_per_second), Median(tcp.p50_us), Median(tcp.p99_us),
+        AsText(VerbsPerCall(tcp, tcp.client_cost)),
         MedianRatio(ring.calls_per_second, tcp.calls_per_second),
         MedianRatio(tcp.p50_us, ring.p50_us));
   }
@@ -71,6 +98,9 @@ nlohmann::json MessagesToJson(const RoundsOptions& options, const std::vector<Me
                      {"calls_per_second", Median(row.calls_per_second)},
                      {"target_calls_per_second", target},
                      {"latency_us", {{"p50", Median(row.p50_us)}, {"p99", Median(row.p99_us)}}},
+                     {"verbs_per_call", AsJson(VerbsPerCall(row, row.client_cost))},
+                     {"round_trips_per_call", AsJson(RoundTripsPerCall(row))},
+                     {"server_verbs_per_call", AsJson(VerbsPerCall(row, row.server_cost))},
                      {"rounds", options.rounds},
                      {"machine", machine}});
   }

@@ -10,7 +10,8 @@
 namespace acre::bench {
 namespace {
 
-// What the two processes agree on before a load. Plain bytes on the socket pair.
+// What the two processes agree on before a load; behind it the server tells its MessageCost. Plain bytes on the
+// socket pair.
 struct Command {
   uint64_t way;
   uint64_t connections;
@@ -86,12 +87,19 @@ class Rounds {
       row->target_per_second.push_back(load.calls_per_second);
     }
     MessageCaller& caller = row->way == MessageWay::kRing ? *ring_ : *tcp_;
+    row->client_cost -= caller.cost();
     const absl::StatusOr<MessageSample> sample = caller.Run(load);
     if (!sample.ok()) return sample.status();
     row->calls_per_second.push_back(sample->calls_per_second);
     row->p50_us.push_back(static_cast<double>(sample->latency_ns.Percentile(0.5)) * 1e-3);
     row->p99_us.push_back(static_cast<double>(sample->latency_ns.Percentile(0.99)) * 1e-3);
-    return caller.Pause();
+    status = caller.Pause();
+    if (!status.ok()) return status;
+    row->client_cost += caller.cost();
+    MessageCost server_cost;
+    status = ReceiveBytes(socket_, &server_cost, sizeof(server_cost));
+    row->server_cost += server_cost;
+    return status;
   }
 
   const RoundsOptions& options_;
@@ -133,16 +141,23 @@ absl::Status ServeRounds(const RoundsOptions& options, int socket) {
     if (command.connections < 1 || command.connections > options.sides.connections) {
       return absl::DataLossError("the client asks for connections that there are not");
     }
-    const auto connections = static_cast<uint32_t>(command.connections);
+    MessageServer* server = nullptr;
     switch (static_cast<MessageWay>(command.way)) {
       case MessageWay::kRing:
-        status = ring->Serve(connections);
-        continue;
+        server = ring.get();
+        break;
       case MessageWay::kTcp:
-        status = tcp->Serve(connections);
-        continue;
+        server = tcp.get();
+        break;
     }
-    return absl::DataLossError("the client asks for a way that there is not");
+    if (server == nullptr) {
+      return absl::DataLossError("the client asks for a way that there is not");
+    }
+    MessageCost cost;
+    cost -= server->cost();
+    status = server->Serve(static_cast<uint32_t>(command.connections));
+    cost += server->cost();
+    if (status.ok()) status = SendBytes(socket, &cost, sizeof(cost));
   }
   return status;
 }

@@ -37,6 +37,9 @@ struct MessageRow {
   std::vector<double> target_per_second = {};  // If paced.
   std::vector<double> p50_us = {};
   std::vector<double> p99_us = {};
+  // Of all rounds together; of TCP there is none.
+  MessageCost client_cost = {};
+  MessageCost server_cost = {};
 };
 
 // What rings are to reach against TCP with 16 connections and one call outstanding on each.
@@ -66,10 +69,12 @@ absl::Status ServeRounds(const RoundsOptions& options, int socket);
 // Empty where the loads that it compares were not among those that ran.
 std::vector<Reach> Reaches(const std::vector<MessageRow>& rows);
 
-// One line for each load, both ways beside each other.
+// One line for each load, both ways beside each other. verbs/call and trips/call are the client's over rings,
+// srv verbs the server's: bench/ycsb has the like for operations.
 std::string FormatMessages(const std::vector<MessageRow>& rows);
 std::string FormatReaches(const std::vector<Reach>& reaches);
-// An array: an object for each row, and one for each reach.
+// An array: an object for each row, and one for each reach. A row's verbs_per_call, round_trips_per_call and
+// server_verbs_per_call are null over TCP.
 nlohmann::json MessagesToJson(const RoundsOptions& options, const std::vector<MessageRow>& rows,
                               const std::vector<Reach>& reaches);
 

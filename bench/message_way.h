@@ -20,6 +20,7 @@
 #include "glog/logging.h"
 #include "runtime/clock.h"
 #include "runtime/scheduler.h"
+#include "transport/fabric.h"
 
 namespace acre::bench {
 
@@ -60,6 +61,23 @@ struct MessageSample {
   Histogram latency_ns;
 };
 
+// What a side asked of the network, on all connections since they were made, warm-ups and pauses included.
+struct MessageCost {
+  uint64_t calls = 0;             // Made, by the client.
+  transport::VerbCounters verbs;  // Of this side. Each call waits one round trip more. TCP: none.
+
+  MessageCost& operator+=(const MessageCost& other) {
+    calls += other.calls;
+    verbs += other.verbs;
+    return *this;
+  }
+  MessageCost& operator-=(const MessageCost& other) {
+    calls -= other.calls;
+    verbs -= other.verbs;
+    return *this;
+  }
+};
+
 class MessageServer {
  public:
   virtual ~MessageServer() = default;
@@ -68,6 +86,7 @@ class MessageServer {
   virtual absl::Status Accept(int socket) = 0;
   // Answers calls on the first `connections` of them, till the client calls Pause().
   virtual absl::Status Serve(uint32_t connections) = 0;
+  virtual MessageCost cost() const { return {}; }
 };
 
 class MessageCaller {
@@ -78,6 +97,7 @@ class MessageCaller {
   virtual absl::StatusOr<MessageSample> Run(const MessageLoad& load) = 0;
   // The server's Serve() returns.
   virtual absl::Status Pause() = 0;
+  virtual MessageCost cost() const { return {}; }
 };
 
 std::unique_ptr<MessageServer> MakeRingServer(const MessageOptions& options);

@@ -87,6 +87,13 @@ absl::StatusOr<RoundsOptions> ReadOptions(Clock* clock) {
   if (absl::Status status = transport::JudgeProvider(FLAGS_fabric); !status.ok()) {
     return absl::Status(status.code(), absl::StrCat("--fabric: ", status.message()));
   }
+  for (const std::string* device : {&FLAGS_device, &FLAGS_server_device}) {
+    if (absl::Status status = transport::JudgeDevice(*device, {FLAGS_fabric}); !status.ok()) {
+      return absl::Status(status.code(),
+                          absl::StrCat(device == &FLAGS_device ? "--device: " : "--server_device: ",
+                                       status.message()));
+    }
+  }
   if (FLAGS_poll != "busy" && FLAGS_poll != "adaptive") {
     return absl::InvalidArgumentError(
         absl::StrCat("--poll: ", FLAGS_poll, " is neither busy nor adaptive"));

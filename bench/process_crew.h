@@ -10,7 +10,8 @@
 //   end                nothing, but the slice ends. Ignored when it has ended by itself.
 //   results            "results", and for each path the numbers of a PathTotal and its histogram
 //
-// or "error", a status code and its message. A child ends when its parent closes the socket, or dies.
+// or "error", a status code and its message. Which records were inserted meanwhile they do not tell each other:
+// all know it from memory that they share (inserted_records.h). A child ends when its parent closes the socket, or dies.
 
 #ifndef ACRE_BENCH_PROCESS_CREW_H_
 #define ACRE_BENCH_PROCESS_CREW_H_

@@ -120,6 +120,15 @@ class Side : private Poller {
     }
     return absl::OkStatus();
   }
+  MessageCost cost() const {
+    MessageCost cost;
+    for (const std::unique_ptr<Line>& line : lines_) {
+      cost.calls += line->peer->calls_made();
+      cost.verbs += line->queue_pair->verbs();
+    }
+    cost.verbs.round_trips += cost.calls;
+    return cost;
+  }
   Scheduler& scheduler() { return scheduler_; }
   transport::RpcPeer& peer(size_t index) { return *lines_[index]->peer; }
   uint32_t active_count() const { return active_count_; }
@@ -185,6 +194,8 @@ class RingServer : public MessageServer, private transport::RpcHandler {
     return side_.status();
   }
 
+  MessageCost cost() const override { return side_.cost(); }
+
  private:
   Task<absl::Status> Handle(transport::RpcContext* context) override {
     if (context->method != kEchoMethod && context->method != kPauseMethod) {
@@ -229,6 +240,8 @@ class RingCaller : public MessageCaller {
     std::string response;
     return side_.scheduler().RunUntilDone(side_.peer(0).Call(kPauseMethod, "", "", &response));
   }
+
+  MessageCost cost() const override { return side_.cost(); }
 
  private:
   Task<void> CallAll(const MessageLoad& load, MessageWindow* window) {

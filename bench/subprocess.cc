@@ -1,6 +1,7 @@
 #include "bench/subprocess.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -81,13 +82,19 @@ bool CanReceive(int socket, int timeout_ms) {
 }
 
 absl::StatusOr<std::unique_ptr<Subprocess>> Subprocess::Start(
-    const std::vector<std::string>& arguments) {
+    const std::vector<std::string>& arguments, int shared) {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
     return absl::ErrnoToStatus(errno, "socketpair");
   }
   ScopedFd ours(ends[0]);
   const ScopedFd theirs(ends[1]);
+  // A copy whose number is not kChildSocket, which in the child is the socket before this one is copied.
+  ScopedFd shared_copy;
+  if (shared >= 0) {
+    shared_copy = ScopedFd(fcntl(shared, F_DUPFD_CLOEXEC, kChildShared));
+    if (!shared_copy.is_open()) return absl::ErrnoToStatus(errno, "F_DUPFD_CLOEXEC");
+  }
   std::vector<std::string> words = {"/proc/self/exe"};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> pointers;
@@ -95,8 +102,11 @@ absl::StatusOr<std::unique_ptr<Subprocess>> Subprocess::Start(
   pointers.push_back(nullptr);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  // The copy stays open across the exec, also where the two numbers are the same.
+  // The copies stay open across the exec, also where the two numbers are the same.
   posix_spawn_file_actions_adddup2(&actions, theirs.get(), kChildSocket);
+  if (shared_copy.is_open()) {
+    posix_spawn_file_actions_adddup2(&actions, shared_copy.get(), kChildShared);
+  }
   pid_t pid = 0;
   const int error = posix_spawn(&pid, pointers[0], &actions, nullptr, pointers.data(), environ);
   posix_spawn_file_actions_destroy(&actions);

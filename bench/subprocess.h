@@ -1,6 +1,7 @@
 // Subprocess: another copy of the running program, and messages to and fro over a socket pair.
 //
-// The copy gets its end of the socket as descriptor kChildSocket; flags tell it what to be.
+// The copy gets its end of the socket as descriptor kChildSocket, and one more, if there is something that the
+// two share, as kChildShared; flags tell it what to be.
 //
 // Ownership:  a Subprocess owns its process: killed, if it still runs, and reaped when the object goes.
 // Threads:    confined to one. Start it before the program makes threads that change descriptors.
@@ -23,6 +24,7 @@
 namespace acre::bench {
 
 constexpr int kChildSocket = 3;
+constexpr int kChildShared = 4;
 
 // Both ends. Blocking. Unavailable: the other process has gone. A message has at most
 // kMessageBytesMax bytes (CHECKed of one's own; a longer one is DataLoss).
@@ -36,9 +38,10 @@ bool CanReceive(int socket, int timeout_ms);
 
 class Subprocess {
  public:
-  // `arguments`: those behind the program's name. Errors: the kernel's.
+  // `arguments`: those behind the program's name. `shared`: a descriptor of which the process gets a copy,
+  // none if negative. Errors: the kernel's.
   static absl::StatusOr<std::unique_ptr<Subprocess>> Start(
-      const std::vector<std::string>& arguments);
+      const std::vector<std::string>& arguments, int shared = -1);
   ~Subprocess();
   Subprocess(const Subprocess&) = delete;
   Subprocess& operator=(const Subprocess&) = delete;

@@ -57,7 +57,8 @@ struct Operation {
   uint64_t record;
 };
 
-// The operations of one thread. An insert must be ended with InsertedRecords::Finish().
+// The operations of one thread. An insert must be ended with InsertedRecords::Finish(). Where inserts are too
+// far ahead of the oldest (InsertedRecords::Begin()), a read takes the place of one.
 //
 // Threads: confined to one; `records` is shared.
 class OperationSource {
@@ -66,8 +67,12 @@ class OperationSource {
                   uint64_t seed);
 
   Operation Next() {
-    const OperationKind kind = NextKind();
-    if (kind == OperationKind::kInsert) return {kind, records_->Begin()};
+    OperationKind kind = NextKind();
+    if (kind == OperationKind::kInsert) {
+      const absl::optional<uint64_t> number = records_->Begin();
+      if (number.has_value()) return {kind, *number};
+      kind = OperationKind::kRead;
+    }
     return {kind, picker_.Next(records_->count(), &random_)};
   }
   // A number for Value()'s sequence that no other write has.

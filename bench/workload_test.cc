@@ -92,17 +92,17 @@ TEST(OperationSourceTest, KindsComeInTheirShares) {
   workload.update_share = 0.3;
   workload.insert_share = 0.2;
   workload.read_modify_write_share = 0.1;
-  InsertedRecords records(1000);
-  OperationSource source(workload, 1000, &records, 1);
+  const auto records = InsertedRecords::Create(1000).value();
+  OperationSource source(workload, 1000, records.get(), 1);
   std::array<int, 4> seen = {};
   for (int i = 0; i < 100'000; ++i) {
     const Operation operation = source.Next();
     ++seen[static_cast<size_t>(operation.kind)];
     if (operation.kind == OperationKind::kInsert) {
-      EXPECT_EQ(operation.record, records.count());
-      records.Finish(operation.record, true);
+      EXPECT_EQ(operation.record, records->count());
+      records->Finish(operation.record, true);
     } else {
-      EXPECT_LT(operation.record, records.count());
+      EXPECT_LT(operation.record, records->count());
     }
   }
   EXPECT_NEAR(seen[0], 40'000, 1'000);
@@ -111,9 +111,25 @@ TEST(OperationSourceTest, KindsComeInTheirShares) {
   EXPECT_NEAR(seen[3], 10'000, 1'000);
 }
 
+// Goal: who may not begin an insert does not stand still.
+TEST(OperationSourceTest, ReadsTakeThePlaceOfInsertsThatAreTooFarAhead) {
+  Workload workload = Workload();
+  workload.insert_share = 1;
+  const auto records = InsertedRecords::Create(10).value();
+  OperationSource source(workload, 10, records.get(), 1);
+  for (uint64_t i = 0; i < InsertedRecords::kAheadMax; ++i) {
+    ASSERT_EQ(source.Next().kind, OperationKind::kInsert);
+  }
+  const Operation late = source.Next();
+  EXPECT_EQ(late.kind, OperationKind::kRead);
+  EXPECT_LT(late.record, 10u);
+  records->Finish(10, true);
+  EXPECT_EQ(source.Next().kind, OperationKind::kInsert);
+}
+
 TEST(OperationSourceTest, ReadOnlyMixOnlyReads) {
-  InsertedRecords records(10);
-  OperationSource source(PresetWorkload("c").value(), 10, &records, 1);
+  const auto records = InsertedRecords::Create(10).value();
+  OperationSource source(PresetWorkload("c").value(), 10, records.get(), 1);
   std::set<uint64_t> seen;
   for (int i = 0; i < 10'000; ++i) {
     const Operation operation = source.Next();

@@ -14,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/types/span.h"
 #include "bench/crew.h"
+#include "bench/inserted_records.h"
 #include "bench/loader.h"
 #include "bench/machine.h"
 #include "bench/plot.h"
@@ -29,6 +30,7 @@
 #include "glog/logging.h"
 #include "kvs/limits.h"
 #include "runtime/command_line.h"
+#include "runtime/scoped_fd.h"
 
 DEFINE_string(
     servers, "127.0.0.1:7400",
@@ -90,7 +92,8 @@ Start a server, load records, then run a workload along one or several paths:
 
 Workloads: a 50 % read, 50 % update; b 95 % read, 5 % update; c read only; d 95 % read of the latest,
 5 % insert; f 50 % read, 50 % read-modify-write; or a YCSB property file. Several paths take turns, a
-second each, so that their ratios are fair. Updates and inserts go through the server on every path.
+second each, so that their ratios are fair. Updates and inserts go through the server on every path. The
+threads of all processes insert into one sequence of records, and read what any of them has inserted.
 
 Closed loop, unless --target_ops is given: an operation begins when one before it has ended. Open loop:
 operations are meant to begin at random times (exponential gaps, as many independent users make them), so
@@ -129,11 +132,12 @@ absl::Status JudgeFlags(absl::Span<const std::string> arguments) {
         JudgeCount("outstanding", FLAGS_outstanding, 4096)}) {
     if (!status.ok()) return status;
   }
-  if (FLAGS_threads * FLAGS_connections * FLAGS_batch > InsertedRecords::kUnderWayMax) {
+  // Each may be an insert.
+  if (FLAGS_processes * FLAGS_threads * FLAGS_connections * FLAGS_batch >
+      InsertedRecords::kAheadMax) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--threads times --connections times --batch is "
-                     "at most ",
-                     InsertedRecords::kUnderWayMax));
+        absl::StrCat("--processes times --threads times --connections times --batch is at most ",
+                     InsertedRecords::kAheadMax));
   }
   if (FLAGS_key_bytes < kRecordKeyBytesMin || FLAGS_key_bytes > kvs::kKeyBytesMax) {
     return absl::InvalidArgumentError(
@@ -226,11 +230,6 @@ absl::StatusOr<CrewOptions> ReadCrewOptions() {
     return absl::InvalidArgumentError(
         absl::StrCat("--key_bytes=", FLAGS_key_bytes, " is too short for so many records"));
   }
-  if (FLAGS_processes > 1 && options.workload.insert_share > 0) {
-    return absl::InvalidArgumentError(
-        "--processes: who inserts must know what others inserted, which processes do not tell each "
-        "other; use --threads for this workload");
-  }
   options.threads = static_cast<uint32_t>(FLAGS_threads);
   options.open_loop = !FLAGS_target_ops.empty();
   // No two threads of a run make the same choices.
@@ -283,22 +282,23 @@ absl::StatusOr<uint32_t> CountServers(const CrewOptions& options) {
   return static_cast<uint32_t>((*client)->Servers().size());
 }
 
-// The threads of this process.
-absl::StatusOr<std::unique_ptr<Crew>> MakeThreads(CrewOptions options) {
+// The threads of this process. `records`: of all processes.
+absl::StatusOr<std::unique_ptr<Crew>> MakeThreads(CrewOptions options, InsertedRecords* records) {
   const absl::StatusOr<uint32_t> servers_count = CountServers(options);
   if (!servers_count.ok()) return servers_count.status();
   options.driver.servers_count = *servers_count;
-  return MakeLocalCrew(options);
+  return MakeLocalCrew(options, records);
 }
 
 // Copies of this program with the same flags, which wait to be told what to do. Says who they are.
-absl::StatusOr<std::unique_ptr<Crew>> StartProcesses(std::vector<std::string> arguments) {
+absl::StatusOr<std::unique_ptr<Crew>> StartProcesses(const std::vector<std::string>& arguments,
+                                                     const InsertedRecords& records) {
   std::vector<std::unique_ptr<Subprocess>> children;
   std::cout << "load processes:";
   for (uint64_t i = 0; i < FLAGS_processes; ++i) {
     std::vector<std::string> own = arguments;
     own.push_back(absl::StrCat("--child_index=", i));
-    absl::StatusOr<std::unique_ptr<Subprocess>> child = Subprocess::Start(own);
+    absl::StatusOr<std::unique_ptr<Subprocess>> child = Subprocess::Start(own, records.fd());
     if (!child.ok()) return child.status();
     std::cout << " " << (*child)->pid();
     children.push_back(*std::move(child));
@@ -307,7 +307,9 @@ absl::StatusOr<std::unique_ptr<Crew>> StartProcesses(std::vector<std::string> ar
   return MakeProcessCrew(std::move(children));
 }
 
-absl::Status Report(const RunOptions& options, const std::vector<Row>& rows) {
+// `records_count`: those that are known to be there now.
+absl::Status Report(const RunOptions& options, const std::vector<Row>& rows,
+                    uint64_t records_count) {
   const CrewOptions& crew = options.crew;
   std::cout << "workload " << crew.workload.name << ", "
             << DistributionName(crew.workload.distribution) << ", " << crew.records_count
@@ -315,7 +317,12 @@ absl::Status Report(const RunOptions& options, const std::vector<Row>& rows) {
             << " B, " << options.processes << " process" << (options.processes == 1 ? "" : "es")
             << ", " << crew.threads << " thread" << (crew.threads == 1 ? "" : "s") << ", batch "
             << crew.driver.batch << "\n"
-            << FormatTable(rows) << std::flush;
+            << FormatTable(rows);
+  if (crew.workload.insert_share > 0) {
+    std::cout << "records 0 to " << records_count - 1
+              << " are there now: --records=" << records_count << " reads them all\n";
+  }
+  std::cout << std::flush;
   const nlohmann::json json = RowsToJson(rows, options);
   absl::Status status;
   if (!FLAGS_json.empty()) status = WriteJson(FLAGS_json, json);
@@ -337,12 +344,16 @@ absl::Status Run(const RunOptions& options, const std::vector<std::string>& argu
   absl::Status status = FLAGS_plot.empty() ? absl::OkStatus() : CheckPlot();
   if (status.ok()) status = CheckLoaded(options.crew);
   if (!status.ok()) return status;
+  const absl::StatusOr<std::unique_ptr<InsertedRecords>> records =
+      InsertedRecords::Create(options.crew.records_count);
+  if (!records.ok()) return records.status();
   const absl::StatusOr<std::unique_ptr<Crew>> crew =
-      FLAGS_processes > 1 ? StartProcesses(arguments) : MakeThreads(options.crew);
+      FLAGS_processes > 1 ? StartProcesses(arguments, **records)
+                          : MakeThreads(options.crew, records->get());
   if (!crew.ok()) return crew.status();
   const absl::StatusOr<std::vector<Row>> rows = RunWorkload(options, crew->get());
   if (!rows.ok()) return rows.status();
-  return Report(options, *rows);
+  return Report(options, *rows, (*records)->count());
 }
 
 // What the flags ask for. `arguments`: the command line, for copies of this program.
@@ -350,7 +361,10 @@ absl::Status Execute(const std::vector<std::string>& arguments) {
   const absl::StatusOr<RunOptions> options = ReadOptions();
   if (!options.ok()) return options.status();
   if (FLAGS_child_index >= 0) {
-    const absl::StatusOr<std::unique_ptr<Crew>> crew = MakeThreads(options->crew);
+    const absl::StatusOr<std::unique_ptr<InsertedRecords>> records =
+        InsertedRecords::Open(ScopedFd(kChildShared));
+    if (!records.ok()) return records.status();
+    const absl::StatusOr<std::unique_ptr<Crew>> crew = MakeThreads(options->crew, records->get());
     if (!crew.ok()) return crew.status();
     return ServeCrew(crew->get(), kChildSocket);
   }

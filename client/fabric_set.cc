@@ -27,6 +27,8 @@ absl::StatusOr<std::unique_ptr<FabricSet>> FabricSet::Create(Scheduler* schedule
       return absl::InvalidArgumentError(
           absl::StrCat(judged.message(), "; ", kAuto, " is the best of them"));
     }
+    const absl::Status device_judged = transport::JudgeDevice(device, {std::string(name)});
+    if (!device_judged.ok()) return device_judged;
     if (must_map && !CanMap(name)) {
       return absl::InvalidArgumentError(absl::StrCat(
           "path mapped reads the server's memory in place, which fabric ", name,

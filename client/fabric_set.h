@@ -36,7 +36,7 @@ class FabricSet {
 
   // `name`: of a kind, or "auto": all kinds, the best first. `device`: the card of verbs, or "": any.
   // `must_map`: only those that map the server's memory. Makes no fabric yet. Errors: InvalidArgument - there
-  // is no such kind, or it cannot map and must.
+  // is no such kind, it cannot map and must, or it does not go over cards and one is named.
   static absl::StatusOr<std::unique_ptr<FabricSet>> Create(Scheduler* scheduler,
                                                            absl::string_view name,
                                                            std::string device, bool must_map);

@@ -73,6 +73,15 @@ TEST_F(FabricSetTest, ACardThatIsNotThereIsAnErrorAlsoOfAuto) {
   }
 }
 
+TEST_F(FabricSetTest, ACardForAFabricThatUsesNoneIsAnError) {
+  device_ = "no_card_0";
+  for (const char* name : {"shm", "tcp"}) {
+    const absl::Status status = Create(name).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("choose fabric verbs"));
+  }
+}
+
 // Goal: all who ask are lent the same ones, made when first asked for.
 TEST_F(FabricSetTest, FabricsAreMadeOnce) {
   const auto set = Create("auto");

@@ -30,6 +30,7 @@
 #include "server/doctor/pair_checks.h"
 #include "server/doctor/pair_host.h"
 #include "server/machine.h"
+#include "server/memory.h"
 #include "server/networks.h"
 #include "server/size.h"
 #include "transport/secret.h"
@@ -58,37 +59,29 @@ DEFINE_string(json, "", "Also write the checks to this file, as JSON.");
 namespace acre::doctor {
 namespace {
 
-constexpr absl::string_view kUsage =
-    "kv_doctor: says what a machine, or a pair of machines, lacks for Acre over RDMA.\n"
-    "\n"
-    "    kv_doctor                              this machine, with what it has\n"
-    "    kv_doctor --fabric=verbs --memory=64G  this machine, where RDMA is wanted\n"
-    "\n"
-    "A line for each check begins with ok, note (works, could be better) or BAD (what is wanted "
-    "does "
-    "not\n"
-    "work); under it the commands that mend it. Exit code 0: nothing is BAD. It changes nothing, "
-    "but "
-    "takes\n"
-    "memory for a moment, to see how much the card registers. Run it as the user who will run "
-    "kv_server,\n"
-    "from the same shell, unit or container: limits differ.\n"
-    "\n"
-    "A pair: on one machine\n"
-    "\n"
-    "    (umask 077; openssl rand -base64 32 > acre.secret)   # the same file for both\n"
-    "    kv_doctor --serve --listen=0.0.0.0:7499 --secret_file=acre.secret\n"
-    "\n"
-    "and on the other\n"
-    "\n"
-    "    kv_doctor HOST:7499 --secret_file=acre.secret\n"
-    "\n"
-    "which checks its own machine first, then shakes hands as a client does, and on each fabric "
-    "that "
-    "both\n"
-    "have WRITEs 1 MiB to the peer, READs it back, compares and measures; then the peer does the "
-    "same\n"
-    "the other way. docs/rdma.md leads from a bare machine to a running cluster.";
+constexpr char kUsage[] =
+    R"(kv_doctor: says what a machine, or a pair of machines, lacks for Acre over RDMA.
+
+    kv_doctor                              this machine, with what it has
+    kv_doctor --fabric=verbs --memory=64G  this machine, where RDMA is wanted
+
+A line for each check begins with ok, note (works, could be better) or BAD (what is wanted does not
+work); under it the commands that mend it. Exit code 0: nothing is BAD. It changes nothing, but takes
+memory for a moment, to see how much the card registers. Run it as the user who will run kv_server,
+from the same shell, unit or container: limits differ.
+
+A pair: on one machine
+
+    (umask 077; openssl rand -base64 32 > acre.secret)   # the same file for both
+    kv_doctor --serve --listen=0.0.0.0:7499 --secret_file=acre.secret
+
+and on the other
+
+    kv_doctor HOST:7499 --secret_file=acre.secret
+
+which checks its own machine first, then shakes hands as a client does, and on each fabric that both
+have WRITEs 1 MiB to the peer, READs it back, compares and measures; then the peer does the same
+the other way. docs/rdma.md leads from a bare machine to a running cluster.)";
 
 void Say(absl::string_view line) {
   const std::string text = absl::StrCat("kv_doctor: ", line, "\n");
@@ -122,7 +115,9 @@ struct Options {
 absl::StatusOr<Options> OptionsFrom(const CommandLine& command_line) {
   Options options;
   options.fabrics = absl::StrSplit(FLAGS_fabric, ',');
-  if (absl::Status judged = server::Networks::Judge(options.fabrics); !judged.ok()) return judged;
+  if (absl::Status judged = server::Networks::Judge(options.fabrics, FLAGS_device); !judged.ok()) {
+    return judged;
+  }
   const auto memory = server::ParseSize(FLAGS_memory);
   if (!memory.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("--memory: ", memory.status().message()));
@@ -158,7 +153,7 @@ absl::StatusOr<Options> OptionsFrom(const CommandLine& command_line) {
 // Real memory is taken for the trial: a quarter of what there is, and no more than a server registers at once.
 uint64_t RegisterBytesMax() {
   const uint64_t quarter = server::ReadMachineMemory("").available_bytes / 4;
-  return std::min(quarter, uint64_t{2} << 30);
+  return std::min(quarter, server::kDataRegionBytesMax);
 }
 
 void CheckMachine(const Options& options, Clock* clock, Findings* findings) {
@@ -178,7 +173,7 @@ void CheckMachine(const Options& options, Clock* clock, Findings* findings) {
   if (wants("verbs")) {
     const transport::VerbsReport report = transport::ReportVerbs();
     const bool is_wanted = !is_auto || !report.cards.empty() || !FLAGS_device.empty();
-    CheckCards("", report, is_wanted, FLAGS_device, findings);
+    CheckCards("", report, is_wanted, FLAGS_device, options.memory_bytes, findings);
     if (!report.cards.empty()) {
       findings->Add(CheckMemlock("", options.memory_bytes));
       const std::string card = CheckVerbs(fabric, findings);
@@ -209,6 +204,7 @@ int Serve(const Options& options, Clock* clock) {
   fflush(stdout);
   int signal_number;
   CHECK_EQ(sigwait(&stop_signals, &signal_number), 0);
+  Say((*host)->Tally());
   return 0;
 }
 

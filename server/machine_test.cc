@@ -3,8 +3,10 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 
 #include "gtest/gtest.h"
+#include "server/memory.h"
 
 namespace acre::server {
 namespace {
@@ -54,6 +56,19 @@ TEST(MachineTest, ThisMachineHasSomething) {
   EXPECT_GT(ReadMachineMemory("").available_bytes, 0u);
   EXPECT_FALSE(ReadBootId().value().empty());
   EXPECT_GE(CoresUsable(), 1);
+}
+
+TEST(PlanRegionsTest, AsFewAsMayBeOfEqualSize) {
+  const auto plan = [](uint64_t memory_bytes, uint64_t region_bytes_max) {
+    const RegionPlan made = PlanRegions(memory_bytes, region_bytes_max);
+    return std::make_pair(made.count, made.bytes / kMiB);
+  };
+  using Pair = std::pair<uint64_t, uint64_t>;
+  EXPECT_EQ(plan(16 * kMiB, 2048 * kMiB), Pair(1, 16));
+  EXPECT_EQ(plan(2048 * kMiB, 2048 * kMiB), Pair(1, 2048));
+  EXPECT_EQ(plan(2049 * kMiB, 2048 * kMiB), Pair(2, 1024));
+  EXPECT_EQ(plan(64 * 1024 * kMiB, 2048 * kMiB), Pair(32, 2048));
+  EXPECT_EQ(plan(0, kMiB), Pair(1, 0));
 }
 
 }  // namespace

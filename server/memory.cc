@@ -19,6 +19,7 @@ namespace {
 constexpr size_t kChunkBytes = size_t{64} << 20;
 constexpr uint64_t kSayEveryNs = 2'000'000'000;
 constexpr size_t kSmallPageBytes = 4096;
+constexpr uint64_t kRegionGrainBytes = uint64_t{2} << 20;
 
 struct Chunk {
   SharedWord* words;
@@ -41,6 +42,13 @@ int Populate(const Chunk& chunk) {
 }
 
 }  // namespace
+
+RegionPlan PlanRegions(uint64_t memory_bytes, uint64_t region_bytes_max) {
+  RegionPlan plan;
+  plan.count = std::max<uint64_t>(1, (memory_bytes + region_bytes_max - 1) / region_bytes_max);
+  plan.bytes = memory_bytes / plan.count / kRegionGrainBytes * kRegionGrainBytes;
+  return plan;
+}
 
 absl::Status PopulateRegions(absl::Span<transport::MemoryRegion* const> regions, int threads,
                              Clock* clock, const std::function<void(absl::string_view)>& say,

@@ -14,7 +14,7 @@ std::string ProviderOf(const transport::Fabric& fabric) { return fabric.device()
 
 }  // namespace
 
-absl::Status Networks::Judge(const std::vector<std::string>& names) {
+absl::Status Networks::Judge(const std::vector<std::string>& names, absl::string_view device) {
   if (names.size() == 1 && names[0] == kAutoFabrics) return absl::OkStatus();
   const std::string flag = absl::StrCat("--fabric=", absl::StrJoin(names, ","), ": ");
   for (auto name = names.begin(); name != names.end(); ++name) {
@@ -26,7 +26,7 @@ absl::Status Networks::Judge(const std::vector<std::string>& names) {
       return absl::InvalidArgumentError(absl::StrCat(flag, "it names ", *name, " twice"));
     }
   }
-  if (!names.empty()) return absl::OkStatus();
+  if (!names.empty()) return transport::JudgeDevice(device, names);
   return absl::InvalidArgumentError(absl::StrCat(flag, "it names no fabric"));
 }
 

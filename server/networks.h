@@ -37,8 +37,9 @@ struct ServedFabric {
 
 class Networks {
  public:
-  // OK, or InvalidArgument: a name that is none, or that comes twice; none at all.
-  static absl::Status Judge(const std::vector<std::string>& names);
+  // OK, or InvalidArgument: a name that is none, or that comes twice; none at all; `device`, the card that is asked
+  // for or "", and no name of a fabric that uses cards.
+  static absl::Status Judge(const std::vector<std::string>& names, absl::string_view device);
 
   // Requires: Judge() let `names` through. `is_loopback`: only this machine reaches the server. `say`: told of
   // what auto leaves out though it may be wanted, here and later.

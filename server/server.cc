@@ -23,7 +23,6 @@ namespace {
 
 constexpr uint64_t kNsPerMs = 1'000'000;
 constexpr uint64_t kLookForStopNs = 50 * kNsPerMs;
-constexpr uint64_t kRegionGrainBytes = uint64_t{2} << 20;
 
 uint64_t Load(const SharedWord& counter) { return counter.Load(std::memory_order_relaxed); }
 
@@ -124,10 +123,11 @@ absl::Status Server::CheckOptions() {
     return absl::InvalidArgumentError(
         absl::StrCat("--index_percent=", options_.index_percent, ": give 1 to 99"));
   }
-  if (absl::Status status = Networks::Judge(options_.fabrics); !status.ok()) return status;
-  const uint64_t regions =
-      (options_.memory_bytes + options_.region_bytes_max - 1) / options_.region_bytes_max;
-  if (regions > transport::kBootstrapRegionsMax) {
+  if (absl::Status status = Networks::Judge(options_.fabrics, options_.device); !status.ok()) {
+    return status;
+  }
+  const RegionPlan plan = PlanRegions(options_.memory_bytes, options_.region_bytes_max);
+  if (plan.count > transport::kBootstrapRegionsMax) {
     return absl::InvalidArgumentError(
         absl::StrCat("--memory=", FormatSize(options_.memory_bytes), " is more than the ",
                      FormatSize(transport::kBootstrapRegionsMax * options_.region_bytes_max),
@@ -244,14 +244,11 @@ absl::Status Server::OpenNetworks() {
 }
 
 absl::Status Server::MakeRegions() {
-  const uint64_t count =
-      (options_.memory_bytes + options_.region_bytes_max - 1) / options_.region_bytes_max;
-  const uint64_t region_bytes =
-      options_.memory_bytes / count / kRegionGrainBytes * kRegionGrainBytes;
-  for (uint64_t i = 0; i < count; ++i) {
+  const RegionPlan plan = PlanRegions(options_.memory_bytes, options_.region_bytes_max);
+  for (uint64_t i = 0; i < plan.count; ++i) {
     transport::RegionOptions region_options;
     region_options.region_id = NextRegionId();
-    region_options.size_bytes = region_bytes;
+    region_options.size_bytes = plan.bytes;
     region_options.peer_rights = transport::kRightRead;
     region_options.huge_pages = options_.huge_pages;
     region_options.lease_ns = static_cast<uint64_t>(options_.lease_ms) * kNsPerMs;

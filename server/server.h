@@ -27,6 +27,7 @@
 #include "kvs/table.h"
 #include "runtime/clock.h"
 #include "runtime/scheduler.h"
+#include "server/memory.h"
 #include "server/networks.h"
 #include "server/state_file.h"
 #include "server/worker.h"
@@ -57,8 +58,7 @@ struct ServerOptions {
   std::string device;
   int threads = 1;
   uint64_t memory_bytes = uint64_t{2} << 30;
-  // Data regions are of equal size, at most this. Keys spread evenly over them, so memory does too.
-  uint64_t region_bytes_max = uint64_t{2} << 30;
+  uint64_t region_bytes_max = kDataRegionBytesMax;  // PlanRegions() in server/memory.h.
   int index_percent = kvs::TableOptions().index_percent;
   transport::HugePages huge_pages = transport::HugePages::kAuto;
   PollMode poll = PollMode::kAdaptive;

@@ -86,17 +86,20 @@ TEST(DoctorTest, AServerIsNoDoctor) {
 }
 
 TEST(DoctorTest, FlagsThatMakeNoSenseAreRefused) {
-  const std::vector<std::vector<std::string>> wrong = {{"--fabric=infiniband"},
-                                                       {"--fabric="},
-                                                       {"--memory=much"},
-                                                       {"HOST"},
-                                                       {"a:1", "b:2"},
-                                                       {"--serve", "a:1"},
-                                                       {"--listen=nowhere"},
-                                                       {"--secret_file="},
-                                                       {"--json=/nowhere/at/all"},
-                                                       {"--no_such_flag"},
-                                                       {"--serve", "--listen=0.0.0.0:0"}};
+  const std::vector<std::vector<std::string>> wrong = {
+      {"--fabric=infiniband"},
+      {"--fabric="},
+      {"--device=mlx5_0", "--fabric=shm,tcp"},
+      {"--device=mlx5_0", "--fabric=tcp", "--serve"},
+      {"--memory=much"},
+      {"HOST"},
+      {"a:1", "b:2"},
+      {"--serve", "a:1"},
+      {"--listen=nowhere"},
+      {"--secret_file="},
+      {"--json=/nowhere/at/all"},
+      {"--no_such_flag"},
+      {"--serve", "--listen=0.0.0.0:0"}};
   for (const std::vector<std::string>& flags : wrong) {
     const Outcome outcome = RunDoctor(flags);
     EXPECT_EQ(outcome.exit_code, 1) << flags[0];

@@ -1,5 +1,6 @@
 // kv_cli as a user's shell meets it, against a kv_server process.
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -114,6 +115,20 @@ TEST_F(KvCliTest, NoServerIsOneClearLine) {
   const Outcome outcome = RunShell("client/kv_cli --servers=127.0.0.1:1 get k");
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.stderr_text, HasSubstr("127.0.0.1:1"));
+}
+
+// Whatever the servers: there need not be one.
+TEST_F(KvCliTest, CardForAFabricThatUsesNoneIsOneClearLine) {
+  for (const char* fabric : {"shm", "tcp"}) {
+    const Outcome outcome = RunShell(absl::StrCat(
+        "client/kv_cli --servers=127.0.0.1:1 --device=mlx5_0 --fabric=", fabric, " get k"));
+    EXPECT_EQ(outcome.exit_code, 2);
+    EXPECT_THAT(
+        outcome.stderr_text,
+        HasSubstr(absl::StrCat("device \"mlx5_0\" is an RDMA card's, and fabric ", fabric)));
+    EXPECT_EQ(std::count(outcome.stderr_text.begin(), outcome.stderr_text.end(), '\n'), 1)
+        << outcome.stderr_text;
+  }
 }
 
 TEST_F(KvCliTest, HelpIsSuccess) {

@@ -56,6 +56,7 @@ TEST(KvServerFlags, WhatIsWrongGetsOneLine) {
   ExpectOneClearLine({any, "--lease_ms=1"}, "give 200 to");
   ExpectOneClearLine({any, "--fabric=shm,tcp,shm"}, "shm twice");
   ExpectOneClearLine({any, "--fabric=verbs", "--device=no_card_0"}, "fabric verbs: ");
+  ExpectOneClearLine({any, "--fabric=shm,tcp", "--device=mlx5_0"}, "choose fabric verbs");
   ExpectOneClearLine({any, "--fabric=string"}, "only shm, verbs, tcp");
   ExpectOneClearLine({any, "--fabric="}, "no fabric \"\"");
   ExpectOneClearLine({"--listen=7400"}, "is no HOST:PORT");

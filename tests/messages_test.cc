@@ -69,6 +69,9 @@ TEST(MessagesTest, EveryLoadIsMeasuredBothWays) {
     EXPECT_GT(row["latency_us"]["p50"], 0);
     EXPECT_GE(row["latency_us"]["p99"], row["latency_us"]["p50"]);
     EXPECT_EQ(row["fabric"], row["way"] == "ring" ? "shm" : "socket");
+    for (const char* cost : {"verbs_per_call", "round_trips_per_call", "server_verbs_per_call"}) {
+      EXPECT_EQ(row[cost].is_number(), row["way"] == "ring") << cost;
+    }
     if (row["target_calls_per_second"].is_null()) {
       ++ways[row["way"] == "ring"];
     } else {
@@ -86,10 +89,16 @@ TEST(MessagesTest, EveryLoadIsMeasuredBothWays) {
 
 TEST(MessagesTest, WrongFlagsAreOneClearLine) {
   const std::vector<std::pair<const char*, const char*>> cases = {
-      {"--fabric=pigeon", "pigeon"},  {"--poll=never", "never"},
-      {"--bytes=16,x", "\"x\""},      {"--connections=0", "0"},
-      {"--outstanding=1,1", "twice"}, {"--seconds=0", "seconds"},
-      {"--rounds=0", "rounds"},       {"word", "word"}};
+      {"--fabric=pigeon", "pigeon"},
+      {"--poll=never", "never"},
+      {"--bytes=16,x", "\"x\""},
+      {"--connections=0", "0"},
+      {"--outstanding=1,1", "twice"},
+      {"--seconds=0", "seconds"},
+      {"--rounds=0", "rounds"},
+      {"word", "word"},
+      {"--device=rxe0", "choose fabric verbs"},
+      {"--server_device=rxe0", "--server_device: device \"rxe0\""}};
   for (const auto& [flag, why] : cases) {
     const Outcome outcome = Start({flag})->Wait();
     EXPECT_EQ(outcome.exit_code, 1) << flag;

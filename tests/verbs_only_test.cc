@@ -21,7 +21,7 @@ TEST(VerbsOnlyTest, ClientTakesTheBestThatReachesAndSaysWhich) {
 }
 
 TEST(VerbsOnlyTest, VerbsThatTheServerDoesNotOfferIsAnError) {
-  const auto server = StartOrDie({.more = {"--fabric=shm,tcp"}});
+  const auto server = StartOrDie({.more = {"--fabric=shm,tcp", "--device="}});
   const absl::Status status =
       Client::Connect(OptionsFor(server->address(), {Path::kAuto, "verbs"})).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;

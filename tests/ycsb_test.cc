@@ -206,9 +206,6 @@ TEST_F(YcsbTest, DeadProcessIsToldAndLeavesNobody) {
 
 // Goal: what keeps a process from its work is told once, by the parent.
 TEST_F(YcsbTest, ProcessesThatCannotWorkSayWhy) {
-  const Outcome inserts = Run({"--processes=2", "--workload=d"});
-  EXPECT_EQ(inserts.exit_code, 1);
-  EXPECT_THAT(inserts.stderr_text, HasSubstr("--threads"));
   // The first path is there: only the processes look at the second.
   const Outcome fabric = Run({"--processes=2", "--path=tcp,rpc", "--fabric=pigeon"});
   EXPECT_EQ(fabric.exit_code, 1);

@@ -8,10 +8,13 @@
 #include "absl/strings/str_join.h"
 #include "absl/types/optional.h"
 #include "server/doctor/sysfs.h"
+#include "server/memory.h"
+#include "server/size.h"
 
 namespace acre::doctor {
 namespace {
 
+using server::FormatSize;
 using transport::VerbsAddress;
 using transport::VerbsCard;
 using transport::VerbsGid;
@@ -76,7 +79,7 @@ Check CardCheck(const VerbsCard& card, bool is_wanted) {
   return check;
 }
 
-Check LimitsCheck(const VerbsCard& card) {
+Check LimitsCheck(const VerbsCard& card, bool is_wanted, uint64_t memory_bytes) {
   Check check;
   check.what = absl::StrCat(card.name, " limits");
   check.found =
@@ -87,7 +90,23 @@ Check LimitsCheck(const VerbsCard& card) {
                    {"max_qp_wr", card.requests_max},
                    {"max_cqe", card.completions_max},
                    {"max_mr", card.regions_max},
-                   {"max_qp_rd_atom", card.reads_max}};
+                   {"max_qp_rd_atom", card.reads_max},
+                   {"max_mr_size", static_cast<double>(card.region_bytes_max)}};
+  if (card.region_bytes_max == 0) return check;  // Not told.
+  // Software, and some drivers, say that they have no limit by the largest number there is.
+  const bool has_limit = card.region_bytes_max < uint64_t{1} << 62;
+  absl::StrAppend(&check.found, ", ",
+                  has_limit ? FormatSize(card.region_bytes_max) : "any number of bytes",
+                  " in a region");
+  const server::RegionPlan plan = server::PlanRegions(memory_bytes, server::kDataRegionBytesMax);
+  if (plan.bytes <= card.region_bytes_max) return check;
+  check.verdict = is_wanted ? Verdict::kBad : Verdict::kNote;
+  absl::StrAppend(&check.found, ": less than the ", FormatSize(plan.bytes),
+                  " that a server with --memory=", FormatSize(memory_bytes), " registers at once");
+  check.mend = {
+      absl::StrCat("kv_server --memory=", card.region_bytes_max >> 20,
+                   "M   # no more than the card takes; a cluster of such servers has more"),
+      "kv_server --device=CARD   # another card", "kv_server --fabric=shm,tcp   # or none"};
   return check;
 }
 
@@ -207,7 +226,7 @@ void CheckAddresses(const std::string& root, const VerbsReport& report, bool is_
 }  // namespace
 
 void CheckCards(const std::string& root, const VerbsReport& report, bool is_wanted,
-                absl::string_view device, Findings* findings) {
+                absl::string_view device, uint64_t memory_bytes, Findings* findings) {
   if (report.cards.empty()) {
     findings->Add(NoCard(root, is_wanted));
     return;
@@ -232,7 +251,7 @@ void CheckCards(const std::string& root, const VerbsReport& report, bool is_want
       findings->Add(MtuCheck(name, interface, port));
       findings->Add(GidsCheck(name, port));
     }
-    findings->Add(LimitsCheck(card));
+    findings->Add(LimitsCheck(card, is_wanted, memory_bytes));
     findings->Add(AtomicsCheck(card, is_wanted));
   }
   if (!found) {

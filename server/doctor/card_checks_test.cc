@@ -17,11 +17,14 @@ using transport::VerbsGid;
 using transport::VerbsPort;
 using transport::VerbsReport;
 
+constexpr uint64_t kMemoryBytes = uint64_t{64} << 30;
+
 VerbsReport GoodReport() {
   VerbsPort port = {.number = 1, .is_active = true, .state = "active", .gbit_per_second = 100};
   port.mtu_active_bytes = port.mtu_max_bytes = 4096;
   port.gids = {{0, "fe80::1", "RoCE v2"}, {3, "::ffff:10.0.0.1", "RoCE v2"}};
   VerbsCard card = {.name = "mlx5_0", .firmware = "16.35", .atomics = "hca"};
+  card.region_bytes_max = UINT64_MAX;
   card.ports = {port};
   VerbsReport report;
   report.cards = {card};
@@ -30,9 +33,9 @@ VerbsReport GoodReport() {
 }
 
 std::vector<Check> ChecksOf(const std::string& root, const VerbsReport& report, bool is_wanted,
-                            absl::string_view device = "") {
+                            absl::string_view device = "", uint64_t memory_bytes = kMemoryBytes) {
   Findings findings;
-  CheckCards(root, report, is_wanted, device, &findings);
+  CheckCards(root, report, is_wanted, device, memory_bytes, &findings);
   return findings.all();
 }
 
@@ -93,6 +96,35 @@ TEST(CardChecksTest, ASmallMtuIsANoteWithTheCommand) {
   EXPECT_EQ(check.verdict, Verdict::kNote);
   EXPECT_EQ(check.found, "1024 of 4096 possible");
   EXPECT_TRUE(absl::StartsWith(check.mend.at(0), "ip link set eth7 mtu 4200")) << check.mend.at(0);
+}
+
+// Goal: what counts is a region, of which a server has several, not all of its memory.
+TEST(CardChecksTest, MemoryThatTheCardDoesNotRegisterAtOnceIsBad) {
+  const FakeRoot root;
+  VerbsReport report = GoodReport();
+  const auto limits = [&](uint64_t region_bytes_max, uint64_t memory_bytes, bool is_wanted = true) {
+    report.cards[0].region_bytes_max = region_bytes_max;
+    return Named(ChecksOf(root.path(), report, is_wanted, "", memory_bytes), "mlx5_0 limits");
+  };
+  constexpr uint64_t kGib = uint64_t{1} << 30;
+  for (const uint64_t enough : {2 * kGib, 64 * kGib, UINT64_MAX, uint64_t{0}}) {
+    const Check check = limits(enough, 64 * kGib);
+    EXPECT_EQ(check.verdict, Verdict::kOk) << check.found;
+    EXPECT_TRUE(check.mend.empty());
+  }
+  EXPECT_TRUE(absl::StrContains(limits(UINT64_MAX, kGib).found, "any number of bytes in a region"));
+  EXPECT_EQ(limits(kGib, kGib).verdict, Verdict::kOk);
+  // Two regions of 1.5 GiB.
+  EXPECT_EQ(limits(3 * kGib / 2, 3 * kGib).verdict, Verdict::kOk);
+
+  const Check check = limits(kGib, 64 * kGib);
+  EXPECT_EQ(check.verdict, Verdict::kBad);
+  EXPECT_TRUE(absl::StrContains(check.found,
+                                "1 GiB in a region: less than the 2 GiB that a server "
+                                "with --memory=64 GiB registers at once"))
+      << check.found;
+  EXPECT_TRUE(absl::StartsWith(check.mend.at(0), "kv_server --memory=1024M ")) << check.mend.at(0);
+  EXPECT_EQ(limits(kGib, 64 * kGib, /*is_wanted=*/false).verdict, Verdict::kNote);
 }
 
 TEST(CardChecksTest, AddressesThatNoCardHasAreBad) {

@@ -118,25 +118,22 @@ std::vector<std::string> FabricMends(const PairOptions& options, absl::string_vi
                                      bool connected) {
   if (fabric == "verbs" && connected) {
     return {
-        "ping -M do -s 4172 CARDS_ADDRESS   # small packets pass; do large ones? Where not: ip "
-        "link "
-        "set DEV mtu 4200, on both machines and the switch",
-        "ethtool -S DEV | grep -iE 'discard|drop|pause'   # RoCE loses packets without flow "
-        "control "
-        "(docs/rdma.md)",
+        "ping -M do -s 4172 CARDS_ADDRESS   # small packets pass; do large ones? Where not: "
+        "ip link set DEV mtu 4200, on both machines and the switch",
+        "ethtool -S DEV | grep -iE 'discard|drop|pause'   # RoCE loses packets without "
+        "flow control (docs/rdma.md)",
         "perfquery   # on InfiniBand (infiniband-diags): errors of cable and port"};
   }
   if (fabric == "verbs") {
-    return {
-        "kv_doctor --fabric=verbs   # on each of the two: no BAD, ports active, one MTU",
-        "iptables -I INPUT -p udp --dport 4791 -j ACCEPT   # RoCE v2, on both, as root",
-        absl::StrCat("rping -s -a CARDS_ADDRESS   # at the peer, then here: rping -c -C 1 -v -a "
-                     "CARDS_ADDRESS (rdmacm-utils): rdma_cm without Acre")};
+    return {"kv_doctor --fabric=verbs   # on each of the two: no BAD, ports active, one MTU",
+            "iptables -I INPUT -p udp --dport 4791 -j ACCEPT   # RoCE v2, on both, as root",
+            "rping -s -a CARDS_ADDRESS   # at the peer, then here: "
+            "rping -c -C 1 -v -a CARDS_ADDRESS (rdmacm-utils): rdma_cm without Acre"};
   }
   if (fabric == "tcp") {
     return {
-        "iptables -I INPUT -p tcp -s THIS_MACHINE -j ACCEPT   # at the peer, as root: the tcp "
-        "fabric listens on a free port"};
+        "iptables -I INPUT -p tcp -s THIS_MACHINE -j ACCEPT   # at the peer, as root: "
+        "the tcp fabric listens on a free port"};
   }
   return {absl::StrCat("kv_doctor ", options.peer.ToString(),
                        " --fabric=tcp   # shm does not reach other containers")};

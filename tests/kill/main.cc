@@ -23,7 +23,8 @@
 #include "tests/kill/life.h"
 
 DEFINE_int32(rounds, 200, "Rounds of blows.");
-DEFINE_int32(churn, 300, "Clients that come to one server and are killed, after the rounds.");
+DEFINE_int32(churn, 300,
+             "Clients that come to the servers of one life and are killed, after the rounds.");
 DEFINE_uint64(seed, 0, "What is done, and when, follows from it. 0: one that is drawn and told.");
 DEFINE_int32(rounds_per_life, 10,
              "Rounds on the same servers and clients, which make one history; then others begin.");
@@ -63,8 +64,9 @@ constexpr char kUsage[] =
 
 Real kv_servers, one to three, and eight client processes, over all fabrics and paths, in both forms of the
 client, with a secret and without. In each round servers, clients, or both are killed, stopped or frozen at
-moments drawn from the seed, and come back. What all clients did must be linearizable; then nothing may be
-left behind. See docs/checkers.md.
+moments drawn from the seed, and come back. After the rounds many clients come to servers that live on, and are
+killed. What all clients did must be linearizable; no process may hold more than it did in the beginning, and in
+the end nothing may be left behind. See docs/checkers.md.
 
 A finding is printed with its seed, its round, the smallest example, and where the history is kept, for
 //tests/checkers:check_history. Exit code: 0 nothing found; 1 something; 2 used wrongly.)";

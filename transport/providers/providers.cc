@@ -61,6 +61,15 @@ absl::Status JudgeProvider(absl::string_view name) {
       absl::StrCat("there is no fabric \"", name, "\", only ", absl::StrJoin(kNames, ", ")));
 }
 
+absl::Status JudgeDevice(absl::string_view device, absl::Span<const std::string> fabrics) {
+  if (device.empty() || std::find(fabrics.begin(), fabrics.end(), "verbs") != fabrics.end()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "device \"", device, "\" is an RDMA card's, and fabric ", absl::StrJoin(fabrics, ","),
+      " uses none: choose fabric verbs (--fabric), or give no device (--device)"));
+}
+
 Opened OpenProvider(absl::string_view name, const ProviderOptions& options) {
   CHECK(options.clock != nullptr);
   if (absl::Status status = JudgeProvider(name); !status.ok()) return status;

@@ -22,6 +22,11 @@ absl::Span<const absl::string_view> ProviderNames();
 // OK, or InvalidArgument: there is no such fabric; the message lists those there are.
 absl::Status JudgeProvider(absl::string_view name);
 
+// OK, or InvalidArgument: a card is asked for (ProviderOptions::device), and none of the fabrics that were chosen
+// by name goes over cards; the message says what to do. Where a program chooses by itself (auto), there is
+// nothing to judge.
+absl::Status JudgeDevice(absl::string_view device, absl::Span<const std::string> fabrics);
+
 struct ProviderOptions {
   Clock* clock = nullptr;  // Outlives the fabric.
   // This process's incarnation, for region headers. 0: a random one.

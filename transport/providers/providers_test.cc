@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -38,6 +39,22 @@ TEST(ProvidersTest, OthersAreRefusedWithAListOfThoseThereAre) {
     EXPECT_TRUE(absl::StrContains(status.message(), absl::StrCat("\"", name, "\""))) << status;
     EXPECT_TRUE(absl::StrContains(status.message(), "shm, verbs, tcp")) << status;
   }
+}
+
+TEST(ProvidersTest, ADeviceWithoutTheFabricThatUsesItIsRefused) {
+  using Names = std::vector<std::string>;
+  for (const char* device : {"mlx5_0", "10.0.0.1"}) {
+    for (const Names& fabrics : {Names{"shm"}, Names{"tcp"}, Names{"tcp", "shm"}}) {
+      const absl::Status status = JudgeDevice(device, fabrics);
+      EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+      EXPECT_TRUE(absl::StrContains(status.message(), device)) << status;
+      EXPECT_TRUE(absl::StrContains(status.message(), "choose fabric verbs")) << status;
+    }
+    for (const Names& fabrics : {Names{"verbs"}, Names{"shm", "verbs", "tcp"}}) {
+      EXPECT_EQ(JudgeDevice(device, fabrics), absl::OkStatus());
+    }
+  }
+  EXPECT_EQ(JudgeDevice("", Names{"shm", "tcp"}), absl::OkStatus());
 }
 
 // Where there is a card it is still not this one.

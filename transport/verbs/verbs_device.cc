@@ -169,6 +169,7 @@ absl::StatusOr<std::unique_ptr<VerbsDevice>> VerbsDevice::Open(absl::string_view
     if (device->pd_ == nullptr) return absl::ErrnoToStatus(errno, "ibv_alloc_pd");
     device->channel_ = *std::move(channel);
     device->id_ = std::move(id);
+    device->events_ = std::make_unique<VerbsEvents>(device->context());
     device->name_ = id_name;
     device->address_ = address;
     device->is_soft_roce_ = IsSoftRoce(device->limits_.orig_attr);

@@ -17,6 +17,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "transport/verbs/verbs_events.h"
 
 namespace acre::transport {
 
@@ -71,7 +72,7 @@ using Mr = std::unique_ptr<ibv_mr, MrDeleter>;
 
 bool IsSoftRoce(const ibv_device_attr& limits);
 
-// Threads: constant once opened.
+// Threads: constant once opened, but for events(), which any thread may use.
 class VerbsDevice {
  public:
   // Opens card `name` ("mlx5_0"; empty: any) at `host`, one of this machine's addresses (empty: any). The
@@ -95,6 +96,8 @@ class VerbsDevice {
 
   ibv_context* context() const { return id_->verbs; }
   ibv_pd* pd() const { return pd_.get(); }
+  // What the card says of itself. Whoever waits for the card's completions watches it too.
+  VerbsEvents* events() const { return events_.get(); }
   const std::string& name() const { return name_; }
   const CmAddress& address() const { return address_; }  // Port 0.
   const ibv_device_attr_ex& limits() const { return limits_; }
@@ -110,6 +113,7 @@ class VerbsDevice {
 
   CmChannel channel_;
   CmId id_;  // Bound to the address: keeps the card open.
+  std::unique_ptr<VerbsEvents> events_;
   Pd pd_;
   std::string name_;
   CmAddress address_;
