@@ -61,6 +61,9 @@ DEFINE_string(
 DEFINE_string(device, "",
               "RDMA card for fabric verbs: its name, or an address of this machine that is on it. "
               "Default: the first with a link");
+DEFINE_uint32(threads_per_qp, 1,
+              "fabric verbs: how many of a process's threads share a queue pair of the card to a "
+              "server, 1 to 64. Fewer queue pairs spare the card's cache and cost a lock");
 DEFINE_string(secret_file, "",
               "file with the secret of the server, where it asks for one: see kv_server --help");
 DEFINE_string(poll, "adaptive",
@@ -193,6 +196,7 @@ absl::Status ReadDriverOptions(const Workload& workload, DriverOptions* options)
   options->client.servers = absl::StrSplit(FLAGS_servers, ',');
   options->client.fabric = FLAGS_fabric;
   options->client.device = FLAGS_device;
+  options->client.threads_per_qp = FLAGS_threads_per_qp;
   options->client.secret_file = FLAGS_secret_file;
   options->client.poll = FLAGS_poll == "busy" ? PollMode::kBusy : PollMode::kAdaptive;
   options->connections = static_cast<uint32_t>(FLAGS_connections);

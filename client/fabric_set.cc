@@ -1,6 +1,7 @@
 #include "client/fabric_set.h"
 
 #include <algorithm>
+#include <atomic>
 #include <string>
 #include <utility>
 
@@ -19,25 +20,36 @@ bool CanMap(absl::string_view kind) { return kind == "shm"; }
 
 }  // namespace
 
+FabricSet::FabricSet(Scheduler* scheduler, const Options& options)
+    : scheduler_(scheduler),
+      device_(options.device),
+      threads_per_qp_(options.threads_per_qp),
+      is_auto_(options.name == kAuto) {}
+
 absl::StatusOr<std::unique_ptr<FabricSet>> FabricSet::Create(Scheduler* scheduler,
-                                                             absl::string_view name,
-                                                             std::string device, bool must_map) {
+                                                             Options options) {
+  const std::string& name = options.name;
   if (name != kAuto) {
     if (const absl::Status judged = transport::JudgeProvider(name); !judged.ok()) {
       return absl::InvalidArgumentError(
           absl::StrCat(judged.message(), "; ", kAuto, " is the best of them"));
     }
-    const absl::Status device_judged = transport::JudgeDevice(device, {std::string(name)});
+    const absl::Status device_judged = transport::JudgeDevice(options.device, {name});
     if (!device_judged.ok()) return device_judged;
-    if (must_map && !CanMap(name)) {
+    if (options.must_map && !CanMap(name)) {
       return absl::InvalidArgumentError(absl::StrCat(
           "path mapped reads the server's memory in place, which fabric ", name,
           " cannot: use path auto or one_sided, or fabric shm on the server's machine"));
     }
   }
-  auto set = absl::WrapUnique(new FabricSet(scheduler, std::move(device), name == kAuto));
+  if (options.threads_per_qp < 1 || options.threads_per_qp > transport::kThreadsPerQpMax) {
+    return absl::InvalidArgumentError(absl::StrCat("threads_per_qp is 1 to ",
+                                                   transport::kThreadsPerQpMax, ", not ",
+                                                   options.threads_per_qp));
+  }
+  auto set = absl::WrapUnique(new FabricSet(scheduler, options));
   for (const absl::string_view kind : transport::ProviderNames()) {
-    if ((name == kAuto || name == kind) && (CanMap(kind) || !must_map)) {
+    if ((name == kAuto || name == kind) && (CanMap(kind) || !options.must_map)) {
       set->members_.emplace_back().kind = kind;
     }
   }
@@ -64,9 +76,18 @@ absl::StatusOr<FabricSet::LocalFabrics> FabricSet::OpenFrom(size_t begin, size_t
   return open;
 }
 
+absl::StatusOr<std::shared_ptr<transport::Fabric>> FabricSet::OpenFabric(
+    absl::string_view kind) const {
+  transport::ProviderOptions options;
+  options.clock = scheduler_->clock();
+  options.device = device_;
+  options.threads_per_qp = threads_per_qp_;
+  if (kind == "verbs" && threads_per_qp_ > 1) return transport::OpenSharedProvider(kind, options);
+  return transport::OpenProvider(kind, options);
+}
+
 absl::Status FabricSet::OpenMember(Member* member) {
-  auto fabric =
-      transport::OpenProvider(member->kind, {.clock = scheduler_->clock(), .device = device_});
+  auto fabric = OpenFabric(member->kind);
   if (!fabric.ok()) {
     const absl::Status& why = fabric.status();
     const std::string text = absl::StrCat("fabric ", member->kind, ": ", why.message());
@@ -87,9 +108,9 @@ absl::Status FabricSet::OpenMember(Member* member) {
 }
 
 uint32_t FabricSet::TakeRegionIds(uint32_t count) {
-  const uint32_t first = next_region_id_;
-  next_region_id_ += count;
-  return first;
+  // Of the whole process, as clients may share a fabric.
+  static std::atomic<uint32_t> next{1};
+  return next.fetch_add(count, std::memory_order_relaxed);
 }
 
 size_t FabricSet::opened_count() const {

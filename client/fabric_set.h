@@ -1,5 +1,6 @@
 // FabricSet: the fabrics of one client, one of each kind that it may use, lent to all of its connections: so a
-// client of many servers has one thread of the tcp fabric, and not one for each server.
+// client of many servers has one thread of the tcp fabric, and not one for each server. A card's is shared with the
+// process's other clients where threads are to share queue pairs.
 //
 // The kinds are the providers (transport/providers), the best first. A fabric is made when a
 // connection first wants it, and kept: where shared memory reaches all servers, no card is opened.
@@ -35,11 +36,16 @@ class FabricSet {
   using LocalFabrics = std::vector<transport::ConnectOptions::LocalFabric>;
 
   // `name`: of a kind, or "auto": all kinds, the best first. `device`: the card of verbs, or "": any.
-  // `must_map`: only those that map the server's memory. Makes no fabric yet. Errors: InvalidArgument - there
-  // is no such kind, it cannot map and must, or it does not go over cards and one is named.
-  static absl::StatusOr<std::unique_ptr<FabricSet>> Create(Scheduler* scheduler,
-                                                           absl::string_view name,
-                                                           std::string device, bool must_map);
+  // `threads_per_qp`: that share a card's queue pair to a server. `must_map`: only those that map the server's
+  // memory. Makes no fabric yet. Errors: InvalidArgument - there is no such kind, it cannot map and must, or it does
+  // not go over cards and one is named.
+  struct Options {
+    std::string name = "auto";
+    std::string device = {};
+    uint32_t threads_per_qp = 1;
+    bool must_map = false;
+  };
+  static absl::StatusOr<std::unique_ptr<FabricSet>> Create(Scheduler* scheduler, Options options);
   ~FabricSet();
   FabricSet(const FabricSet&) = delete;
   FabricSet& operator=(const FabricSet&) = delete;
@@ -55,8 +61,8 @@ class FabricSet {
   absl::StatusOr<LocalFabrics> OpenMore();
   bool has_more() const { return members_.size() > 1; }
 
-  // The first of `count` region ids in a row that no other connection of this client has.
-  uint32_t TakeRegionIds(uint32_t count);
+  // The first of `count` region ids in a row that no other connection of this process has.
+  static uint32_t TakeRegionIds(uint32_t count);
 
   // Fabrics that were made so far.
   size_t opened_count() const;
@@ -67,21 +73,21 @@ class FabricSet {
     absl::string_view kind;
     bool is_absent = false;  // This machine has none, and need not.
     // Null: not made yet. Declared in the order of their making: they go in the reverse one.
-    std::unique_ptr<transport::Fabric> fabric;
+    std::shared_ptr<transport::Fabric> fabric;
     std::unique_ptr<transport::CompletionQueue> completion_queue;
     std::unique_ptr<transport::Port> port;
   };
 
-  FabricSet(Scheduler* scheduler, std::string device, bool is_auto)
-      : scheduler_(scheduler), device_(std::move(device)), is_auto_(is_auto) {}
+  FabricSet(Scheduler* scheduler, const Options& options);
+  absl::StatusOr<std::shared_ptr<transport::Fabric>> OpenFabric(absl::string_view kind) const;
   absl::Status OpenMember(Member* member);
   absl::StatusOr<LocalFabrics> OpenFrom(size_t begin, size_t end);
 
   Scheduler* const scheduler_;
   const std::string device_;
+  const uint32_t threads_per_qp_;
   const bool is_auto_;
   std::vector<Member> members_;  // The best first.
-  uint32_t next_region_id_ = 1;
 };
 
 }  // namespace acre

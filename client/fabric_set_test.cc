@@ -22,7 +22,9 @@ using testing::HasSubstr;
 class FabricSetTest : public testing::Test {
  protected:
   absl::StatusOr<std::unique_ptr<FabricSet>> Create(absl::string_view name, bool must_map = false) {
-    return FabricSet::Create(&scheduler_, name, device_, must_map);
+    return FabricSet::Create(
+        &scheduler_,
+        {.name = std::string(name), .device = device_, .threads_per_qp = threads_per_qp_, .must_map = must_map});
   }
   std::vector<std::string> Opened(absl::string_view name, bool must_map = false) {
     const auto set = Create(name, must_map);
@@ -36,6 +38,7 @@ class FabricSetTest : public testing::Test {
   }
 
   std::string device_;
+  uint32_t threads_per_qp_ = 1;
   RealClock clock_;
   Scheduler scheduler_{{.clock = &clock_, .name = "fabric_set_test"}};
 };
@@ -53,6 +56,14 @@ TEST_F(FabricSetTest, NamesThatCannotBeAreErrors) {
   const absl::Status unknown = Create("smoke").status();
   EXPECT_TRUE(absl::IsInvalidArgument(unknown)) << unknown;
   EXPECT_THAT(std::string(unknown.message()), HasSubstr("\"smoke\", only shm, verbs, tcp; auto"));
+  for (const uint32_t threads : {0u, 65u}) {
+    threads_per_qp_ = threads;
+    const absl::Status status = Create("auto").status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("threads_per_qp is 1 to 64"));
+  }
+  threads_per_qp_ = 64;
+  EXPECT_TRUE(Create("auto").ok());
   const absl::Status unmapped = Create("tcp", /*must_map=*/true).status();
   EXPECT_TRUE(absl::IsInvalidArgument(unmapped)) << unmapped;
   EXPECT_THAT(std::string(unmapped.message()), HasSubstr("which fabric tcp cannot"));

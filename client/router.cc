@@ -85,8 +85,11 @@ Task<absl::StatusOr<std::unique_ptr<Router>>> Router::Connect(Scheduler* schedul
     if (!secret.ok()) co_return secret.status();
     credentials = {*std::move(secret), FillSystemRandom};
   }
-  absl::StatusOr<std::unique_ptr<FabricSet>> fabrics = FabricSet::Create(
-      scheduler, options.fabric, options.device, /*must_map=*/options.path == Path::kMapped);
+  absl::StatusOr<std::unique_ptr<FabricSet>> fabrics =
+      FabricSet::Create(scheduler, {.name = options.fabric,
+                                    .device = options.device,
+                                    .threads_per_qp = options.threads_per_qp,
+                                    .must_map = options.path == Path::kMapped});
   if (!fabrics.ok()) co_return fabrics.status();
   // What is missing on this side is told as such, before any server is blamed.
   if (options.path != Path::kTcp) {

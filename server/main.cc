@@ -39,6 +39,10 @@ DEFINE_string(
     device, "",
     "RDMA card for fabric verbs: its name (mlx5_0), or an address of this machine that is on it. "
     "Default: the one that --listen is on, else the first with a link.");
+DEFINE_uint32(
+    threads_per_qp, 1,
+    "How many of the server's threads share the queue pairs of fabric verbs, 1 to 64. Clients whose "
+    "threads share queue pairs are served by all threads that share them here, else by one.");
 DEFINE_string(
     cluster, "",
     "File that lists the servers of a cluster, one HOST:PORT a line in the order of their numbers, "
@@ -142,6 +146,7 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   }
   options.fabrics = absl::StrSplit(FLAGS_fabric, ',');
   options.device = FLAGS_device;
+  options.threads_per_qp = FLAGS_threads_per_qp;
   const auto memory = ParseSize(FLAGS_memory);
   if (!memory.ok()) return NameFlag("memory", memory.status());
   options.memory_bytes = *memory;

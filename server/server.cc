@@ -123,6 +123,10 @@ absl::Status Server::CheckOptions() {
     return absl::InvalidArgumentError(
         absl::StrCat("--index_percent=", options_.index_percent, ": give 1 to 99"));
   }
+  if (options_.threads_per_qp < 1 || options_.threads_per_qp > transport::kThreadsPerQpMax) {
+    return absl::InvalidArgumentError(absl::StrCat("--threads_per_qp=", options_.threads_per_qp,
+                                                   ": give 1 to ", transport::kThreadsPerQpMax));
+  }
   if (absl::Status status = Networks::Judge(options_.fabrics, options_.device); !status.ok()) {
     return status;
   }

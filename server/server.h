@@ -56,6 +56,7 @@ struct ServerOptions {
   std::vector<std::string> fabrics = {"auto"};
   // The card of verbs: transport::ProviderOptions.
   std::string device;
+  uint32_t threads_per_qp = 1;  // Of verbs: likewise.
   int threads = 1;
   uint64_t memory_bytes = uint64_t{2} << 30;
   uint64_t region_bytes_max = kDataRegionBytesMax;  // PlanRegions() in server/memory.h.

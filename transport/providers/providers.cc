@@ -1,20 +1,25 @@
 #include "transport/providers/providers.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "glog/logging.h"
+#include "runtime/mutex.h"
 #include "transport/shm/shm_fabric.h"
 #include "transport/tcp/tcp_fabric.h"
 #include "transport/verbs/verbs_fabric.h"
+#include "transport/verbs/verbs_wire.h"
 
 namespace acre::transport {
 namespace {
 
 using Opened = absl::StatusOr<std::unique_ptr<Fabric>>;
+
+static_assert(kThreadsPerQpMax == kLanesMax);
 
 constexpr absl::string_view kNames[] = {"shm", "verbs", "tcp"};
 
@@ -30,6 +35,7 @@ Opened OpenVerbs(const ProviderOptions& given) {
   VerbsFabric::Options options;
   options.clock = given.clock;
   options.generation = given.generation;
+  options.threads_per_qp = given.threads_per_qp;
   // A card's name has letters and no dots or colons; an address is the other way round.
   const bool is_address = given.device.find_first_of(".:") != std::string::npos;
   (is_address ? options.address : options.device) = given.device;
@@ -68,6 +74,33 @@ absl::Status JudgeDevice(absl::string_view device, absl::Span<const std::string>
   return absl::InvalidArgumentError(absl::StrCat(
       "device \"", device, "\" is an RDMA card's, and fabric ", absl::StrJoin(fabrics, ","),
       " uses none: choose fabric verbs (--fabric), or give no device (--device)"));
+}
+
+absl::StatusOr<std::shared_ptr<Fabric>> OpenSharedProvider(absl::string_view name,
+                                                           ProviderOptions options) {
+  // With the clock that it needs: the fabric goes first.
+  struct Shared {
+    RealClock clock;
+    std::unique_ptr<Fabric> fabric;
+  };
+  struct Table {
+    Mutex mutex;
+    std::map<std::string, std::weak_ptr<Shared>> by_name ABSL_GUARDED_BY(mutex);
+  };
+  static Table& table = *new Table();
+  const std::string key = absl::StrCat(name, " ", options.device, " ", options.threads_per_qp);
+  MutexLock lock(&table.mutex);
+  std::shared_ptr<Shared> shared = table.by_name[key].lock();
+  if (shared == nullptr) {
+    shared = std::make_shared<Shared>();
+    options.clock = &shared->clock;
+    Opened opened = OpenProvider(name, options);
+    if (!opened.ok()) return opened.status();
+    shared->fabric = *std::move(opened);
+    table.by_name[key] = shared;
+  }
+  Fabric* const fabric = shared->fabric.get();
+  return std::shared_ptr<Fabric>(std::move(shared), fabric);
 }
 
 Opened OpenProvider(absl::string_view name, const ProviderOptions& options) {

@@ -27,6 +27,9 @@ absl::Status JudgeProvider(absl::string_view name);
 // nothing to judge.
 absl::Status JudgeDevice(absl::string_view device, absl::Span<const std::string> fabrics);
 
+// ProviderOptions::threads_per_qp.
+constexpr uint32_t kThreadsPerQpMax = 64;
+
 struct ProviderOptions {
   Clock* clock = nullptr;  // Outlives the fabric.
   // This process's incarnation, for region headers. 0: a random one.
@@ -38,12 +41,20 @@ struct ProviderOptions {
   // verbs: the card, by its name ("mlx5_0") or by one of this machine's addresses on it. "": the one that
   // listen_host is on, else the first that can be used.
   std::string device = {};
+  // verbs: how many threads share a queue pair to a peer (VerbsFabric::Options). 1: none do.
+  uint32_t threads_per_qp = 1;
 };
 
 // Errors: that of JudgeProvider(), and those of the provider's Create(). NotFound: this machine has no such
 // network (verbs without a card). FailedPrecondition: it has one that will not do; the message says why.
 absl::StatusOr<std::unique_ptr<Fabric>> OpenProvider(absl::string_view name,
                                                      const ProviderOptions& options);
+
+// The same for threads that share queue pairs, which takes that they share the fabric: who asks for the same device
+// and number of threads meanwhile gets the same one, on a clock of its own. `options.clock` is not used.
+// Threads: any.
+absl::StatusOr<std::shared_ptr<Fabric>> OpenSharedProvider(absl::string_view name,
+                                                           ProviderOptions options);
 
 }  // namespace acre::transport
 

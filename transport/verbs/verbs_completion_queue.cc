@@ -36,7 +36,8 @@ absl::StatusOr<std::unique_ptr<VerbsCompletionQueue>> VerbsCompletionQueue::Crea
   auto made = absl::WrapUnique(new VerbsCompletionQueue(context, *std::move(group),
                                                         std::move(epoll_fd), std::move(self_fd)));
   for (const int fd : {made->group_->channel_fd(), made->group_->cm_fd(),
-                       made->group_->timer_fd(), made->self_fd_.get()}) {
+                       made->group_->timer_fd(), context->card->events()->fd(),
+                       made->self_fd_.get()}) {
     epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
     if (epoll_ctl(made->epoll_fd_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
       return absl::ErrnoToStatus(errno, "cannot make a completion queue");
@@ -152,7 +153,7 @@ size_t VerbsCompletionQueue::TakePending(absl::Span<Completion> completions) {
 VerbsCompletionQueue::Readable VerbsCompletionQueue::LookAtDescriptors() {
   polls_since_service_ = 0;
   serviced_ticks_ = tick_clock_.Ticks();
-  std::array<epoll_event, 4> events;
+  std::array<epoll_event, 5> events;
   const int count = epoll_wait(epoll_fd_.get(), events.data(), events.size(), 0);
   Readable readable;
   for (int i = 0; i < count; ++i) {
@@ -161,6 +162,7 @@ VerbsCompletionQueue::Readable VerbsCompletionQueue::LookAtDescriptors() {
     readable.cm = readable.cm || fd == group_->cm_fd();
     readable.timer = readable.timer || fd == group_->timer_fd();
     readable.self = readable.self || fd == self_fd_.get();
+    if (fd == context_->card->events()->fd()) context_->card->events()->TakeFor(epoll_fd_.get());
   }
   return readable;
 }

@@ -1,8 +1,8 @@
 // VerbsCompletionQueue: where a thread's verbs queue pairs report. A member of a group (verbs_group.h), which
 // drives them.
 //
-// fd() is an epoll set of the group's descriptors and an eventfd of its own, for completions that come by another
-// member's hand, or by our own call, while armed.
+// fd() is an epoll set of the group's descriptors, of the card's own events (verbs_events.h), and of an eventfd for
+// completions that come by another member's hand, or by our own call, while armed.
 //
 // Poll() takes what the card has; it looks at the descriptors, which takes a system call, always while
 // armed and once after, else when 50 us have passed (a busy one every 64th time looks at the clock).
