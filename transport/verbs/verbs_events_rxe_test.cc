@@ -75,5 +75,28 @@ TEST_F(VerbsEventsRxeTest, PortThatLosesItsLinkIsToldOnceAndSoIsItsReturn) {
   EXPECT_EQ(lines.CountOf("card rxe0, port 1: it has a link again"), 1);
 }
 
+// Goal: who only sleeps on a completion queue, as servers and clients do, wakes and tells.
+TEST_F(VerbsEventsRxeTest, CompletionQueueTellsWhatHappenedToItsCard) {
+  EventLines lines;
+  RealClock clock;
+  const auto fabric = Take(VerbsFabric::Create({.clock = &clock, .device = "rxe0"}));
+  std::vector<std::unique_ptr<CompletionQueue>> queues;
+  for (int i = 0; i < 2; ++i) queues.push_back(Take(fabric->CreateCompletionQueue()));
+  SetLink("down");
+  for (int i = 0; i < 60 && lines.CountOf("it has lost its link") == 0; ++i) {
+    for (const auto& queue : queues) {
+      Completion completion;
+      queue->Arm();
+      EXPECT_EQ(queue->Poll({&completion, 1}), 0u);
+      pollfd event = {.fd = queue->fd(), .events = POLLIN, .revents = 0};
+      if (lines.CountOf("it has lost its link") == 0) poll(&event, 1, /*timeout_ms=*/1'000);
+      queue->Disarm();
+      EXPECT_EQ(queue->Poll({&completion, 1}), 0u);
+    }
+  }
+  // Both queues were asked; the event came to one.
+  EXPECT_EQ(lines.CountOf("it has lost its link"), 1);
+}
+
 }  // namespace
 }  // namespace acre::transport
