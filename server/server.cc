@@ -457,10 +457,8 @@ std::string Server::Stats() const {
   const auto line = [&text](absl::string_view name, uint64_t value) {
     absl::StrAppend(&text, name, " ", value, "\n");
   };
-  for (const auto reason :
-       {transport::RefusalReason::kVersion, transport::RefusalReason::kNoSecret,
-        transport::RefusalReason::kSecret, transport::RefusalReason::kNoneToProve,
-        transport::RefusalReason::kNonsense, transport::RefusalReason::kToken}) {
+  for (size_t i = 0; i < transport::kRefusalReasonsCount; ++i) {
+    const auto reason = static_cast<transport::RefusalReason>(i);
     line(absl::StrCat("handshakes_refused_", transport::RefusalReasonName(reason)),
          refusals_.Count(reason));
   }

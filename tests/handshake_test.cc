@@ -281,15 +281,24 @@ TEST_F(HandshakeTest, WhoIsLateIsToldThatTheServerIsUnavailable) {
 TEST_F(HandshakeTest, TheOldestHalfOpenMakesRoom) {
   transport::BootstrapServerOptions narrow;
   narrow.half_open_max = 4;
+  std::vector<std::string> lines;
+  transport::RefusalLog refusals([&lines](const std::string& line) { lines.push_back(line); });
+  narrow.refusals = &refusals;
   Open(std::move(narrow));
   std::vector<std::unique_ptr<transport::Stream>> silent;
   for (int i = 0; i < 10; ++i) silent.push_back(Say(""));
   for (int i = 0; i < 6; ++i) EXPECT_TRUE(absl::IsUnavailable(ReadByte(silent[i].get())));
   EXPECT_EQ(door_->half_open_count(), 4u);
+  EXPECT_EQ(refusals.Count(transport::RefusalReason::kCrowd), 6u);
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_NE(lines[0].find("closed unheard, 4 connections are at the door already"),
+            std::string::npos)
+      << lines[0];
   absl::StatusOr<transport::Link> served = absl::UnknownError("not yet");
   SpawnHandle serving = scheduler_.Spawn(Keep(AcceptNext(), &served));
   EXPECT_TRUE(scheduler_.RunUntilDone(transport::ConnectPeer(ClientOptions())).ok());
   while (!serving.done()) scheduler_.RunOnce();
+  door_.reset();  // It counts as long as it is there.
 }
 
 // Goal: strangers that say nothing, however many, do not cost a client the token that it was given.

@@ -213,6 +213,29 @@ std::vector<std::string> OwnAddresses() {
   return hosts;
 }
 
+// Goal: who runs a server learns that a crowd keeps clients out, and from one line in the log.
+TEST(Secret, ACrowdAtTheDoorIsCounted) {
+  constexpr size_t kCrowd = 300;
+  constexpr size_t kPlaces = 256;
+  const std::string secret = RightSecret();
+  const auto server = StartWith(secret);
+  const auto friendly = ConnectOrDie(OptionsWith(server->address(), Path::kRpc, secret));
+  EXPECT_EQ(Refused(friendly.get(), "crowd"), 0u);
+  const auto address =
+      transport::Resolve(transport::ParseHostPort(server->address()).value()).value().front();
+  std::vector<ScopedFd> silent;
+  for (size_t i = 0; i < kCrowd; ++i) silent.push_back(transport::StartConnect(address).value());
+  while (Refused(friendly.get(), "crowd") < kCrowd - kPlaces) {
+  }
+  EXPECT_EQ(friendly->Put("key", "value"), absl::OkStatus());
+  const Outcome outcome = server->Stop();
+  EXPECT_TRUE(absl::StrContains(outcome.stderr_text,
+                                "closed unheard, 256 connections are at the door already"))
+      << outcome.stderr_text;
+  EXPECT_EQ(std::count(outcome.stderr_text.begin(), outcome.stderr_text.end(), '\n'), 1)
+      << outcome.stderr_text;
+}
+
 TEST(Secret, WithItAServerListensEverywhere) {
   const std::string secret = RightSecret();
   const auto server = StartWith(secret, "0.0.0.0:0");

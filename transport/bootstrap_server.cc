@@ -100,7 +100,8 @@ BootstrapServer::BootstrapServer(Scheduler* scheduler, BootstrapServerOptions op
         fabric.listener->fd(), EPOLLIN, [this, &fabric](uint32_t) { OnFabric(fabric); });
     CHECK(watched.ok()) << watched;
     fabric.listener->SetRefused([this, &fabric](absl::string_view peer, const absl::Status& why) {
-      Note(RefusalReason::kNonsense, fabric, peer, why);
+      const bool is_crowd = absl::IsResourceExhausted(why);
+      Note(is_crowd ? RefusalReason::kCrowd : RefusalReason::kNonsense, fabric, peer, why);
     });
   }
 }
@@ -127,7 +128,10 @@ void BootstrapServer::OnDoor() {
     int error;
     ScopedFd fd = AcceptSocket(listening_.get(), &error);
     if (fd.is_open()) {
-      if (!MakeRoom()) continue;
+      if (!MakeRoom()) {
+        NoteCrowd(PeerAddress(fd.get()).ToString());
+        continue;
+      }
       auto half_open = std::make_unique<HalfOpen>(this, std::move(fd));  // Counts from now on.
       serving_.push_back(scheduler_->Spawn(Serve(std::move(half_open))));
       continue;
@@ -159,8 +163,18 @@ bool BootstrapServer::MakeRoom() {
     if (options_.secret != nullptr) return false;
     oldest = half_open_.begin();
   }
+  NoteCrowd((*oldest)->peer.ToString());
   (*oldest)->Evict();
   return true;
+}
+
+void BootstrapServer::NoteCrowd(absl::string_view peer) {
+  if (options_.refusals == nullptr) return;
+  options_.refusals->Note(
+      RefusalReason::kCrowd, peer,
+      absl::ResourceExhaustedError(absl::StrCat("closed unheard, ", options_.half_open_max,
+                                                " connections are at the door already")),
+      scheduler_->NowNs());
 }
 
 void BootstrapServer::OnFabric(const OfferedFabric& fabric) {

@@ -108,8 +108,10 @@ class BootstrapServer {
   void OnDoor();
   void OnFabric(const OfferedFabric& fabric);
   Task<void> WatchDoorLater();
-  // False: all who are half open are proven.
+  // Closes one, and counts it. False: all who are half open are proven.
   bool MakeRoom();
+  // Counts and logs one that was closed unheard.
+  void NoteCrowd(absl::string_view peer);
 
   Task<void> Serve(std::unique_ptr<HalfOpen> half_open);
   Task<void> ServeBootstrap(HalfOpen* half_open);

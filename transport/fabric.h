@@ -355,7 +355,7 @@ class Listener {
   virtual std::unique_ptr<ConnectionRequest> Poll() = 0;
 
   // Has those counted whose bytes make no request: told on the thread of Poll(), which calls it. Who comes and
-  // says nothing is not told of.
+  // says nothing is not told of, unless others push him out: ResourceExhausted, which nothing else is.
   void SetRefused(Refused refused) { refused_ = std::move(refused); }
 
  protected:

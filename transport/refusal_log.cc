@@ -21,6 +21,8 @@ absl::string_view RefusalReasonName(RefusalReason reason) {
       return "nonsense";
     case RefusalReason::kToken:
       return "token";
+    case RefusalReason::kCrowd:
+      return "crowd";
   }
   LOG(FATAL) << "not a RefusalReason";
 }

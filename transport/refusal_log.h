@@ -18,8 +18,8 @@
 
 namespace acre::transport {
 
-// Why a client was refused. Not those for whom there is no room, or no such fabric: they may come
-// again.
+// Why a client was refused. Not those to whom the server said that it has too many clients, or no such fabric: they
+// know, and may come again.
 enum class RefusalReason {
   kVersion,      // Of another release: handshake or memory layout.
   kNoSecret,     // It showed none, and the server has one.
@@ -27,10 +27,12 @@ enum class RefusalReason {
   kNoneToProve,  // It wants a proof of the secret, and the server has none.
   kNonsense,     // Its bytes make no sense.
   kToken,        // It came on a fabric with a token that is nobody's: a guess, or it came too late.
+  kCrowd,  // Closed unheard: too many others were at the door. Of many silent ones, or of one that only came
+           // at a bad time, nobody can tell which.
 };
-constexpr size_t kRefusalReasonsCount = 6;
+constexpr size_t kRefusalReasonsCount = 7;
 
-// "version", "no_secret", "secret", "none_to_prove", "nonsense", "token": parts of names of counters.
+// "version", "no_secret", "secret", "none_to_prove", "nonsense", "token", "crowd": parts of names of counters.
 absl::string_view RefusalReasonName(RefusalReason reason);
 
 class RefusalLog {

@@ -1,5 +1,6 @@
 #include "transport/refusal_log.h"
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,15 @@ TEST(RefusalLogTest, CountsEachReasonApart) {
   EXPECT_EQ(log.Count(RefusalReason::kSecret), 3u);
   EXPECT_EQ(log.Count(RefusalReason::kVersion), 1u);
   EXPECT_EQ(log.Count(RefusalReason::kNonsense), 0u);
+}
+
+TEST(RefusalLogTest, EachReasonHasANameOfItsOwn) {
+  std::set<absl::string_view> names;
+  for (size_t i = 0; i < kRefusalReasonsCount; ++i) {
+    names.insert(RefusalReasonName(static_cast<RefusalReason>(i)));
+  }
+  EXPECT_EQ(names.size(), kRefusalReasonsCount);
+  EXPECT_TRUE(names.contains("crowd"));
 }
 
 // Goal: a flood of strangers costs one line a minute for each reason, and the next line tells how

@@ -6,9 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "gtest/gtest.h"
 #include "transport/region_header.h"
 #include "transport/tcp/tcp_engine.h"
+#include "transport/tcp/tcp_listener.h"
 #include "transport/tcp/tcp_test_peer.h"
 
 namespace acre::transport {
@@ -141,6 +144,12 @@ TEST_F(TcpHostileTest, OnlyStreamsThatBelongTogetherMakeAConnection) {
 }
 
 TEST_F(TcpHostileTest, WhoOnlyConnectsMakesRoomForOthers) {
+  size_t told = 0;
+  listener_->SetRefused([&told](absl::string_view peer, const absl::Status& why) {
+    EXPECT_TRUE(absl::StartsWith(peer, "127.0.0.1:")) << peer;
+    EXPECT_TRUE(absl::IsResourceExhausted(why)) << why;
+    ++told;
+  });
   std::vector<std::unique_ptr<RawStream>> silent;
   for (int i = 0; i < 400; ++i) {
     silent.push_back(std::make_unique<RawStream>(*listener_));
@@ -149,6 +158,10 @@ TEST_F(TcpHostileTest, WhoOnlyConnectsMakesRoomForOthers) {
     }
   }
   ExpectServed();
+  listener_->SetRefused(nullptr);
+  // Two more came to be served. Those whose time was over first, on a slow machine, did not have to make room.
+  EXPECT_GT(told, 0u);
+  EXPECT_LE(told, 402 - TcpListener::kWaitingMax);
 }
 
 // Goal: who has said hello and waits for its other stream keeps its place among any number that say nothing.

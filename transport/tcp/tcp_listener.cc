@@ -127,7 +127,11 @@ void TcpListener::MakeRoom() {
   const Place silent = std::find_if(waiting_.begin(), waiting_.end(), [](const Waiting& waiting) {
     return waiting.hello_bytes < sizeof(TcpHello);
   });
-  (void)TakeOut(silent == waiting_.end() ? waiting_.begin() : silent);
+  const ScopedFd stream = TakeOut(silent == waiting_.end() ? waiting_.begin() : silent);
+  Refuse(
+      PeerAddress(stream.get()).ToString(),
+      absl::ResourceExhaustedError(absl::StrCat(
+          kWaitingMax, " half connections wait at the fabric's port, and it was the one to go")));
 }
 
 void TcpListener::AcceptPeers() {
