@@ -43,9 +43,8 @@ absl::StatusOr<std::unique_ptr<FabricSet>> FabricSet::Create(Scheduler* schedule
     }
   }
   if (options.threads_per_qp < 1 || options.threads_per_qp > transport::kThreadsPerQpMax) {
-    return absl::InvalidArgumentError(absl::StrCat("threads_per_qp is 1 to ",
-                                                   transport::kThreadsPerQpMax, ", not ",
-                                                   options.threads_per_qp));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "threads_per_qp is 1 to ", transport::kThreadsPerQpMax, ", not ", options.threads_per_qp));
   }
   auto set = absl::WrapUnique(new FabricSet(scheduler, options));
   for (const absl::string_view kind : transport::ProviderNames()) {

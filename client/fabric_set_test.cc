@@ -22,9 +22,10 @@ using testing::HasSubstr;
 class FabricSetTest : public testing::Test {
  protected:
   absl::StatusOr<std::unique_ptr<FabricSet>> Create(absl::string_view name, bool must_map = false) {
-    return FabricSet::Create(
-        &scheduler_,
-        {.name = std::string(name), .device = device_, .threads_per_qp = threads_per_qp_, .must_map = must_map});
+    return FabricSet::Create(&scheduler_, {.name = std::string(name),
+                                           .device = device_,
+                                           .threads_per_qp = threads_per_qp_,
+                                           .must_map = must_map});
   }
   std::vector<std::string> Opened(absl::string_view name, bool must_map = false) {
     const auto set = Create(name, must_map);

@@ -41,7 +41,8 @@ DEFINE_string(
     "Default: the one that --listen is on, else the first with a link.");
 DEFINE_uint32(
     threads_per_qp, 1,
-    "How many of the server's threads share the queue pairs of fabric verbs, 1 to 64. Clients whose "
+    "How many of the server's threads share the queue pairs of fabric verbs, 1 to 64. Clients "
+    "whose "
     "threads share queue pairs are served by all threads that share them here, else by one.");
 DEFINE_string(
     cluster, "",

@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-
 #include "client/client.h"
 #include "glog/logging.h"
 #include "gmock/gmock.h"
@@ -106,8 +105,7 @@ void RunClients(const std::string& address, const Way& way, uint32_t threads_per
 TEST(VerbsOnlyTest, ThreadsThatShareAQueuePairReadAndWrite) {
   constexpr int kThreads = 4;
   for (const char* server_sharing : {"--threads_per_qp=1", "--threads_per_qp=2"}) {
-    const auto server =
-        StartOrDie({.more = {"--fabric=verbs", "--threads=2", server_sharing}});
+    const auto server = StartOrDie({.more = {"--fabric=verbs", "--threads=2", server_sharing}});
     const int before = QueuePairsAtCards();
     for (const Path path : {Path::kOneSided, Path::kRpc}) {
       RunClients(

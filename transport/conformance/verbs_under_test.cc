@@ -74,8 +74,7 @@ class VerbsUnderTest final : public ProviderUnderTest {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ProviderUnderTest>> MakeVerbsUnderTest(
-    uint32_t threads_per_qp) {
+absl::StatusOr<std::unique_ptr<ProviderUnderTest>> MakeVerbsUnderTest(uint32_t threads_per_qp) {
   auto provider = std::make_unique<VerbsUnderTest>(VerbsFabric::Addresses(), threads_per_qp);
   if (absl::Status probed = provider->Probe(); !probed.ok()) return probed;
   return provider;

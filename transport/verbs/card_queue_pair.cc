@@ -143,8 +143,8 @@ absl::Status CardQueuePair::MakeCardQueuePair() {
   SetAckTimeout(id_.get());
   if (depths_.lanes > 1) {
     mail_ = std::make_unique<Mail>();
-    mail_->registration.reset(ibv_reg_mr(context_->card->pd(), mail_->in.data(), 2 * sizeof(Mail::in),
-                                         IBV_ACCESS_LOCAL_WRITE));
+    mail_->registration.reset(ibv_reg_mr(context_->card->pd(), mail_->in.data(),
+                                         2 * sizeof(Mail::in), IBV_ACCESS_LOCAL_WRITE));
     if (mail_->registration == nullptr) {
       return absl::ResourceExhaustedError(
           absl::StrCat("the card takes no more memory: ", strerror(errno)));
@@ -153,8 +153,7 @@ absl::Status CardQueuePair::MakeCardQueuePair() {
                        .length = sizeof(mail_->in),
                        .lkey = mail_->registration->lkey};
   }
-  ibv_qp_init_attr attributes =
-      depths_.Attributes(place_.cq, context_->device.inline_bytes_max);
+  ibv_qp_init_attr attributes = depths_.Attributes(place_.cq, context_->device.inline_bytes_max);
   if (rdma_create_qp(id_.get(), context_->card->pd(), &attributes) != 0) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the card makes no queue pair: ", strerror(errno)));
@@ -236,12 +235,7 @@ void CardQueuePair::OnTick() {
     case QueuePairState::kReady:
       break;
   }
-  for (Lane& lane : lanes_) {
-    if (!is_connector() || lane.phase != Phase::kOpening) continue;
-    if (++lane.ticks > kConnectTicksMax) {
-      return Break(absl::UnavailableError("the peer does not answer"));
-    }
-  }
+  TickLanes();
   // What is signaled and under way will be acknowledged, or fail. With nothing under way, ask.
   if (!std::exchange(was_heard_, false) && is_established_ && has_room_for_control() &&
       (is_all_sent_done() || ends_unheard())) {

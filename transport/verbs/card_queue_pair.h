@@ -112,6 +112,8 @@ class CardQueuePair {
     return is_established_ && lanes_[number].phase == Phase::kOpen && !lanes_[number].owes_answer;
   }
   bool has_connected() const { return is_connector(); }
+  // Whether nothing keeps it: no lane, and none that the peer may open.
+  bool IsUnused() const { return !HasLanes() && (is_connector() || is_reported_); }
 
   // --- Requests.
 
@@ -166,7 +168,7 @@ class CardQueuePair {
     bool is_accepted = false;   // which.
     bool owes_closed = false;   // In kClosing.
     bool owes_confirm = false;  // Then it is free.
-    uint32_t ticks = 0;         // In kOpening, on the side that connected.
+    uint32_t ticks = 0;         // In kWanted and kOpening, on the side that connected.
     std::string private_data;   // To send with kOpen or kAccepted.
   };
   // Where messages with bytes come and go; of a queue pair that may have more than one lane.
@@ -209,8 +211,9 @@ class CardQueuePair {
   void OnKnock(uint32_t bits, uint32_t length_bytes);
   void DestroyCardQueuePair();
   bool HasLanes() const;
-  // Whether what is over may go altogether.
   void EndIfUnused();
+  // Gives up on lanes that the peer does not answer for.
+  void TickLanes();
 
   bool is_connector() const { return !endpoint_.empty(); }
   bool has_room_for_control() const { return controls_ + 1 < kControlSends; }

@@ -198,8 +198,7 @@ void CardQueuePair::OnReceive(const ibv_wc& received) {
   } else if (received.opcode == IBV_WC_RECV_RDMA_WITH_IMM) {
     OnKnock(ntohl(received.imm_data), received.byte_len);
   } else if (state_ == QueuePairState::kReady) {
-    const uint32_t bits =
-        (received.wc_flags & IBV_WC_WITH_IMM) != 0 ? ntohl(received.imm_data) : 0;
+    const uint32_t bits = (received.wc_flags & IBV_WC_WITH_IMM) != 0 ? ntohl(received.imm_data) : 0;
     const absl::optional<VerbsMessage> message = DecodeVerbsMessage(bits);
     absl::string_view bytes;
     if (received.byte_len > 0 && mail_ != nullptr) {

@@ -14,8 +14,13 @@ namespace acre::transport {
 
 bool CardQueuePair::HasRoomForLane() const {
   if (!is_connector() || lanes_.size() == 1 || state_ == QueuePairState::kBroken) return false;
-  return std::any_of(lanes_.begin(), lanes_.end(),
-                     [](const Lane& lane) { return lane.phase == Phase::kFree; });
+  // Behind one that the peer does not answer there is only waiting.
+  const auto hangs = [](const Lane& lane) {
+    return lane.phase == Phase::kOpening && lane.ticks > 1;
+  };
+  const auto is_free = [](const Lane& lane) { return lane.phase == Phase::kFree; };
+  return std::none_of(lanes_.begin(), lanes_.end(), hangs) &&
+         std::any_of(lanes_.begin(), lanes_.end(), is_free);
 }
 
 uint8_t CardQueuePair::NextLane() const {
@@ -49,7 +54,6 @@ void CardQueuePair::OpenNext() {
       return;
     }
     lane.phase = Phase::kOpening;
-    lane.ticks = 0;
     return;
   }
 }
@@ -108,7 +112,20 @@ bool CardQueuePair::IsLastLane(uint8_t number) const {
 }
 
 void CardQueuePair::EndIfUnused() {
-  if (is_reported_ && !HasLanes()) group_->DestroyLater(this);
+  if (IsUnused()) group_->DestroyLater(this);
+}
+
+void CardQueuePair::TickLanes() {
+  for (size_t number = 0; number < lanes_.size(); ++number) {
+    Lane& lane = lanes_[number];
+    if (!is_connector() || (lane.phase != Phase::kWanted && lane.phase != Phase::kOpening)) {
+      continue;
+    }
+    if (++lane.ticks <= kConnectTicksMax || lane.object == nullptr) continue;
+    std::exchange(lane.object, nullptr)->OnUnanswered();
+    if (lane.phase == Phase::kWanted) Free(static_cast<uint8_t>(number));
+  }
+  EndIfUnused();
 }
 
 void CardQueuePair::Free(uint8_t number) {
@@ -219,6 +236,7 @@ void CardQueuePair::OnAnswer(uint8_t number, bool is_accepted, absl::string_view
     lane.object = nullptr;
     Free(number);
     if (object != nullptr) object->OnRejected();
+    EndIfUnused();
   } else {
     lane.phase = Phase::kOpen;
     if (object != nullptr) {
@@ -265,6 +283,7 @@ void CardQueuePair::EndLane(uint8_t number) {
   VerbsQueuePair* const object = std::exchange(lanes_[number].object, nullptr);
   Free(number);
   if (object != nullptr) object->OnLaneOver();
+  EndIfUnused();
   OpenNext();
 }
 

@@ -26,7 +26,7 @@ struct LaneArrival {
   uint32_t connection = 0;  // Of the queue pair, in the group.
   uint8_t lane = 0;
   std::string private_data;
-  std::string peer;  // Whence it came, for people.
+  std::string peer;                       // Whence it came, for people.
   const CompletionQueue* home = nullptr;  // ConnectionRequest::home().
 };
 

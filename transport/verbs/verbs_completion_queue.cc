@@ -35,9 +35,8 @@ absl::StatusOr<std::unique_ptr<VerbsCompletionQueue>> VerbsCompletionQueue::Crea
   if (!group.ok()) return group.status();
   auto made = absl::WrapUnique(new VerbsCompletionQueue(context, *std::move(group),
                                                         std::move(epoll_fd), std::move(self_fd)));
-  for (const int fd : {made->group_->channel_fd(), made->group_->cm_fd(),
-                       made->group_->timer_fd(), context->card->events()->fd(),
-                       made->self_fd_.get()}) {
+  for (const int fd : {made->group_->channel_fd(), made->group_->cm_fd(), made->group_->timer_fd(),
+                       context->card->events()->fd(), made->self_fd_.get()}) {
     epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
     if (epoll_ctl(made->epoll_fd_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
       return absl::ErrnoToStatus(errno, "cannot make a completion queue");

@@ -71,8 +71,8 @@ absl::StatusOr<std::shared_ptr<VerbsGroup>> VerbsGroup::Create(VerbsContext* con
   if (!timer_fd.is_open()) {
     return absl::ErrnoToStatus(errno, "cannot make a completion queue (ulimit -n?)");
   }
-  return std::shared_ptr<VerbsGroup>(new VerbsGroup(
-      context, std::move(channel), *std::move(cm_channel), std::move(timer_fd)));
+  return std::shared_ptr<VerbsGroup>(
+      new VerbsGroup(context, std::move(channel), *std::move(cm_channel), std::move(timer_fd)));
 }
 
 VerbsGroup::VerbsGroup(VerbsContext* context, CompletionChannel channel, CmChannel cm_channel,
@@ -155,12 +155,16 @@ void VerbsGroup::Destroy(CardQueuePair* card) {
 }
 
 void VerbsGroup::DestroyEnded() {
-  while (!ended_.empty()) Destroy(ended_.back());
+  while (!ended_.empty()) {
+    CardQueuePair* const card = ended_.back();
+    ended_.pop_back();
+    if (card->IsUnused()) Destroy(card);
+  }
 }
 
 VerbsCompletionQueue* VerbsGroup::QuietestMember() const {
-  const auto quietest = std::min_element(
-      joined_.begin(), joined_.end(), [](const auto* one, const auto* other) {
+  const auto quietest =
+      std::min_element(joined_.begin(), joined_.end(), [](const auto* one, const auto* other) {
         return one->queue_pairs_count() < other->queue_pairs_count();
       });
   return quietest == joined_.end() ? nullptr : *quietest;

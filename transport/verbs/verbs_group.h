@@ -89,7 +89,8 @@ class VerbsGroup : public std::enable_shared_from_this<VerbsGroup> {
   // Takes all that the card has in one of its queues.
   void Drain(ibv_cq* cq);
 
-  // Keeps it till Destroy(). What has ended goes with the next call of a member, never inside of one of its own.
+  // Keeps it till Destroy(). One that nothing keeps any more goes with the next call of a member, never inside of
+  // one of its own; unless somebody has found a use for it meanwhile.
   CardQueuePair* Own(std::unique_ptr<CardQueuePair> card);
   void Destroy(CardQueuePair* card);
   void DestroyLater(CardQueuePair* card) { ended_.push_back(card); }

@@ -58,9 +58,8 @@ absl::StatusOr<std::unique_ptr<VerbsQueuePair>> VerbsQueuePair::Accept(
   auto made = absl::WrapUnique(new VerbsQueuePair(completion_queue));
   made->peer_private_data_ = request.peer.private_data;
   MutexLock lock(made->group_->mutex());
-  absl::StatusOr<CardQueuePair*> card =
-      CardQueuePair::Accept(made->group_.get(), std::move(request), std::move(arrivals),
-                            made.get(), private_data);
+  absl::StatusOr<CardQueuePair*> card = CardQueuePair::Accept(
+      made->group_.get(), std::move(request), std::move(arrivals), made.get(), private_data);
   if (!card.ok()) return card.status();
   made->Join(*card, 0);
   made->credits_ = made->credits_max_;
@@ -115,9 +114,15 @@ void VerbsQueuePair::OnAccepted(absl::string_view private_data) {
 }
 
 void VerbsQueuePair::OnRejected() {
+  GiveUp("the peer rejected the connection, or nobody listens there");
+}
+
+void VerbsQueuePair::OnUnanswered() { GiveUp("the peer does not answer"); }
+
+void VerbsQueuePair::GiveUp(absl::string_view why) {
   card_ = nullptr;
   state_.store(QueuePairState::kBroken, std::memory_order_release);
-  status_ = absl::UnavailableError("the peer rejected the connection, or nobody listens there");
+  status_ = absl::UnavailableError(why);
   Report();
 }
 

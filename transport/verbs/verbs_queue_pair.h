@@ -98,6 +98,7 @@ class VerbsQueuePair final : public QueuePair {
   };
   void OnAccepted(absl::string_view private_data);
   void OnRejected();
+  void OnUnanswered();
   void OnSent(const Done& done, ibv_wc_status card_status);
   // The driver refused it: it is flushed in its turn.
   void OnNotTaken(uint64_t id, Opcode opcode, uint32_t length_bytes);
@@ -140,6 +141,8 @@ class VerbsQueuePair final : public QueuePair {
   // Sends a mark, if what is held waits for requests whose completion nobody would report.
   void MarkIfHeldNeedsIt();
   void ReportFailed(const WorkRequest& request, CompletionStatus status);
+  // It was never opened.
+  void GiveUp(absl::string_view why);
   // This lane ends, by our request or by the peer's. All is reported once what the card has is done.
   void End(absl::Status why);
   void ReportEndIfDone();
@@ -167,8 +170,8 @@ class VerbsQueuePair final : public QueuePair {
   uint32_t receives_max_ = 0;     // Of the peer's WRITE_WITH_IMMs.
   uint32_t completions_max_ = 0;  // That the completion queue keeps room for.
 
-  uint32_t outstanding_ = 0;  // Places in use, by held requests and pending completions too.
-  uint32_t at_card_ = 0;      // Requests that the card has.
+  uint32_t outstanding_ = 0;    // Places in use, by held requests and pending completions too.
+  uint32_t at_card_ = 0;        // Requests that the card has.
   uint32_t reads_at_card_ = 0;  // Of them, READs and atomics.
   uint32_t unsignaled_ = 0;     // Done since the last completion.
   std::deque<Held> held_;

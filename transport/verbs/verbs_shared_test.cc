@@ -326,9 +326,9 @@ TEST_F(VerbsSharedTest, ThreadsRaceOnOneQueuePair) {
 class VerbsSharedHostileTest : public VerbsSharedTest {
  protected:
   void ConnectRaw() {
-    raw_ = std::make_unique<RawPeer>(client_.address,
-                                     Take(ParseVerbsEndpoint(listener_->endpoint())),
-                                     EncodeVerbsHello(16, 3, ""));
+    raw_ =
+        std::make_unique<RawPeer>(client_.address, Take(ParseVerbsEndpoint(listener_->endpoint())),
+                                  EncodeVerbsHello(16, 3, ""));
     std::thread connecting([this] { EXPECT_TRUE(raw_->Connect()); });
     std::unique_ptr<ConnectionRequest> request;
     while (request == nullptr) request = listener_->Poll();
