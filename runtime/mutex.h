@@ -27,6 +27,8 @@ class ABSL_LOCKABLE Mutex {
 
 #ifndef ACRE_SIM
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { mutex_.lock(); }
+  // False: somebody has it.
+  bool TryLock() ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true) { return mutex_.try_lock(); }
   void Unlock() ABSL_UNLOCK_FUNCTION() { mutex_.unlock(); }
 
  private:
@@ -44,6 +46,11 @@ class ABSL_LOCKABLE Mutex {
           << "waits outside of the simulated threads for one that cannot go on meanwhile";
       YieldThread();
     }
+  }
+  bool TryLock() ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true) {
+    uint64_t holder = kFree;
+    const uint64_t taken = simulated_cpu != nullptr ? kHeldBySimulated : kHeldByOther;
+    return word_.CompareExchange(&holder, taken, std::memory_order_seq_cst);
   }
   void Unlock() ABSL_UNLOCK_FUNCTION() { (void)word_.Exchange(kFree, std::memory_order_seq_cst); }
 

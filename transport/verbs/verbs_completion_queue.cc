@@ -21,6 +21,7 @@ constexpr uint64_t kServicePeriodNs = 50'000;
 // A clock that a test holds still must not keep Poll() from ever looking.
 constexpr uint32_t kPollsBetweenServicesMax = 1024;
 constexpr uint32_t kBusyPollsPerClockRead = 64;
+constexpr uint32_t kPollsMissedMax = 64;
 
 }  // namespace
 
@@ -120,7 +121,22 @@ inline bool VerbsCompletionQueue::IsServiceDue() {
 size_t VerbsCompletionQueue::Poll(absl::Span<Completion> completions) {
   const bool is_service_due = IsServiceDue();
   const Readable readable = is_service_due ? LookAtDescriptors() : Readable();
-  MutexLock lock(group_->mutex());
+  Mutex* const mutex = group_->mutex();
+  // Threads that wait for each other here would do nothing but sleep and wake.
+  if (may_sleep_ || is_service_due || polls_missed_ >= kPollsMissedMax) {
+    mutex->Lock();
+  } else if (!mutex->TryLock()) {
+    ++polls_missed_;
+    return 0;
+  }
+  polls_missed_ = 0;
+  const size_t taken = PollHeld(completions, is_service_due, readable);
+  mutex->Unlock();
+  return taken;
+}
+
+size_t VerbsCompletionQueue::PollHeld(absl::Span<Completion> completions, bool is_service_due,
+                                      const Readable& readable) {
   is_in_poll_ = true;
   if (is_service_due) [[unlikely]]
     Service(readable);
@@ -179,7 +195,7 @@ void VerbsCompletionQueue::Service(const Readable& readable) {
 }
 
 void VerbsCompletionQueue::Arm() {
-  is_service_forced_ = true;
+  is_service_forced_ = may_sleep_ = true;
   MutexLock lock(group_->mutex());
   if (!std::exchange(is_armed_, true)) group_->AddArmed();
   group_->AskForEvents();
@@ -187,6 +203,7 @@ void VerbsCompletionQueue::Arm() {
 
 void VerbsCompletionQueue::Disarm() {
   // An event may still come: is_service_forced_ stays, the next Poll() takes it.
+  may_sleep_ = false;
   MutexLock lock(group_->mutex());
   if (!std::exchange(is_armed_, false)) return;
   group_->RemoveArmed();

@@ -4,7 +4,7 @@
 // fd() is an epoll set of the group's descriptors, of the card's own events (verbs_events.h), and of an eventfd for
 // completions that come by another member's hand, or by our own call, while armed.
 //
-// Poll() takes what the card has; it looks at the descriptors, which takes a system call, always while
+// Poll() takes what the card has, or nothing, if another member is at it just now: that one takes it for us. It looks at the descriptors, which takes a system call, always while
 // armed and once after, else when 50 us have passed (a busy one every 64th time looks at the clock).
 //
 // Ownership:  borrows the context, shares the group. Queue pairs attach themselves and detach before they go.
@@ -71,6 +71,8 @@ class VerbsCompletionQueue final : public CompletionQueue {
                        ScopedFd self_fd);
 
   bool IsServiceDue();
+  size_t PollHeld(absl::Span<Completion> completions, bool is_service_due,
+                  const Readable& readable);
   Readable LookAtDescriptors();
   void Service(const Readable& readable);
   void WakeSelf();
@@ -89,6 +91,8 @@ class VerbsCompletionQueue final : public CompletionQueue {
   bool is_idle_ = true;  // The last Poll() left nothing.
   uint64_t serviced_ticks_ = 0;
   uint32_t polls_since_service_ = 0;
+  uint32_t polls_missed_ = 0;  // In a row, as another member had the mutex.
+  bool may_sleep_ = false;     // Armed: the next Poll() must not miss anything.
 
   // Under the group's mutex: all of the rest.
   // A circular queue: pending_count_ entries from pending_first_; the size is a power of two.
