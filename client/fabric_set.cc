@@ -107,7 +107,7 @@ absl::Status FabricSet::OpenMember(Member* member) {
 }
 
 uint32_t FabricSet::TakeRegionIds(uint32_t count) {
-  // Of the whole process, as clients may share a fabric.
+  // Of the whole process, as clients may share a fabric. Only this counts them: no order is needed.
   static std::atomic<uint32_t> next{1};
   return next.fetch_add(count, std::memory_order_relaxed);
 }

@@ -13,7 +13,7 @@
 namespace acre {
 
 // Mutex is a std::mutex that clang's -Wthread-safety can follow, so that ABSL_GUARDED_BY(mutex_) on
-// a member is checked. For what is off the data path: protocols have locks of their own.
+// a member is checked. For what is off the data path, or waits for a device there: protocols have locks of their own.
 //
 // In config sim waiting for it lets other simulated threads run, and each call is a scheduling point.
 //

@@ -41,9 +41,8 @@ DEFINE_string(
     "Default: the one that --listen is on, else the first with a link.");
 DEFINE_uint32(
     threads_per_qp, 1,
-    "How many of the server's threads share the queue pairs of fabric verbs, 1 to 64. Clients "
-    "whose "
-    "threads share queue pairs are served by all threads that share them here, else by one.");
+    "How many of the server's threads share queue pairs of fabric verbs, 1 to 64. Clients whose "
+    "threads share one are served by all threads that share it here, else by one of them.");
 DEFINE_string(
     cluster, "",
     "File that lists the servers of a cluster, one HOST:PORT a line in the order of their numbers, "

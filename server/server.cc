@@ -240,6 +240,7 @@ absl::Status Server::OpenNetworks() {
   options.death_marks = options_.death_marks;
   options.listen_host = listen_host_;
   options.device = options_.device;
+  options.threads_per_qp = options_.threads_per_qp;
   absl::StatusOr<Networks> networks = Networks::Open(options_.fabrics, options, is_loopback_,
                                                      [this](absl::string_view line) { Say(line); });
   if (!networks.ok()) return networks.status();

@@ -105,11 +105,12 @@ void RunClients(const std::string& address, const Way& way, uint32_t threads_per
 TEST(VerbsOnlyTest, ThreadsThatShareAQueuePairReadAndWrite) {
   constexpr int kThreads = 4;
   for (const char* server_sharing : {"--threads_per_qp=1", "--threads_per_qp=2"}) {
+    SCOPED_TRACE(server_sharing);
     const auto server = StartOrDie({.more = {"--fabric=verbs", "--threads=2", server_sharing}});
     const int before = QueuePairsAtCards();
     for (const Path path : {Path::kOneSided, Path::kRpc}) {
       RunClients(
-          server->address(), {path, "verbs"}, kThreads, kThreads,
+          server->address(), {path, "verbs"}, /*threads_per_qp=*/64, kThreads,
           [](int t, Client* client) {
             for (int i = 0; i < 50; ++i) {
               const std::string key = absl::StrCat("thread ", t, " key ", i % 10);
@@ -117,6 +118,10 @@ TEST(VerbsOnlyTest, ThreadsThatShareAQueuePairReadAndWrite) {
               ASSERT_EQ(client->Put(key, value), absl::OkStatus());
               ASSERT_EQ(client->Get(key).value(), value);
             }
+            const std::string key = absl::StrCat("thread ", t, " key 9");
+            const std::vector<absl::string_view> keys(32, key);
+            for (const auto& value : client->MultiGet(keys))
+              ASSERT_TRUE(value.ok()) << value.status();
           },
           [before] { EXPECT_EQ(QueuePairsAtCards(), before + 2) << "one at each side"; });
       RunClients(

@@ -49,8 +49,8 @@ class VerbsUnderTest final : public ProviderUnderTest {
     verbs_options.address = addresses_[nodes_count_++ % addresses_.size()];
     verbs_options.serves_atomics = options.atomic_domain == 0;
     verbs_options.threads_per_qp = threads_per_qp_;
-    verbs_options.send_queue_depth = 64 * threads_per_qp_;
-    verbs_options.receive_queue_depth = 16 * threads_per_qp_;
+    verbs_options.send_queue_depth = 64;
+    verbs_options.receive_queue_depth = 16;
     auto fabric = VerbsFabric::Create(verbs_options);
     CHECK(fabric.ok()) << fabric.status();
     return *std::move(fabric);

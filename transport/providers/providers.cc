@@ -87,6 +87,7 @@ absl::StatusOr<std::shared_ptr<Fabric>> OpenSharedProvider(absl::string_view nam
     Mutex mutex;
     std::map<std::string, std::weak_ptr<Shared>> by_name ABSL_GUARDED_BY(mutex);
   };
+  // What is shared is the process's: any client thread may be the first, or the last.
   static Table& table = *new Table();
   const std::string key = absl::StrCat(name, " ", options.device, " ", options.threads_per_qp);
   MutexLock lock(&table.mutex);

@@ -63,8 +63,9 @@ absl::StatusOr<CardQueuePair*> CardQueuePair::Connect(VerbsGroup* group, const C
                                                       VerbsQueuePair* lane,
                                                       absl::string_view private_data) {
   VerbsContext* const context = group->context();
-  auto made = absl::WrapUnique(new CardQueuePair(group, context->depths(), endpoint));
-  made->hello_ = EncodeVerbsHello(made->depths_.receives, made->depths_.lanes, private_data);
+  auto made = absl::WrapUnique(
+      new CardQueuePair(group, context->DepthsFor(context->threads_per_qp), endpoint));
+  made->hello_ = EncodeVerbsHello(made->depths_.receives(), made->depths_.lanes, private_data);
   rdma_cm_id* id = nullptr;
   if (rdma_create_id(group->cm_channel(), &id, made.get(), RDMA_PS_TCP) != 0) {
     return absl::ErrnoToStatus(errno, "rdma_create_id");
@@ -88,8 +89,7 @@ absl::StatusOr<CardQueuePair*> CardQueuePair::Accept(VerbsGroup* group, CmReques
                                                      VerbsQueuePair* lane,
                                                      absl::string_view private_data) {
   VerbsContext* const context = group->context();
-  CardQueueDepths depths = context->depths();
-  depths.lanes = request.peer.lanes;
+  const CardQueueDepths depths = context->DepthsFor(request.peer.lanes);
   auto made = absl::WrapUnique(new CardQueuePair(group, depths, /*endpoint=*/""));
   made->peer_receives_ = request.peer.receive_queue_depth;
   made->arrivals_ = std::move(arrivals);
@@ -100,7 +100,7 @@ absl::StatusOr<CardQueuePair*> CardQueuePair::Accept(VerbsGroup* group, CmReques
   }
   if (absl::Status attached = made->AttachToGroup(); !attached.ok()) return attached;
   if (absl::Status card = made->MakeCardQueuePair(); !card.ok()) return card;
-  const std::string hello = EncodeVerbsHello(depths.receives, depths.lanes, private_data);
+  const std::string hello = EncodeVerbsHello(depths.receives(), depths.lanes, private_data);
   rdma_conn_param param = {};
   param.private_data = hello.data();
   param.private_data_len = static_cast<uint8_t>(hello.size());
@@ -127,7 +127,7 @@ CardQueuePair::~CardQueuePair() {
     rdma_destroy_qp(id_.get());
     context_->card_queue_pairs.fetch_sub(1, std::memory_order_relaxed);
   }
-  if (is_attached_) group_->Detach(place_, depths_.completions_max());
+  if (is_attached_) group_->Detach(this, place_, depths_.completions_max());
   context_->live_objects.fetch_sub(1, std::memory_order_relaxed);
 }
 
@@ -258,14 +258,15 @@ void CardQueuePair::Break(absl::Status why) {
     if (lane.object != nullptr) lane.object->OnCardBroken(status_);
   }
   if (was_connected) {
+    // First: what the card gives back at once must be heard of, too.
+    is_draining_ = true;
+    group_->AddDraining();
     // Moves the card's queue pair to its error state, and tells the peer.
     if (rdma_disconnect(id_.get()) != 0) {
       ibv_qp_attr attributes = {};
       attributes.qp_state = IBV_QPS_ERR;
       (void)ibv_modify_qp(card(), &attributes, IBV_QP_STATE);
     }
-    is_draining_ = true;
-    group_->AddDraining();
     if (ends_unheard()) {
       // What completed unsignaled is not given back. This is, behind all else.
       StageControl(IBV_WR_RDMA_WRITE, 0);

@@ -17,7 +17,7 @@
 //
 // Ownership:  its group owns it, and it owns the rdma_cm id, and the card's queue pair with it.
 // Threads:    any that holds the group's mutex.
-// Invariants: a lane that has requests at the card has its number. controls_ <= kControlSends.
+// Invariants: a lane that has requests at the card has its number. controls_ <= depths().controls_max().
 
 #ifndef ACRE_TRANSPORT_VERBS_CARD_QUEUE_PAIR_H_
 #define ACRE_TRANSPORT_VERBS_CARD_QUEUE_PAIR_H_
@@ -50,6 +50,8 @@ constexpr uint64_t kMissedAfterMs = 1'900;
 // Each step of connecting.
 constexpr int kResolveMsMax = 2'000;
 constexpr uint32_t kConnectTicksMax = 5;
+// That a peer may keep a queue pair without a lane.
+constexpr uint32_t kIdleTicksMax = 2;
 
 // What an rdma_cm event said, once it was acknowledged.
 struct CmNews {
@@ -90,6 +92,8 @@ class CardQueuePair {
   const CardQueueDepths& depths() const { return depths_; }
   // Immediates that a lane may send before it was given some back.
   uint32_t peer_lane_receives() const { return peer_receives_ / depths_.lanes; }
+  // A lane holds requests, or waits for its end: it is told of what happens.
+  void CallBack() { is_waited_for_ = true; }
 
   // --- Lanes.
 
@@ -102,7 +106,8 @@ class CardQueuePair {
   void RejectLane(uint8_t number);
   // `lane` has nothing more under way: the peer is told, and asked to confirm; or answered, if it was the first.
   void CloseLane(uint8_t number);
-  // The lane's object goes. Requires: it has nothing at the card, or the card has given up all.
+  // The lane's object goes, and with it the lane, if the peer does not know yet. Requires: it has nothing at the
+  // card, or the card has given up all.
   void ForgetLane(uint8_t number);
   // Whether the peer has confirmed the end of a lane, or cannot any more.
   bool IsLaneOver(uint8_t number) const;
@@ -216,7 +221,7 @@ class CardQueuePair {
   void TickLanes();
 
   bool is_connector() const { return !endpoint_.empty(); }
-  bool has_room_for_control() const { return controls_ + 1 < kControlSends; }
+  bool has_room_for_control() const { return controls_ + 1 < depths_.controls_max(); }
   // Nobody would hear of the end of the last request that the card has: a mark must follow.
   bool ends_unheard() const { return !is_all_sent_done() && !sent(sent_end_ - 1).is_signaled; }
   Sent& sent(uint32_t sequence) { return sent_[sequence & (sent_.size() - 1)]; }
@@ -250,10 +255,13 @@ class CardQueuePair {
   uint32_t controls_ = 0;  // Of them, our own.
   uint32_t receives_ = 0;  // That the card has.
 
-  bool is_owing_ = false;  // Messages wait to be sent, or may.
+  bool is_owing_ = false;       // Messages wait to be sent, or may.
+  size_t next_owed_ = 0;        // The lane whose turn it is.
+  bool is_waited_for_ = false;  // CallBack() was called.
 
-  uint32_t ticks_ = 0;      // In this state.
-  bool was_heard_ = false;  // Since the last tick.
+  uint32_t ticks_ = 0;       // In this state.
+  uint32_t idle_ticks_ = 0;  // Of the side that was connected to: without a lane.
+  bool was_heard_ = false;   // Since the last tick.
 };
 
 }  // namespace acre::transport

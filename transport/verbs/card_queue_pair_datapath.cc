@@ -89,7 +89,7 @@ void CardQueuePair::Stage(uint8_t lane, const WorkRequest& request, const uint64
 }
 
 void CardQueuePair::StageControl(ibv_wr_opcode opcode, uint32_t immediate, size_t bytes) {
-  CHECK_LT(controls_, kControlSends);
+  CHECK_LT(controls_, depths_.controls_max());
   ibv_send_wr& send = group_->scratch()->requests[staged_];
   ibv_sge& buffer = group_->scratch()->buffers[staged_];
   send = {};
@@ -127,7 +127,6 @@ void CardQueuePair::RingDoorbell() {
     return;
   // The card's driver took what came before `refused`. The rest fails here and now.
   const uint32_t taken_end = first + static_cast<uint32_t>(refused - requests.data());
-  Break(absl::InternalError(absl::StrCat("the card takes no requests: ", strerror(error))));
   while (sent_end_ != taken_end) {
     const Sent last = sent(--sent_end_);
     if (last.is_control) {
@@ -136,7 +135,7 @@ void CardQueuePair::RingDoorbell() {
       lane->OnNotTaken(last.id, last.opcode, last.length_bytes);
     }
   }
-  ReportIfDrained();
+  Break(absl::InternalError(absl::StrCat("the card takes no requests: ", strerror(error))));
 }
 
 void CardQueuePair::Mark() {
@@ -181,6 +180,8 @@ void CardQueuePair::OnSent(uint32_t sequence, ibv_wc_status card_status) {
 
 void CardQueuePair::GoOn() {
   if (is_owing_) SendOwed();
+  // Who still waits afterwards asks again.
+  if (!std::exchange(is_waited_for_, false)) return;
   for (const Lane& lane : lanes_) {
     if (lane.object != nullptr) lane.object->GoOn();
     if (state_ != QueuePairState::kReady) return;

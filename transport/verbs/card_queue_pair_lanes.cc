@@ -92,7 +92,11 @@ void CardQueuePair::CloseLane(uint8_t number) {
 void CardQueuePair::ForgetLane(uint8_t number) {
   Lane& lane = lanes_[number];
   lane.object = nullptr;
-  if (lane.phase == Phase::kWanted) Free(number);
+  if (lane.phase == Phase::kWanted) {
+    Free(number);
+  } else if (lane.phase == Phase::kOpen) {
+    CloseLane(number);
+  }
 }
 
 bool CardQueuePair::IsLaneOver(uint8_t number) const {
@@ -116,6 +120,12 @@ void CardQueuePair::EndIfUnused() {
 }
 
 void CardQueuePair::TickLanes() {
+  // A queue pair that the peer keeps and has no use for is not counted as anybody's: it goes.
+  const auto is_free = [](const Lane& lane) { return lane.phase == Phase::kFree; };
+  const bool is_idle = std::all_of(lanes_.begin(), lanes_.end(), is_free);
+  idle_ticks_ = is_idle && !is_connector() ? idle_ticks_ + 1 : 0;
+  if (idle_ticks_ > kIdleTicksMax)
+    return Break(absl::UnavailableError("the peer has no use for it"));
   for (size_t number = 0; number < lanes_.size(); ++number) {
     Lane& lane = lanes_[number];
     if (!is_connector() || (lane.phase != Phase::kWanted && lane.phase != Phase::kOpening)) {
@@ -137,8 +147,10 @@ void CardQueuePair::Free(uint8_t number) {
 void CardQueuePair::SendOwed() {
   is_owing_ = true;
   if (state_ != QueuePairState::kReady || !is_established_) return;
-  for (size_t number = 0; number < lanes_.size(); ++number) {
-    if (!SendOwedOf(static_cast<uint8_t>(number))) return;
+  // By turns: where there is not room for all, the next time begins where this one ends.
+  for (size_t i = 0; i < lanes_.size(); ++i) {
+    if (!SendOwedOf(static_cast<uint8_t>(next_owed_))) return;
+    next_owed_ = (next_owed_ + 1) % lanes_.size();
   }
   is_owing_ = false;
   OpenNext();
@@ -151,8 +163,10 @@ bool CardQueuePair::SendOwedOf(uint8_t number) {
     const absl::string_view bytes = lane.is_accepted ? lane.private_data : absl::string_view();
     if (!SendMessage({.kind = kind, .lane = number}, bytes)) return false;
     lane.owes_answer = false;
-    if (!lane.is_accepted) Free(number);
-    return true;
+    if (!lane.is_accepted) {
+      Free(number);
+      return true;
+    }
   }
   if (lane.owes_closed) {
     if (!SendMessage({.kind = VerbsMessageKind::kClosed, .lane = number})) return false;
@@ -187,13 +201,17 @@ bool CardQueuePair::SendMessage(const VerbsMessage& message, absl::string_view b
 
 void CardQueuePair::OnMessage(const VerbsMessage& message, absl::string_view bytes) {
   if (message.lane >= lanes_.size()) return BreakByPeer("it speaks of a lane that there is not");
+  if (lanes_.size() == 1 && message.kind != VerbsMessageKind::kCredits) {
+    return BreakByPeer("it has only one lane, and would open or close another");
+  }
+  if (bytes.size() > kPrivateDataBytesMax) return BreakByPeer("its message is too long");
   switch (message.kind) {
     case VerbsMessageKind::kCredits: {
       VerbsQueuePair* const object = lanes_[message.lane].object;
       const Phase phase = lanes_[message.lane].phase;
-      // Ours may be going while the peer's still gives back.
-      if (phase == Phase::kClosing || (phase == Phase::kOpen && object == nullptr)) return;
-      if (phase != Phase::kOpen || !object->OnCredits(message.credits)) {
+      // Ours is going while the peer's still gives back.
+      if (phase == Phase::kClosing) return;
+      if (phase != Phase::kOpen || object == nullptr || !object->OnCredits(message.credits)) {
         BreakByPeer("it gave back credit that it never had");
       }
       return;
@@ -215,7 +233,7 @@ void CardQueuePair::OnMessage(const VerbsMessage& message, absl::string_view byt
 
 void CardQueuePair::OnOpen(uint8_t number, absl::string_view private_data) {
   Lane& lane = lanes_[number];
-  if (is_connector() || lane.phase != Phase::kFree || private_data.size() > kPrivateDataBytesMax) {
+  if (is_connector() || lane.phase != Phase::kFree) {
     return BreakByPeer("it opens a lane that it may not");
   }
   lane.phase = Phase::kOpening;

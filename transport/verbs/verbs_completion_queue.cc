@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <limits>
 #include <utility>
 
 #include "absl/memory/memory.h"
@@ -106,7 +107,11 @@ void VerbsCompletionQueue::Push(const Completion& completion, uint32_t slots) {
   pending.completion = completion;
   pending.slots = slots;
   ++pending_count_;
-  if (is_armed_ && !is_in_poll_) [[unlikely]]
+  if (is_in_poll_) return;
+  // The descriptors that told of a peer's coming and going may have been another member's to read.
+  const bool is_news = completion.kind == CompletionKind::kConnected ||
+                       completion.kind == CompletionKind::kDisconnected;
+  if (is_armed_ || is_news) [[unlikely]]
     WakeSelf();
 }
 
@@ -140,7 +145,10 @@ size_t VerbsCompletionQueue::PollHeld(absl::Span<Completion> completions, bool i
   is_in_poll_ = true;
   if (is_service_due) [[unlikely]]
     Service(readable);
-  const bool is_anything_left = group_->TakeFromCards(&pending_count_, completions.size());
+  // An event that we take is the other members' too: what it told of must not wait for our next call.
+  const size_t enough = readable.channel ? std::numeric_limits<size_t>::max() : completions.size();
+  const bool is_anything_left =
+      group_->TakeFromCards(&pending_count_, enough) || pending_count_ > completions.size();
   const size_t taken = TakePending(completions);
   is_in_poll_ = false;
   is_idle_ = pending_count_ == 0;

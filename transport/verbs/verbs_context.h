@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "runtime/clock.h"
 #include "runtime/mutex.h"
 #include "transport/fabric.h"
@@ -21,22 +22,23 @@ class VerbsGroup;
 // Places in a card's send queue beyond the lanes', for what is sent on our own account: messages
 // (verbs_wire.h), a mark behind what is waited for, a sign of life; and the mark that a broken queue pair
 // sends, whose place nothing else may take.
-constexpr uint32_t kControlSends = 5;
-// Receives beyond the callers', for the peer's messages about one lane. Credits: each message gives back at
-// least half of them, so there are three at most that we have not taken yet. Opening, closing and confirming a
-// lane never meet its credits: one more.
+constexpr uint32_t kControlSends = 4;
+constexpr uint32_t kControlSendsPerLane = 1;
+// Receives beyond the callers', for the peer's messages about one lane that we have not taken yet: two that give
+// back credits, each at least half of them; one that closes it or confirms that; and, since its number is free
+// then, one that opens it anew.
 constexpr uint32_t kControlReceivesPerLane = 4;
 
-// How the places of one of the card's queue pairs are dealt out.
+// The places of one of the card's queue pairs. Each lane has as many as a queue pair of its own would.
 struct CardQueueDepths {
   uint32_t lanes = 1;
-  uint32_t sends = 0;     // Of all lanes.
-  uint32_t receives = 0;  // Likewise.
+  uint32_t lane_sends = 0;
+  uint32_t lane_receives = 0;
 
-  uint32_t lane_sends() const { return sends / lanes; }
-  uint32_t lane_receives() const { return receives / lanes; }
-  uint32_t sends_max() const { return sends + kControlSends; }
-  uint32_t receives_max() const { return receives + lanes * kControlReceivesPerLane; }
+  uint32_t receives() const { return lanes * lane_receives; }  // Of all lanes.
+  uint32_t controls_max() const { return kControlSends + lanes * kControlSendsPerLane; }
+  uint32_t sends_max() const { return lanes * lane_sends + controls_max(); }
+  uint32_t receives_max() const { return receives() + lanes * kControlReceivesPerLane; }
   // The most completions that it may leave at the card.
   uint32_t completions_max() const { return sends_max() + receives_max(); }
   ibv_qp_init_attr Attributes(ibv_cq* cq, uint32_t inline_bytes_max) const {
@@ -70,13 +72,14 @@ struct VerbsContext {
   // Of completion queues (verbs_group.h).
   std::vector<std::weak_ptr<VerbsGroup>> groups ABSL_GUARDED_BY(groups_mutex);
 
-  // Of a queue pair that this side connects. A peer's has as many places, dealt out to as many lanes as it asks
-  // for.
-  CardQueueDepths depths() const {
-    return {.lanes = threads_per_qp,
-            .sends = device.send_queue_depth_max * threads_per_qp,
-            .receives = device.receive_queue_depth * threads_per_qp};
+  // Of a queue pair for so many lanes. On the side that accepts, that is the peer's choice.
+  CardQueueDepths DepthsFor(uint32_t lanes) const {
+    return {.lanes = lanes,
+            .lane_sends = device.send_queue_depth_max,
+            .lane_receives = device.receive_queue_depth};
   }
+  // OK, or InvalidArgument: more than the card has, or than we tell peers of; the message says what.
+  absl::Status Judge(const CardQueueDepths& depths) const;
 };
 
 }  // namespace acre::transport

@@ -55,27 +55,18 @@ absl::Status JudgeOptions(const VerbsFabric::Options& options) {
 absl::Status FitToCard(VerbsContext* context) {
   const ibv_device_attr& limits = context->card->limits().orig_attr;
   DeviceAttributes& device = context->device;
-  const uint32_t requests_max = static_cast<uint32_t>(std::max(limits.max_qp_wr, 0));
   const uint32_t lanes = context->threads_per_qp;
-  if (requests_max < lanes * (kControlReceivesPerLane + 2) + kControlSends) {
-    return absl::UnavailableError(absl::StrCat("the card's queues hold only ", requests_max));
+  const uint32_t requests_max = static_cast<uint32_t>(std::max(limits.max_qp_wr, 0)) / lanes;
+  constexpr uint32_t kControlsMax = kControlSends + kControlSendsPerLane;
+  if (requests_max < 2 * kControlsMax + 2) {
+    return absl::UnavailableError(absl::StrCat("the card's queues hold only ", requests_max,
+                                               " for each of ", lanes, " threads"));
   }
-  // Equal parts: no thread can use up another's.
-  device.send_queue_depth_max =
-      std::min(device.send_queue_depth_max, requests_max - kControlSends) / lanes;
+  device.send_queue_depth_max = std::min(device.send_queue_depth_max, requests_max - kControlsMax);
   device.receive_queue_depth =
-      std::min(device.receive_queue_depth, requests_max - lanes * kControlReceivesPerLane) / lanes;
-  if (device.send_queue_depth_max < 1 || device.receive_queue_depth < 2) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "queues of that depth are too short to be shared by ", lanes, " threads (threads_per_qp)"));
-  }
-  const auto completions_max = static_cast<uint32_t>(std::max(limits.max_cqe, 0));
-  if (context->depths().completions_max() > completions_max) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("send and receive queue together take ", context->depths().completions_max(),
-                     " completions, and the card has ", completions_max, ": ask for less"));
-  }
-  return absl::OkStatus();
+      std::min({device.receive_queue_depth, requests_max - kControlReceivesPerLane,
+                kVerbsReceiveQueueDepthMax / lanes});
+  return context->Judge(context->DepthsFor(lanes));
 }
 
 // No card tells how much it takes inline, so queue pairs are made until one succeeds. The last one also
@@ -84,7 +75,7 @@ absl::Status TryQueuePair(VerbsContext* context, VerbsFacts* facts) {
   const Cq cq(ibv_create_cq(context->card->context(), 16, nullptr, nullptr, 0));
   if (cq == nullptr) return absl::ResourceExhaustedError("the card makes no completion queue");
   for (;;) {
-    const CardQueueDepths depths = context->depths();
+    const CardQueueDepths depths = context->DepthsFor(context->threads_per_qp);
     ibv_qp_init_attr attributes = depths.Attributes(cq.get(), context->device.inline_bytes_max);
     const Qp qp(ibv_create_qp(context->card->pd(), &attributes));
     if (qp != nullptr) {

@@ -45,11 +45,11 @@ class VerbsFabric final : public Fabric {
     // This process's incarnation, for region headers. 0: a random one.
     uint64_t generation = 0;
     // How many threads (completion queues) share a queue pair to a peer; 1: none do. Too many queue pairs thrash
-    // the card's cache; sharing costs a lock. 1 to 64.
+    // the card's cache; threads that share one wait for each other now and then. 1 to 64.
     uint32_t threads_per_qp = 1;
-    // Of a queue pair of the card, in equal parts for the threads that share it. Less where the card has less.
+    // For each of them. Less where the card has less.
     uint32_t send_queue_depth = 256;
-    uint32_t receive_queue_depth = 256;  // At least 2 for each thread.
+    uint32_t receive_queue_depth = 256;  // At least 2.
     uint32_t inline_bytes_max = 256;
   };
 

@@ -81,9 +81,10 @@ VerbsGroup::VerbsGroup(VerbsContext* context, CompletionChannel channel, CmChann
       channel_(std::move(channel)),
       cm_channel_(std::move(cm_channel)),
       timer_fd_(std::move(timer_fd)) {
-  const uint32_t sends_max = context_->depths().sends_max();
-  scratch_.requests.resize(sends_max);
-  scratch_.buffers.resize(sends_max);
+  // One lane's requests at a time, and a mark.
+  const size_t requests_max = context_->device.send_queue_depth_max + size_t{1};
+  scratch_.requests.resize(requests_max);
+  scratch_.buffers.resize(requests_max);
   context_->live_objects.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -128,7 +129,7 @@ absl::StatusOr<VerbsGroup::Place> VerbsGroup::Attach(CardQueuePair* card,
   return Place{.cq = found->cq.get(), .connection = connection};
 }
 
-void VerbsGroup::Detach(const Place& place, uint32_t completions_max) {
+void VerbsGroup::Detach(CardQueuePair* card, const Place& place, uint32_t completions_max) {
   // What others have there must not be lost, and its own must make room.
   Drain(place.cq);
   const auto found =
@@ -137,6 +138,7 @@ void VerbsGroup::Detach(const Place& place, uint32_t completions_max) {
   CHECK(found != card_queues_.end());
   found->room += completions_max;
   CHECK_EQ(attached_.erase(place.connection), 1u);
+  std::erase(ended_, card);
   if (attached_.empty()) SetTimer(false);
 }
 
@@ -146,7 +148,6 @@ CardQueuePair* VerbsGroup::Own(std::unique_ptr<CardQueuePair> card) {
 }
 
 void VerbsGroup::Destroy(CardQueuePair* card) {
-  std::erase(ended_, card);
   const auto found = std::find_if(owned_.begin(), owned_.end(),
                                   [card](const auto& owned) { return owned.get() == card; });
   CHECK(found != owned_.end());

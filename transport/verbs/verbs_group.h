@@ -84,7 +84,7 @@ class VerbsGroup : public std::enable_shared_from_this<VerbsGroup> {
   };
   absl::StatusOr<Place> Attach(CardQueuePair* card, uint32_t completions_max);
   // Requires: the card has destroyed the queue pair, so it reports nothing more.
-  void Detach(const Place& place, uint32_t completions_max);
+  void Detach(CardQueuePair* card, const Place& place, uint32_t completions_max);
   rdma_event_channel* cm_channel() const { return cm_channel_.get(); }
   // Takes all that the card has in one of its queues.
   void Drain(ibv_cq* cq);
@@ -104,7 +104,7 @@ class VerbsGroup : public std::enable_shared_from_this<VerbsGroup> {
   void AddDraining();
   void RemoveDraining() { --draining_count_; }
 
-  // Requests under construction, of the queue pair that is posting. Room for a full send queue.
+  // Requests under construction, of the lane that is posting. Room for its full send queue.
   struct Scratch {
     std::vector<ibv_send_wr> requests;
     std::vector<ibv_sge> buffers;

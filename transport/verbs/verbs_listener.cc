@@ -98,13 +98,6 @@ class LaneRequest final : public ConnectionRequest {
   bool is_accepted_ = false;
 };
 
-// Whether there is room for its lanes on a queue pair of ours.
-absl::Status JudgeLanes(const VerbsPeer& peer, const CardQueueDepths& depths) {
-  if (peer.lanes <= depths.sends && 2 * peer.lanes <= depths.receives) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("its queue pair is for ", peer.lanes, " threads, too many for ours"));
-}
-
 }  // namespace
 
 absl::StatusOr<CmAddress> ParseVerbsEndpoint(absl::string_view endpoint) {
@@ -200,7 +193,8 @@ std::unique_ptr<ConnectionRequest> VerbsListener::PollCm() {
     request.initiated_reads_max = said.initiator_depth;
     request.answered_reads_max = said.responder_resources;
     rdma_ack_cm_event(event);
-    absl::Status judged = peer.ok() ? JudgeLanes(*peer, context_->depths()) : peer.status();
+    absl::Status judged = peer.status();
+    if (peer.ok()) judged = context_->Judge(context_->DepthsFor(peer->lanes));
     if (!judged.ok()) {
       Refuse(NameOf(request.id.get()), judged);
       rdma_reject(request.id.get(), nullptr, 0);

@@ -93,8 +93,8 @@ void VerbsQueuePair::Join(CardQueuePair* card, uint8_t lane) {
   card_ = card;
   lane_ = lane;
   has_joined_ = true;
-  sends_max_ = std::min(context_->device.send_queue_depth_max, card->depths().lane_sends());
-  receives_max_ = card->depths().lane_receives();
+  sends_max_ = card->depths().lane_sends;
+  receives_max_ = card->depths().lane_receives;
   credits_max_ = card->peer_lane_receives();
   // Its requests, its receives, kConnected, kDisconnected.
   completions_max_ = sends_max_ + receives_max_ + kControlReceivesPerLane + 2;
@@ -134,13 +134,17 @@ void VerbsQueuePair::End(absl::Status why) {
   state_.store(QueuePairState::kBroken, std::memory_order_release);
   status_ = std::move(why);
   is_ending_ = true;
+  card_->CallBack();
   GiveReceivesBack();
   ReportEndIfDone();
 }
 
 void VerbsQueuePair::ReportEndIfDone() {
   if (!is_ending_ || card_ == nullptr) return;
-  if (at_card_ > 0) return card_->Mark();
+  if (at_card_ > 0) {
+    card_->CallBack();
+    return card_->Mark();
+  }
   Report();
   card_->CloseLane(lane_);
 }
@@ -170,74 +174,89 @@ void VerbsQueuePair::GiveReceivesBack() {
 
 VerbsQueuePair::~VerbsQueuePair() {
   if (has_joined_) {
-    Leave();
+    WaitForAcknowledgements();
+    if (Leave()) WaitForConfirmation();
     MutexLock lock(group_->mutex());
-    CardQueuePair* const card = std::exchange(card_, nullptr);
-    if (card != nullptr) {
-      const bool is_last = card->IsLastLane(lane_);
-      card->ForgetLane(lane_);
-      // The side that connected, and who has no other lanes, lets go of it all.
-      if (is_last && (card->has_connected() || card->depths().lanes == 1 ||
-                      card->state() != QueuePairState::kReady)) {
-        group_->Destroy(card);
-      }
-    }
+    if (card_ != nullptr) PartFromCard();
     completion_queue_->Detach(this, completions_max_);
   }
   context_->live_objects.fetch_sub(1, std::memory_order_relaxed);
 }
 
 template <class Condition>
-bool VerbsQueuePair::WaitUntil(Condition is_done) {
+void VerbsQueuePair::WaitUntil(Condition is_done, uint64_t ms_max) {
   // Real time: the card knows no other.
-  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(kLingerMsMax);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(ms_max);
   for (;;) {
     {
       MutexLock lock(group_->mutex());
       if (card_ != nullptr) card_->Drain();
-      if (is_done()) return true;
+      if (is_done()) return;
+      // Nobody else need have said that the last ones are to be heard of.
+      if (card_ != nullptr && at_card_ > 0) card_->Mark();
     }
-    if (std::chrono::steady_clock::now() > until) return false;
+    if (std::chrono::steady_clock::now() > until) return;
     sched_yield();
   }
 }
 
-void VerbsQueuePair::Leave() {
-  bool is_acknowledged = false;
+bool VerbsQueuePair::GoesWithCard() const {
+  return card_->IsLastLane(lane_) && (card_->has_connected() || card_->depths().lanes == 1 ||
+                                      card_->state() != QueuePairState::kReady);
+}
+
+void VerbsQueuePair::WaitForAcknowledgements() {
+  uint64_t ms_max = kLingerMsMax;
   {
     MutexLock lock(group_->mutex());
     held_.clear();
-    if (card_ == nullptr) return;
-    if (state_.load(std::memory_order_relaxed) == QueuePairState::kConnecting) return;
-    is_acknowledged = at_card_ == 0;
-    if (!is_acknowledged) card_->Mark();
+    if (card_ == nullptr || at_card_ == 0) return;
+    // By then the card has them acknowledged, or has broken off.
+    if (!GoesWithCard()) ms_max = kSharedLingerMsMax;
   }
-  const auto is_done = [this] {
-    return card_ == nullptr || at_card_ == 0 ||
-           (card_->state() != QueuePairState::kReady && card_->IsLastLane(lane_));
-  };
-  if (!is_acknowledged) is_acknowledged = WaitUntil(is_done);
-  {
-    MutexLock lock(group_->mutex());
-    if (card_ == nullptr) return;
-    const bool is_last = card_->IsLastLane(lane_);
-    const bool takes_all_along = is_last && (card_->has_connected() || card_->depths().lanes == 1);
-    if (!is_acknowledged && !takes_all_along) {
-      // What it may still read or write goes with us.
-      card_->Break(absl::UnavailableError(
-          "a thread that shares the queue pair went, and its requests were not acknowledged"));
-      if (at_card_ > 0) card_->GiveUpDraining();
-    }
-    if (card_->state() != QueuePairState::kReady || takes_all_along) return;
-    if (state_.load(std::memory_order_relaxed) == QueuePairState::kReady) {
-      GiveReceivesBack();
-      state_.store(QueuePairState::kBroken, std::memory_order_release);
-      is_reported_ = true;
-      card_->CloseLane(lane_);
-    }
-    if (!card_->has_connected()) return;
+  WaitUntil(
+      [this] {
+        return card_ == nullptr || at_card_ == 0 ||
+               (card_->state() != QueuePairState::kReady && GoesWithCard());
+      },
+      ms_max);
+}
+
+bool VerbsQueuePair::Leave() {
+  MutexLock lock(group_->mutex());
+  if (card_ == nullptr || GoesWithCard()) return false;
+  if (at_card_ > 0) {
+    // What the card may still read or write goes with us.
+    card_->Break(absl::UnavailableError(
+        "a thread that shared the queue pair went, and its requests were not acknowledged"));
+    if (at_card_ > 0) card_->GiveUpDraining();
+    return false;
   }
-  WaitUntil([this] { return card_ == nullptr || card_->IsLaneOver(lane_); });
+  if (card_->state() != QueuePairState::kReady) return false;
+  const QueuePairState was = state_.load(std::memory_order_relaxed);
+  if (was == QueuePairState::kConnecting) return false;
+  if (was == QueuePairState::kReady) {
+    GiveReceivesBack();
+    state_.store(QueuePairState::kBroken, std::memory_order_release);
+    is_reported_ = true;
+    card_->CloseLane(lane_);
+  }
+  return card_ != nullptr && card_->has_connected();
+}
+
+void VerbsQueuePair::WaitForConfirmation() {
+  WaitUntil([this] { return card_ == nullptr || card_->IsLaneOver(lane_); }, kLingerMsMax);
+}
+
+void VerbsQueuePair::PartFromCard() {
+  CardQueuePair* const card = std::exchange(card_, nullptr);
+  const bool is_connecting = state_.load(std::memory_order_relaxed) == QueuePairState::kConnecting;
+  // It may have been accepted, and been sent something, since it was last polled.
+  if (!is_connecting) receives_taken_ = 0;
+  card->ForgetLane(lane_);
+  if (card->IsUnused() || (card->depths().lanes == 1 && !card->has_connected())) {
+    group_->Destroy(card);
+  }
 }
 
 absl::StatusOr<RemoteKey> VerbsQueuePair::Grant(const MemoryRegion& region, uint32_t rights) {

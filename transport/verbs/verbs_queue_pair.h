@@ -11,15 +11,16 @@
 //  - A held request that waits for earlier ones which were posted unsignaled sends a mark behind them, a
 //    WRITE of no bytes: its completion says that they are done.
 //
-// Fairness: each lane has an equal part of the card's queues, whether the others use theirs or not: so much it may
-// have under way. Whose part is used up gets ResourceExhausted, or waits, alone.
+// Fairness: each lane has as many places in the card's queues as a queue pair of its own would, whether the others
+// use theirs or not. Whose places are used up gets ResourceExhausted, or waits, alone.
 //
 // Its end: the peer closes it or breaks; a request of its own fails; or the card's queue pair breaks, by whatever
 // any lane's requests met at the peer, and all lanes with it.
 //
-// Destroying a ready one waits for what was posted, and is not held, to be acknowledged: at most kLingerMsMax. A
-// card that loses its queue pair forgets what it had not sent yet; and memory that is still in use takes the queue
-// pair along, all lanes of it. Where there are other lanes, the side that connected also waits for the peer to
+// Destroying a ready one waits for what was posted, and is not held, to be acknowledged: at most kLingerMsMax, as a
+// card that loses its queue pair forgets what it had not sent yet. Beside other lanes it waits till the card says
+// that it was or never will be, kSharedLingerMsMax at most; then memory that is still in use takes the queue pair
+// along, all lanes of it. Where there are other lanes, the side that connected also waits for the peer to
 // confirm, again kLingerMsMax at most: its memory may go then, and no WRITE of the peer finds it gone and breaks
 // what the others use. The other side does not wait for peers.
 //
@@ -55,6 +56,8 @@
 namespace acre::transport {
 
 constexpr uint64_t kLingerMsMax = 200;
+// Beside other lanes: longer than it takes a card to give up.
+constexpr uint64_t kSharedLingerMsMax = kMissedAfterMs + 600;
 
 class VerbsQueuePair final : public QueuePair {
  public:
@@ -148,10 +151,17 @@ class VerbsQueuePair final : public QueuePair {
   void ReportEndIfDone();
   void Report();
   void GiveReceivesBack();
-  // Takes what the card has till `is_done` says so, kLingerMsMax at most; whether it did.
+  // The end, in the order of these. All but the last take the mutex themselves.
+  // Takes what the card has till `is_done` says so.
   template <class Condition>
-  bool WaitUntil(Condition is_done);
-  void Leave();
+  void WaitUntil(Condition is_done, uint64_t ms_max);
+  void WaitForAcknowledgements();
+  // Says that it goes. Whether the peer is to confirm before our memory may go.
+  bool Leave();
+  void WaitForConfirmation();
+  void PartFromCard();
+  // Whether the card's queue pair ends with this lane.
+  bool GoesWithCard() const;
 
   const std::shared_ptr<VerbsGroup> group_;
   VerbsContext* const context_;

@@ -106,6 +106,7 @@ void VerbsQueuePair::Hold(const WorkRequest& request, CompletionStatus verdict) 
     held.inline_words.assign(words, words + request.length_bytes / kWordBytes);
   }
   held_.push_back(std::move(held));
+  if (card_ != nullptr) card_->CallBack();
 }
 
 void VerbsQueuePair::GoOnSlowly() {
@@ -134,16 +135,18 @@ void VerbsQueuePair::StartHeld() {
       return End(why);
     }
     if (!CanStart(held.request)) break;
-    Stage(held.request, held.inline_words.empty() ? nullptr : held.inline_words.data());
-    // Inline bytes are taken by the doorbell, and go with `held`.
-    if (!held.inline_words.empty() || card_->is_scratch_full()) {
-      card_->RingDoorbell();
-      if (!is_ready()) return;
-    }
+    // Out of the queue first: what the card refuses comes back there.
+    const Held started = std::move(held_.front());
     held_.pop_front();
+    const bool has_bytes = !started.inline_words.empty();
+    Stage(started.request, has_bytes ? started.inline_words.data() : nullptr);
+    // Inline bytes are taken by the doorbell, and go with `started`.
+    if (has_bytes || card_->is_scratch_full()) card_->RingDoorbell();
   }
   if (card_ == nullptr) return;
   card_->RingDoorbell();
+  if (held_.empty() || card_ == nullptr) return;
+  card_->CallBack();
   MarkIfHeldNeedsIt();
 }
 

@@ -1,7 +1,6 @@
 // Hostile, silent and dying peers, fences, threads, and that nothing is left behind. Needs a card:
 // //transport/verbs:verbs_rxe_vm_test runs it on Soft-RoCE, in a virtual machine.
 
-#include <dirent.h>
 #include <malloc.h>
 #include <sched.h>
 #include <signal.h>
@@ -475,26 +474,6 @@ TEST_F(VerbsTest, ThreadsShareACard) {
 }
 
 // ---- What is left behind.
-
-size_t CountDescriptors() {
-  DIR* const directory = opendir("/proc/self/fd");
-  PCHECK(directory != nullptr);
-  size_t count = 0;
-  while (readdir(directory) != nullptr) ++count;
-  closedir(directory);
-  return count;
-}
-
-// As the kernel counts them: "0: rxe0: pd 2 cq 1 qp 1 cm_id 0 mr 0 ctx 1".
-std::string CountAtCards() {
-  FILE* const pipe = popen("/bin/rdma resource show", "r");
-  PCHECK(pipe != nullptr);
-  std::string counts;
-  std::array<char, 256> line;
-  while (fgets(line.data(), line.size(), pipe) != nullptr) counts += line.data();
-  CHECK_EQ(pclose(pipe), 0);
-  return counts;
-}
 
 size_t AllocatedBytes() {
 #ifdef __SANITIZE_ADDRESS__

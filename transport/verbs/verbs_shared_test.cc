@@ -73,9 +73,10 @@ class VerbsSharedTest : public ::testing::Test {
     EXPECT_EQ(queue_pair->status().code(), absl::StatusCode::kUnavailable);
   }
 
-  VerbsNode client_{0, /*receive_queue_depth=*/16 * kThreads, kThreads};
-  VerbsNode server_{1, /*receive_queue_depth=*/16 * kThreads};
-  const std::unique_ptr<Listener> listener_ = Take(server_.fabric->Listen());
+  VerbsNode client_{0, /*receive_queue_depth=*/16, kThreads};
+  VerbsNode server_{1};
+  std::unique_ptr<Listener> listener_ = Take(server_.fabric->Listen());
+  const std::string endpoint_ = listener_->endpoint();
   std::array<std::unique_ptr<CompletionQueue>, kThreads> queues_;
 };
 
@@ -264,71 +265,216 @@ TEST_F(VerbsSharedTest, KilledPeerEndsAllThatItsThreadsHad) {
   ExpectWorks(other, client_.queue.get(), 4);
 }
 
-// Goal: three threads at once, with READs, atomics and knocks, connecting and leaving meanwhile.
-TEST_F(VerbsSharedTest, ThreadsRaceOnOneQueuePair) {
-  constexpr uint64_t kRounds = 8;
-  constexpr uint64_t kAdds = 100;
-  const auto region = server_.MakeRegion(7, kRightsAll);
-  VerbsConnection anchor = ConnectFrom(client_.queue.get());
-  const RemoteKey key = Take(anchor.server->Grant(*region, kRightsAll));
-  std::vector<std::thread> threads;
-  for (uint32_t t = 0; t < 2; ++t) {
-    threads.emplace_back([&, t] {
-      CompletionQueue* const queue = queues_[t].get();
-      const auto local = client_.MakeRegion(100 + t, kRightRead);
-      const auto await = [&](CompletionKind kind) {
-        Completion completion;
-        while (queue->Poll({&completion, 1}) == 0) sched_yield();
-        CHECK(completion.kind == kind) << completion.queue_pair->status();
-        CHECK(completion.status == CompletionStatus::kOk) << completion.queue_pair->status();
-        return completion;
-      };
-      for (uint64_t round = 0; round < kRounds; ++round) {
-        const auto lane = Take(client_.fabric->Connect(listener_->endpoint(), queue, ""));
-        await(CompletionKind::kConnected);
-        for (uint64_t i = 0; i < kAdds; ++i) {
-          WorkRequest add = client_.Request(Opcode::kFetchAdd, 0, key);
-          add.local = local->words() + kDataWord;
-          add.local_region = local.get();
-          add.swap_or_add = 1;
-          add.signaled = false;
-          WorkRequest read = client_.Request(Opcode::kRead, 0, key);
-          read.local = local->words() + kDataWord + 1;
-          read.local_region = local.get();
-          read.id = i;
-          CHECK(lane->Post(std::vector<WorkRequest>{add, read}).ok());
-          CHECK_EQ(await(CompletionKind::kSend).id, i);
-          CHECK_GT(local->words()[kDataWord + 1].Load(std::memory_order_relaxed),
-                   local->words()[kDataWord].Load(std::memory_order_relaxed));
-        }
-      }
-    });
+// Goal: news of a peer's end wakes who never armed, also when another thread is the first to hear of it.
+TEST_F(VerbsSharedTest, PeersEndWakesAThreadThatNeverArmed) {
+  VerbsConnection polls = ConnectFrom(client_.queue.get());
+  VerbsConnection sleeps = ConnectFrom(queues_[0].get());
+  sleeps.server.reset();
+  Completion none;
+  while (sleeps.client->state() == QueuePairState::kReady) {
+    ASSERT_EQ(client_.queue->Poll({&none, 1}), 0u);
+    ASSERT_EQ(server_.queue->Poll({&none, 1}), 0u);
   }
-  std::vector<std::unique_ptr<QueuePair>> accepted;
-  uint64_t gone = 0;
-  while (gone < 2 * kRounds) {
-    if (const auto request = listener_->Poll()) {
-      accepted.push_back(Take(request->Accept(server_.queue.get(), "")));
-    }
+  pollfd event = {.fd = queues_[0]->fd(), .events = POLLIN, .revents = 0};
+  ASSERT_EQ(poll(&event, 1, 20'000), 1);
+  ExpectGone(queues_[0].get(), sleeps.client.get());
+}
+
+// Goal: a thread that takes the card's event, and no more than one of its own completions, and then never polls
+// again, has not taken what the event told another thread of.
+TEST_F(VerbsSharedTest, EventThatAnotherTookIsNotLost) {
+  VerbsConnection takes = ConnectFrom(client_.queue.get());
+  VerbsConnection sleeps = ConnectFrom(queues_[0].get());
+  for (uint32_t round = 0; round < 20; ++round) {
+    queues_[0]->Arm();
     Completion completion;
-    if (server_.queue->Poll({&completion, 1}) == 0) continue;
-    ASSERT_EQ(completion.kind, CompletionKind::kDisconnected);
-    ++gone;
+    while (queues_[0]->Poll({&completion, 1}) != 0) {
+    }
+    for (uint32_t i = 0; i < 3; ++i) {
+      ASSERT_TRUE(takes.server->Post(std::vector<WorkRequest>{Knock(i)}).ok());
+      EXPECT_EQ(Next(server_.queue.get()).status, CompletionStatus::kOk);
+    }
+    ASSERT_TRUE(sleeps.server->Post(std::vector<WorkRequest>{Knock(round)}).ok());
+    EXPECT_EQ(Next(server_.queue.get()).status, CompletionStatus::kOk);
+    EXPECT_EQ(Next(client_.queue.get()).immediate, 0u);
+    pollfd event = {.fd = queues_[0]->fd(), .events = POLLIN, .revents = 0};
+    ASSERT_EQ(poll(&event, 1, 20'000), 1);
+    EXPECT_EQ(Next(queues_[0].get()).immediate, round);
+    queues_[0]->Disarm();
+    for (uint32_t i = 1; i < 3; ++i) EXPECT_EQ(Next(client_.queue.get()).immediate, i);
   }
-  for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(region->words()[kDataWord].Load(std::memory_order_acquire), 2 * kRounds * kAdds);
-  ExpectWorks(anchor, client_.queue.get(), 9);
+}
+
+TEST_F(VerbsSharedTest, TheLastOnesMayLeaveAtOnce) {
+  for (uint32_t round = 0; round < 30; ++round) {
+    std::array<VerbsConnection, 2> lanes = {ConnectFrom(queues_[0].get()),
+                                            ConnectFrom(queues_[1].get())};
+    std::array<std::thread, 2> leaving;
+    for (uint32_t i = 0; i < 2; ++i) leaving[i] = std::thread([&, i] { lanes[i].client.reset(); });
+    for (uint32_t i = 0; i < 2; ++i) {
+      EXPECT_EQ(Next(server_.queue.get()).kind, CompletionKind::kDisconnected);
+    }
+    for (std::thread& thread : leaving) thread.join();
+    for (VerbsConnection& lane : lanes) lane.server.reset();
+    Completion none;
+    while (client_.fabric->card_queue_pairs() + server_.fabric->card_queue_pairs() > 0) {
+      ASSERT_EQ(client_.queue->Poll({&none, 1}), 0u);
+      ASSERT_EQ(server_.queue->Poll({&none, 1}), 0u);
+    }
+  }
+}
+
+TEST_F(VerbsSharedTest, ListenerThatGoesRejectsThoseItHasNotHeard) {
+  VerbsConnection stays = ConnectFrom(client_.queue.get());
+  const auto unheard = Take(client_.fabric->Connect(listener_->endpoint(), queues_[0].get(), ""));
+  pollfd event = {.fd = listener_->fd(), .events = POLLIN, .revents = 0};
+  Completion none;
+  while (poll(&event, 1, 0) == 0) ASSERT_EQ(server_.queue->Poll({&none, 1}), 0u);
+  listener_.reset();
+  ExpectGone(queues_[0].get(), unheard.get());
+  const auto late = Take(client_.fabric->Connect(endpoint_, queues_[0].get(), ""));
+  while (late->state() == QueuePairState::kConnecting) {
+    ASSERT_EQ(server_.queue->Poll({&none, 1}), 0u);
+    (void)queues_[0]->Poll({&none, 1});
+  }
+  EXPECT_EQ(late->state(), QueuePairState::kBroken);
+  ExpectWorks(stays, client_.queue.get(), 1);
+}
+
+TEST_F(VerbsSharedTest, RequestOutlivesTheThreadsThatItCameTo) {
+  VerbsConnection stays = ConnectFrom(client_.queue.get());
+  const auto unheard = Take(client_.fabric->Connect(endpoint_, queues_[0].get(), ""));
+  const std::unique_ptr<ConnectionRequest> request = AwaitRequest(queues_[0].get());
+  stays.server.reset();
+  server_.queue.reset();
+  EXPECT_EQ(server_.fabric->card_queue_pairs(), 0);
+  const auto other = Take(server_.fabric->CreateCompletionQueue());
+  EXPECT_EQ(request->Accept(other.get(), "").status().code(), absl::StatusCode::kInvalidArgument);
+  ExpectGone(queues_[0].get(), unheard.get());
+  ExpectGone(client_.queue.get(), stays.client.get());
+}
+
+// Goal: a lane that the server neither accepts nor rejects holds up nobody, and ends.
+TEST_F(VerbsSharedTest, UnansweredLaneEndsAndHoldsUpNobody) {
+  VerbsConnection stays = ConnectFrom(client_.queue.get());
+  const auto unanswered = Take(client_.fabric->Connect(endpoint_, queues_[0].get(), ""));
+  const std::unique_ptr<ConnectionRequest> request = AwaitRequest(queues_[0].get());
+  ExpectGone(queues_[0].get(), unanswered.get());
+  ExpectWorks(stays, client_.queue.get(), 1);
+  VerbsConnection next = ConnectFrom(queues_[0].get());
+  EXPECT_EQ(client_.fabric->card_queue_pairs(), 2) << "waits behind the one that hangs";
+  // The answer comes after all, to nobody.
+  const auto late = Take(request->Accept(server_.queue.get(), ""));
+  Completion gone;
+  while (server_.queue->Poll({&gone, 1}) == 0) ASSERT_EQ(client_.queue->Poll({&gone, 1}), 0u);
+  EXPECT_EQ(gone.kind, CompletionKind::kDisconnected);
+  EXPECT_EQ(gone.queue_pair, late.get());
+  ExpectWorks(next, queues_[0].get(), 2);
+}
+
+TEST_F(VerbsSharedTest, ThousandLanesLeaveNothingBehind) {
+  VerbsConnection stays = ConnectFrom(client_.queue.get());
+  const auto come_and_go = [&](int round) {
+    VerbsConnection lane = ConnectFrom(queues_[0].get());
+    if (round % 2 == 0) {
+      std::thread leaving([&] { lane.client.reset(); });
+      ExpectGone(server_.queue.get(), lane.server.get());
+      leaving.join();
+    } else {
+      lane.server.reset();
+      ExpectGone(queues_[0].get(), lane.client.get());
+    }
+  };
+  for (int round = 0; round < 20; ++round) ASSERT_NO_FATAL_FAILURE(come_and_go(round));
+  const size_t descriptors = CountDescriptors();
+  const std::string at_cards = CountAtCards();
+  for (int round = 0; round < 1'000; ++round) ASSERT_NO_FATAL_FAILURE(come_and_go(round));
+  EXPECT_EQ(CountDescriptors(), descriptors);
+  EXPECT_EQ(CountAtCards(), at_cards);
+  ExpectWorks(stays, client_.queue.get(), 1);
+}
+
+// ---- Threads at once, with READs and atomics, connecting and leaving meanwhile.
+
+class VerbsSharedRaceTest : public VerbsSharedTest {
+ protected:
+  static constexpr uint64_t kRounds = 8;
+  static constexpr uint64_t kAdds = 100;
+
+  void RunThread(uint32_t t, RemoteKey key) {
+    CompletionQueue* const queue = queues_[t].get();
+    const auto local = client_.MakeRegion(100 + t, kRightRead);
+    const auto await = [&](CompletionKind kind) {
+      Completion completion;
+      while (queue->Poll({&completion, 1}) == 0) sched_yield();
+      CHECK(completion.kind == kind) << completion.queue_pair->status();
+      CHECK(completion.status == CompletionStatus::kOk) << completion.queue_pair->status();
+      return completion;
+    };
+    for (uint64_t round = 0; round < kRounds; ++round) {
+      const auto lane = Take(client_.fabric->Connect(endpoint_, queue, ""));
+      await(CompletionKind::kConnected);
+      for (uint64_t i = 0; i < kAdds; ++i) {
+        WorkRequest add = client_.Request(Opcode::kFetchAdd, 0, key);
+        add.local = local->words() + kDataWord;
+        add.local_region = local.get();
+        add.swap_or_add = 1;
+        add.signaled = false;
+        WorkRequest read = client_.Request(Opcode::kRead, 0, key);
+        read.local = local->words() + kDataWord + 1;
+        read.local_region = local.get();
+        read.id = i;
+        CHECK(lane->Post(std::vector<WorkRequest>{add, read}).ok());
+        CHECK_EQ(await(CompletionKind::kSend).id, i);
+        CHECK_GT(local->words()[kDataWord + 1].Load(std::memory_order_relaxed),
+                 local->words()[kDataWord].Load(std::memory_order_relaxed));
+      }
+    }
+  }
+  // Two threads, while this one accepts. The region's first word counts what they added.
+  void Race() {
+    const auto region = server_.MakeRegion(7, kRightsAll);
+    VerbsNode other(0);
+    const VerbsConnection granter = Connect(other, server_);
+    const RemoteKey key = Take(granter.server->Grant(*region, kRightsAll));
+    std::vector<std::thread> threads;
+    for (uint32_t t = 0; t < 2; ++t) threads.emplace_back([this, t, key] { RunThread(t, key); });
+    std::vector<std::unique_ptr<QueuePair>> accepted;
+    uint64_t gone = 0;
+    while (gone < 2 * kRounds) {
+      if (const auto request = listener_->Poll()) {
+        accepted.push_back(Take(request->Accept(server_.queue.get(), "")));
+      }
+      Completion completion;
+      if (server_.queue->Poll({&completion, 1}) == 0) continue;
+      ASSERT_EQ(completion.kind, CompletionKind::kDisconnected);
+      ++gone;
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(region->words()[kDataWord].Load(std::memory_order_acquire), 2 * kRounds * kAdds);
+  }
+};
+
+TEST_F(VerbsSharedRaceTest, BesideOneThatStays) {
+  VerbsConnection stays = ConnectFrom(client_.queue.get());
+  Race();
+  ExpectWorks(stays, client_.queue.get(), 9);
   EXPECT_EQ(client_.fabric->card_queue_pairs(), 1);
+}
+
+// Goal: the last lane leaves while another comes.
+TEST_F(VerbsSharedRaceTest, AmongThemselves) {
+  for (int round = 0; round < 3; ++round) Race();
 }
 
 // ---- Hostile peers.
 
 class VerbsSharedHostileTest : public VerbsSharedTest {
  protected:
-  void ConnectRaw() {
+  void ConnectRaw(uint32_t lanes = 3) {
     raw_ =
         std::make_unique<RawPeer>(client_.address, Take(ParseVerbsEndpoint(listener_->endpoint())),
-                                  EncodeVerbsHello(16, 3, ""));
+                                  EncodeVerbsHello(16, lanes, ""));
     std::thread connecting([this] { EXPECT_TRUE(raw_->Connect()); });
     std::unique_ptr<ConnectionRequest> request;
     while (request == nullptr) request = listener_->Poll();
@@ -394,22 +540,50 @@ TEST_F(VerbsSharedHostileTest, OpeningTwiceAndWhatNobodyWantsAnyMore) {
   EXPECT_EQ(request->Accept(other.get(), "").status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(VerbsSharedHostileTest, QueuePairForOneHasNoOtherLanes) {
+  for (const VerbsMessageKind kind : {VerbsMessageKind::kClosed, VerbsMessageKind::kOpen}) {
+    ConnectRaw(/*lanes=*/1);
+    raw_->Post(IBV_WR_SEND_WITH_IMM, Message(kind, 0));
+    ExpectGone(server_.queue.get(), victim_.get());
+    victim_.reset();
+    raw_.reset();
+  }
+}
+
+// Goal: what no client is counted for costs the server nothing for long.
+TEST_F(VerbsSharedHostileTest, QueuePairThatIsKeptWithoutALaneIsTakenAway) {
+  VerbsConnection honest = ConnectFrom(client_.queue.get());
+  ConnectRaw();
+  raw_->Send(IBV_WR_SEND_WITH_IMM, Message(VerbsMessageKind::kClosed, 0));
+  ExpectGone(server_.queue.get(), victim_.get());
+  victim_.reset();
+  EXPECT_EQ(server_.fabric->card_queue_pairs(), 2);
+  Completion none;
+  while (server_.fabric->card_queue_pairs() > 1) {
+    ASSERT_EQ(server_.queue->Poll({&none, 1}), 0u);
+    sched_yield();
+  }
+  ExpectWorks(honest, client_.queue.get(), 3);
+}
+
 TEST_F(VerbsSharedHostileTest, HelloOfMoreLanesThanFitIsRejected) {
-  RawPeer raw(client_.address, Take(ParseVerbsEndpoint(listener_->endpoint())),
-              EncodeVerbsHello(1024, 64, ""));
+  VerbsNode deep(1, /*receive_queue_depth=*/1'024);
+  const std::unique_ptr<Listener> listener = Take(deep.fabric->Listen());
+  RawPeer raw(client_.address, Take(ParseVerbsEndpoint(listener->endpoint())),
+              EncodeVerbsHello(1'024, 64, ""));
   SharedWord is_over;
   std::thread connecting([&] {
     EXPECT_FALSE(raw.Connect());
     is_over.Store(1, std::memory_order_release);
   });
-  while (is_over.Load(std::memory_order_acquire) == 0) EXPECT_EQ(listener_->Poll(), nullptr);
+  while (is_over.Load(std::memory_order_acquire) == 0) EXPECT_EQ(listener->Poll(), nullptr);
   connecting.join();
 }
 
 }  // namespace
 
 void RunSharedChild(const char* endpoint) {
-  VerbsNode node(0, /*receive_queue_depth=*/16 * kThreads, kThreads);
+  VerbsNode node(0, /*receive_queue_depth=*/16, kThreads);
   const auto second = Take(node.fabric->CreateCompletionQueue());
   const auto third = Take(node.fabric->CreateCompletionQueue());
   std::vector<std::unique_ptr<QueuePair>> lanes;

@@ -3,6 +3,7 @@
 #ifndef ACRE_TRANSPORT_VERBS_VERBS_TEST_UTIL_H_
 #define ACRE_TRANSPORT_VERBS_VERBS_TEST_UTIL_H_
 
+#include <dirent.h>
 #include <infiniband/verbs.h>
 #include <poll.h>
 #include <rdma/rdma_cma.h>
@@ -10,7 +11,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdint>
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <utility>
@@ -130,6 +133,26 @@ inline VerbsConnection Connect(const VerbsNode& client, const VerbsNode& server)
   completion = client.Await();
   CHECK(completion.kind == CompletionKind::kConnected) << made.client->status();
   return made;
+}
+
+inline size_t CountDescriptors() {
+  DIR* const directory = opendir("/proc/self/fd");
+  PCHECK(directory != nullptr);
+  size_t count = 0;
+  while (readdir(directory) != nullptr) ++count;
+  closedir(directory);
+  return count;
+}
+
+// As the kernel counts them: "0: rxe0: pd 2 cq 1 qp 1 cm_id 0 mr 0 ctx 1".
+inline std::string CountAtCards() {
+  FILE* const pipe = popen("/bin/rdma resource show", "r");
+  PCHECK(pipe != nullptr);
+  std::string counts;
+  std::array<char, 256> line;
+  while (fgets(line.data(), line.size(), pipe) != nullptr) counts += line.data();
+  CHECK_EQ(pclose(pipe), 0);
+  return counts;
 }
 
 // A process of this program that connects, as `mode` says, and waits to be killed.

@@ -5,7 +5,7 @@
 //
 // Lanes: threads of one process may share a queue pair of the card. Each has a lane of it: a queue pair in the
 // eyes of fabric.h, with places of its own in the card's queues. The side that connects says how many there
-// may be, the other side answers with that or less. The first lane is opened by connecting; each further one
+// may be, the other side answers with the same number, or rejects. The first lane is opened by connecting; each further one
 // by an "open" message, which is answered; either side closes a lane by "closed", which the other confirms once
 // it has nothing more under way on it. Who opens waits for the answer before it opens the next: messages with
 // bytes land in one buffer.
