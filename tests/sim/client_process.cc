@@ -198,17 +198,19 @@ uint64_t ClientProcess::DrawTimeout() {
 }
 
 Task<bool> ClientProcess::Operate() {
-  const Plan& plan = cluster_->plan();
+  const Plan::Mix& mix = plan_.mix;
   const uint64_t timeout_ns = DrawTimeout();
   const std::string* const key = &DrawKey();
-  const int dice = static_cast<int>(random_.Uniform(100));
+  int dice = static_cast<int>(random_.Uniform(100));
   Task<bool> operation;
-  if (dice < plan.puts_percent) {
+  if ((dice -= mix.puts_percent) < 0) {
     operation = Put(key, timeout_ns);
-  } else if (dice < plan.puts_percent + plan.deletes_percent) {
+  } else if ((dice -= mix.deletes_percent) < 0) {
     operation = Delete(key, timeout_ns);
-  } else if (dice < plan.puts_percent + plan.deletes_percent + plan.multi_gets_percent) {
+  } else if ((dice -= mix.multi_gets_percent) < 0) {
     operation = MultiGet(timeout_ns);
+  } else if ((dice -= mix.waves_percent) < 0) {
+    operation = Wave();
   } else {
     operation = Get(key, timeout_ns);
   }
@@ -246,6 +248,29 @@ Task<bool> ClientProcess::MultiGet(uint64_t timeout_ns) {
   for (size_t i = 0; i < count; ++i) {
     EndGet(operations[i], statuses[i], values[i]);
     is_answered &= IsAnswer(statuses[i]);
+  }
+  co_return is_answered;
+}
+
+// A Delete in a home's neighbourhood pulls a record out of its chain, and the Puts fill the chain again.
+// After the pause, what is in the chain has been there for a while: who misses it then is wrong. Some keys
+// may come twice, for a Delete of nothing.
+Task<bool> ClientProcess::Wave() {
+  const Plan& plan = cluster_->plan();
+  co_await scheduler_->SleepFor(random_.Uniform(plan.wave_pause_ns_max));
+  const size_t count = 1 + random_.Uniform(plan.wave_keys_max);
+  size_t index = random_.Uniform(plan.keys.size());
+  const size_t step = 1 + random_.Uniform(plan.keys.size() - 1);
+  std::vector<const std::string*> keys;
+  for (; keys.size() < count; index += step) keys.push_back(&plan.keys[index % plan.keys.size()]);
+  bool is_answered = true;
+  for (const std::string* const key : keys) {
+    Task<bool> operation = Delete(key, DrawTimeout());
+    is_answered &= co_await std::move(operation);
+  }
+  for (const std::string* const key : keys) {
+    Task<bool> operation = Put(key, DrawTimeout());
+    is_answered &= co_await std::move(operation);
   }
   co_return is_answered;
 }

@@ -45,6 +45,7 @@ class ClientProcess {
   Task<bool> Put(const std::string* key, uint64_t timeout_ns);
   Task<bool> Delete(const std::string* key, uint64_t timeout_ns);
   Task<bool> MultiGet(uint64_t timeout_ns);
+  Task<bool> Wave();
   Task<void> Work(Event* all_ended);
   Task<void> WorkAmidFaults();
   Task<void> ReadAll();

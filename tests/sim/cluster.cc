@@ -34,6 +34,14 @@ Cluster::Cluster(const Options& options)
   for (int i = 0; i < plan_.machines; ++i) {
     machines_.push_back(world_.AddMachine(absl::StrCat("machine", i)));
   }
+  if (plan_.is_churned) {
+    // Of the network's personality this is the scenario's; all else stays as the World drew it.
+    transport::SimFaults faults = network_.faults();
+    faults.split_read = plan_.split_reads;
+    faults.any_order = 1;
+    faults.line_ns_max = plan_.line_ns_max;
+    network_.SetFaults(faults);
+  }
 }
 
 Cluster::~Cluster() = default;

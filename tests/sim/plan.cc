@@ -13,6 +13,7 @@ namespace {
 constexpr size_t kKeysMin = 8;
 constexpr size_t kKeysMax = 40;
 constexpr size_t kHeapedKeysMax = 16;
+constexpr size_t kChurnedKeysMax = 12;
 constexpr uint64_t kWindowMax = 12;
 
 int Below(Random* random, int bound) {
@@ -41,15 +42,21 @@ enum class Crowd : uint8_t {
   kSpread,  // On some buckets side by side, as it comes.
   kFull,    // They nearly fill those: most inserts displace.
   kHeaped,  // A few more than one home has room for, and they come and go: most deletes pull from a chain.
+  // Likewise, all in one segment, and nearly all of them are there at any time: who misses one is mostly
+  // wrong.
+  kChurned,
 };
 
 // Their homes lie in a few buckets, side by side: so buckets fill, records are displaced, chains grow.
 std::vector<std::string> DrawKeys(Random* random, Crowd crowd, int segments) {
   const auto layout = kvs::SegmentLayout::Plan(1, 1, kSegmentBytes, kIndexPercent);
   CHECK(layout.ok()) << layout.status();
-  const size_t keys_max = crowd == Crowd::kHeaped ? kHeapedKeysMax : kKeysMax;
+  const bool is_one_home = crowd == Crowd::kHeaped || crowd == Crowd::kChurned;
+  const size_t keys_max = crowd == Crowd::kChurned  ? kChurnedKeysMax
+                          : crowd == Crowd::kHeaped ? kHeapedKeysMax
+                                                    : kKeysMax;
   const size_t count = kKeysMin + random->Uniform(keys_max - kKeysMin + 1);
-  const uint64_t window = crowd == Crowd::kHeaped ? 1
+  const uint64_t window = is_one_home             ? 1
                           : crowd == Crowd::kFull ? 1 + count / 4 + random->Uniform(count / 4)
                                                   : 1 + random->Uniform(kWindowMax);
   // At times at the end, where the spare bucket is.
@@ -62,9 +69,8 @@ std::vector<std::string> DrawKeys(Random* random, Crowd crowd, int segments) {
     const uint64_t hash = kvs::HashKey(key);
     const uint64_t home = kvs::HomeBucket(hash, layout->buckets_count);
     if (home < first || home >= first + window) continue;
-    if (kvs::SegmentIndex(hash, static_cast<uint64_t>(segments)) != 0 && random->Uniform(4) != 0) {
-      continue;
-    }
+    const bool is_in_first = kvs::SegmentIndex(hash, static_cast<uint64_t>(segments)) == 0;
+    if (!is_in_first && (crowd == Crowd::kChurned || random->Uniform(4) != 0)) continue;
     if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(std::move(key));
   }
   return keys;
@@ -72,13 +78,14 @@ std::vector<std::string> DrawKeys(Random* random, Crowd crowd, int segments) {
 
 void DrawClients(Random* random, Plan* plan) {
   static constexpr int kCounts[] = {1, 2, 2, 2, 2, 3};
-  const int count = kCounts[random->Uniform(6)];
+  const int count = plan->is_churned ? 2 + Below(random, 2) : kCounts[random->Uniform(6)];
   // Many fill a small ring, so that senders wait for room in it.
   const int coroutines_max = random->Uniform(4) == 0 ? 20 : 4;
   for (int i = 0; i < count; ++i) {
     Plan::Client client;
     const bool can_map = plan->device == transport::SimDevice::kSharedMemory;
-    switch (random->Uniform(4)) {
+    // Where records move, those who read the memory themselves are the ones to look at.
+    switch (random->Uniform(plan->is_churned ? 12 : 4)) {
       case 0:
         client.path = Path::kRpc;
         break;
@@ -95,12 +102,14 @@ void DrawClients(Random* random, Plan* plan) {
 }
 
 void DrawWork(Random* random, Plan* plan) {
-  const auto crowd = static_cast<Crowd>(random->Uniform(3));
+  const auto crowd = plan->is_churned ? Crowd::kChurned : static_cast<Crowd>(random->Uniform(3));
   plan->keys = DrawKeys(random, crowd, plan->segments);
   const bool is_heaped = crowd == Crowd::kHeaped;
-  plan->puts_percent = is_heaped ? 25 + Below(random, 25) : 10 + Below(random, 50);
-  plan->deletes_percent = is_heaped ? 15 + Below(random, 15) : Below(random, 40);
-  plan->multi_gets_percent = Below(random, 10);
+  Plan::Mix mix;
+  mix.puts_percent = is_heaped ? 25 + Below(random, 25) : 10 + Below(random, 50);
+  mix.deletes_percent = is_heaped ? 15 + Below(random, 15) : Below(random, 40);
+  mix.multi_gets_percent = Below(random, 10);
+  for (Plan::Client& client : plan->clients) client.mix = mix;
   static constexpr int kLarge[] = {0, 5, 30, 100};
   plan->large_values_percent = kLarge[random->Uniform(4)];
   plan->value_bytes_max = DrawScale(random, 256, 16'384);
@@ -116,12 +125,40 @@ void DrawWork(Random* random, Plan* plan) {
   plan->scan_interval_ns = DrawScale(random, 50 * kUs, 500 * kUs);
 }
 
+// "Churn" in docs/simulator.md. The first client deletes records and puts them back, which moves others; the
+// other clients look for them. It pauses between two waves: in a home that changes all the time no two
+// collects are alike, and who misses a record that has just been inserted may be right.
+void DrawChurn(Random* random, Plan* plan) {
+  for (Plan::Client& client : plan->clients) {
+    const bool is_writer = &client == &plan->clients.front();
+    client.coroutines = is_writer ? 1 + Below(random, 3) : 4 + Below(random, 16);
+    client.mix = {};
+    if (is_writer) {
+      client.mix.waves_percent = 80;
+    } else {
+      client.mix.puts_percent = Below(random, 3);
+      client.mix.multi_gets_percent = Below(random, 60);
+    }
+  }
+  plan->wave_keys_max = 2 + random->Uniform(4);
+  plan->wave_pause_ns_max = 100 * kUs + random->Uniform(400 * kUs);
+  plan->spare_heap_bytes = 0;
+  plan->burst_max = DrawScale(random, 4, 64);
+  plan->operations_in_all = 16'000 + random->Uniform(4'000);
+  plan->faults_end_ns = 24 * kMs + random->Uniform(8 * kMs);
+  plan->split_reads = random->Uniform(2) == 0 ? 0.5 : 1;
+  plan->line_ns_max = random->Uniform(2) == 0 ? 2 * kUs : 4 * kUs;
+}
+
 }  // namespace
 
 Plan Plan::Draw(Random* random) {
   Plan plan;
-  plan.device =
-      random->Uniform(2) == 0 ? transport::SimDevice::kCard : transport::SimDevice::kSharedMemory;
+  plan.is_churned = random->Uniform(4) == 0;
+  // Only a card's READs are sampled in any order: where records move there are more of them.
+  plan.device = random->Uniform(4) < (plan.is_churned ? 3 : 2)
+                    ? transport::SimDevice::kCard
+                    : transport::SimDevice::kSharedMemory;
   const bool is_card = plan.device == transport::SimDevice::kCard;
   plan.machines = is_card ? 1 + Below(random, 3) : 1;
   plan.marks_deaths = random->Uniform(3) != 0;
@@ -139,6 +176,7 @@ Plan Plan::Draw(Random* random) {
   plan.ring_bytes = kRingBytes[random->Uniform(4)];
   DrawClients(random, &plan);
   DrawWork(random, &plan);
+  if (plan.is_churned) DrawChurn(random, &plan);
   return plan;
 }
 
@@ -147,7 +185,7 @@ std::string Plan::ToText() const {
       device == transport::SimDevice::kCard ? "cards" : "shared memory", ", machines ", machines,
       marks_deaths ? ", death marks" : ", leases", ", lease ", lease_ns / kUs, " us, threads ",
       threads, ", segments ", segments, ", spare heap ", spare_heap_bytes, ", keys ", keys.size(),
-      ", faults for ", faults_end_ns / kUs, " us, clients");
+      is_churned ? ", churned" : "", ", faults for ", faults_end_ns / kUs, " us, clients");
   for (const Client& client : clients) {
     absl::StrAppend(&text, " ", PathName(client.path), "*", client.coroutines, "@", client.machine);
   }

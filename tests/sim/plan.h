@@ -28,6 +28,11 @@ struct Plan {
   bool stalls = true;
   bool store_buffers = true;
   uint64_t lease_ns = 0;
+  // Records of one home move all the time, under those who look for them ("Churn" in docs/simulator.md).
+  bool is_churned = false;
+  // Then cards sample this share of the READs line by line, in any order, with so long between two lines.
+  double split_reads = 0;
+  uint64_t line_ns_max = 0;
 
   // The server, on the first machine.
   int threads = 1;
@@ -37,10 +42,19 @@ struct Plan {
   // What is left of each segment's heap when the server starts; 0: all.
   uint64_t spare_heap_bytes = 0;
 
+  // What a client does, of its operations; the others are Gets.
+  struct Mix {
+    int puts_percent = 0;
+    int deletes_percent = 0;
+    int multi_gets_percent = 0;
+    // A pause, then Deletes of some keys one after another, then Puts of the same.
+    int waves_percent = 0;
+  };
   struct Client {
     Path path = Path::kRpc;
     int machine = 0;
     int coroutines = 1;
+    Mix mix;
   };
   std::vector<Client> clients;
 
@@ -49,9 +63,8 @@ struct Plan {
   uint64_t timeout_ns = 0;             // Of an operation.
   uint64_t short_timeouts_one_in = 0;  // So many operations one is given up soon. 0: none.
   uint64_t operations_in_all = 0;      // While there are faults.
-  int puts_percent = 0;
-  int deletes_percent = 0;
-  int multi_gets_percent = 0;
+  uint64_t wave_keys_max = 0;          // Of Mix::waves_percent.
+  uint64_t wave_pause_ns_max = 0;
   int large_values_percent = 0;  // Out of line.
   uint64_t value_bytes_max = 0;  // Of those.
   uint64_t burst_max = 0;        // Operations without a pause.
