@@ -63,7 +63,7 @@ DEFINE_string(device, "",
               "Default: the first with a link");
 DEFINE_uint32(threads_per_qp, 1,
               "fabric verbs: how many of a process's threads share a queue pair of the card to a "
-              "server, 1 to 64. Fewer queue pairs spare the card's cache, and make threads wait");
+              "server, 1 to 32. Fewer queue pairs spare the card's cache, and make threads wait");
 DEFINE_string(secret_file, "",
               "file with the secret of the server, where it asks for one: see kv_server --help");
 DEFINE_string(poll, "adaptive",

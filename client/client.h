@@ -64,7 +64,7 @@ struct ClientOptions {
   std::string device = "";
   // How many threads of this process, each with a Client, share a queue pair of the card to a server; 1: none do.
   // Thousands of queue pairs thrash a card's cache, so large clusters want fewer; threads that share one wait for
-  // each other now and then. All of them name the same device and number. verbs only; 1 to 64.
+  // each other now and then. All of them name the same device and number. verbs only; 1 to 32.
   uint32_t threads_per_qp = 1;
   // File with the secret that client and server prove to each other; it is read once, by Connect(),
   // which refuses a file that others may read (InvalidArgument). With it, a server that cannot

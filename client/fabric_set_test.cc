@@ -57,13 +57,13 @@ TEST_F(FabricSetTest, NamesThatCannotBeAreErrors) {
   const absl::Status unknown = Create("smoke").status();
   EXPECT_TRUE(absl::IsInvalidArgument(unknown)) << unknown;
   EXPECT_THAT(std::string(unknown.message()), HasSubstr("\"smoke\", only shm, verbs, tcp; auto"));
-  for (const uint32_t threads : {0u, 65u}) {
+  for (const uint32_t threads : {0u, 33u}) {
     threads_per_qp_ = threads;
     const absl::Status status = Create("auto").status();
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
-    EXPECT_THAT(std::string(status.message()), HasSubstr("threads_per_qp is 1 to 64"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("threads_per_qp is 1 to 32"));
   }
-  threads_per_qp_ = 64;
+  threads_per_qp_ = 32;
   EXPECT_TRUE(Create("auto").ok());
   const absl::Status unmapped = Create("tcp", /*must_map=*/true).status();
   EXPECT_TRUE(absl::IsInvalidArgument(unmapped)) << unmapped;

@@ -41,7 +41,7 @@ DEFINE_string(
     "Default: the one that --listen is on, else the first with a link.");
 DEFINE_uint32(
     threads_per_qp, 1,
-    "How many of the server's threads share queue pairs of fabric verbs, 1 to 64. Clients whose "
+    "How many of the server's threads share queue pairs of fabric verbs, 1 to 32. Clients whose "
     "threads share one are served by all threads that share it here, else by one of them.");
 DEFINE_string(
     cluster, "",

@@ -110,7 +110,7 @@ TEST(VerbsOnlyTest, ThreadsThatShareAQueuePairReadAndWrite) {
     const int before = QueuePairsAtCards();
     for (const Path path : {Path::kOneSided, Path::kRpc}) {
       RunClients(
-          server->address(), {path, "verbs"}, /*threads_per_qp=*/64, kThreads,
+          server->address(), {path, "verbs"}, /*threads_per_qp=*/32, kThreads,
           [](int t, Client* client) {
             for (int i = 0; i < 50; ++i) {
               const std::string key = absl::StrCat("thread ", t, " key ", i % 10);

@@ -28,7 +28,7 @@ absl::Status JudgeProvider(absl::string_view name);
 absl::Status JudgeDevice(absl::string_view device, absl::Span<const std::string> fabrics);
 
 // ProviderOptions::threads_per_qp.
-constexpr uint32_t kThreadsPerQpMax = 64;
+constexpr uint32_t kThreadsPerQpMax = 32;
 
 struct ProviderOptions {
   Clock* clock = nullptr;  // Outlives the fabric.

@@ -45,7 +45,7 @@ class VerbsFabric final : public Fabric {
     // This process's incarnation, for region headers. 0: a random one.
     uint64_t generation = 0;
     // How many threads (completion queues) share a queue pair to a peer; 1: none do. Too many queue pairs thrash
-    // the card's cache; threads that share one wait for each other now and then. 1 to 64.
+    // the card's cache; threads that share one wait for each other now and then. 1 to 32.
     uint32_t threads_per_qp = 1;
     // For each of them. Less where the card has less.
     uint32_t send_queue_depth = 256;

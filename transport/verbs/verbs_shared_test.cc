@@ -9,76 +9,12 @@
 #include <thread>
 #include <vector>
 
-#include "transport/verbs/verbs_key.h"
-#include "transport/verbs/verbs_listener.h"
 #include "transport/verbs/verbs_queue_pair.h"
+#include "transport/verbs/verbs_shared_test_util.h"
 #include "transport/verbs/verbs_test_util.h"
-#include "transport/verbs/verbs_wire.h"
 
 namespace acre::transport {
 namespace {
-
-constexpr uint32_t kThreads = 3;
-
-// A process of kThreads threads that share queue pairs, and one that accepts by a single thread.
-class VerbsSharedTest : public ::testing::Test {
- protected:
-  VerbsSharedTest() {
-    for (uint32_t i = 0; i < kThreads; ++i) {
-      queues_[i] = Take(client_.fabric->CreateCompletionQueue());
-    }
-  }
-
-  VerbsConnection ConnectFrom(CompletionQueue* queue) {
-    VerbsConnection made;
-    made.client = Take(client_.fabric->Connect(listener_->endpoint(), queue, "one more"));
-    const std::unique_ptr<ConnectionRequest> request = AwaitRequest(queue);
-    EXPECT_EQ(request->private_data(), "one more");
-    made.server = Take(request->Accept(server_.queue.get(), "welcome"));
-    const Completion connected = Next(queue);
-    CHECK(connected.kind == CompletionKind::kConnected) << made.client->status();
-    CHECK(connected.queue_pair == made.client.get());
-    EXPECT_EQ(made.client->peer_private_data(), "welcome");
-    return made;
-  }
-  // Both sides must poll, by whichever thread of those that share.
-  std::unique_ptr<ConnectionRequest> AwaitRequest(CompletionQueue* queue) {
-    for (;;) {
-      Completion completion;
-      CHECK_EQ(server_.queue->Poll({&completion, 1}), 0u);
-      CHECK_EQ(queue->Poll({&completion, 1}), 0u);
-      if (auto request = listener_->Poll()) return request;
-    }
-  }
-  Completion Next(CompletionQueue* queue) {
-    Completion completion;
-    while (queue->Poll({&completion, 1}) == 0) {
-    }
-    return completion;
-  }
-  void ExpectWorks(const VerbsConnection& connection, CompletionQueue* queue, uint32_t immediate) {
-    ASSERT_TRUE(connection.client->Post(std::vector<WorkRequest>{Knock(immediate)}).ok());
-    const Completion done = Next(queue);
-    EXPECT_EQ(done.queue_pair, connection.client.get());
-    EXPECT_EQ(done.status, CompletionStatus::kOk) << connection.client->status();
-    const Completion knock = Next(server_.queue.get());
-    EXPECT_EQ(knock.queue_pair, connection.server.get());
-    EXPECT_EQ(knock.immediate, immediate);
-  }
-  void ExpectGone(CompletionQueue* queue, const QueuePair* queue_pair) {
-    const Completion gone = Next(queue);
-    EXPECT_EQ(gone.kind, CompletionKind::kDisconnected);
-    EXPECT_EQ(gone.queue_pair, queue_pair);
-    EXPECT_EQ(queue_pair->state(), QueuePairState::kBroken);
-    EXPECT_EQ(queue_pair->status().code(), absl::StatusCode::kUnavailable);
-  }
-
-  VerbsNode client_{0, /*receive_queue_depth=*/16, kThreads};
-  VerbsNode server_{1};
-  std::unique_ptr<Listener> listener_ = Take(server_.fabric->Listen());
-  const std::string endpoint_ = listener_->endpoint();
-  std::array<std::unique_ptr<CompletionQueue>, kThreads> queues_;
-};
 
 TEST_F(VerbsSharedTest, ThreadsShareOneAndEachGetsItsOwn) {
   std::vector<VerbsConnection> lanes;
@@ -465,119 +401,6 @@ TEST_F(VerbsSharedRaceTest, BesideOneThatStays) {
 // Goal: the last lane leaves while another comes.
 TEST_F(VerbsSharedRaceTest, AmongThemselves) {
   for (int round = 0; round < 3; ++round) Race();
-}
-
-// ---- Hostile peers.
-
-class VerbsSharedHostileTest : public VerbsSharedTest {
- protected:
-  void ConnectRaw(uint32_t lanes = 3) {
-    raw_ =
-        std::make_unique<RawPeer>(client_.address, Take(ParseVerbsEndpoint(listener_->endpoint())),
-                                  EncodeVerbsHello(16, lanes, ""));
-    std::thread connecting([this] { EXPECT_TRUE(raw_->Connect()); });
-    std::unique_ptr<ConnectionRequest> request;
-    while (request == nullptr) request = listener_->Poll();
-    victim_ = Take(request->Accept(server_.queue.get(), ""));
-    connecting.join();
-  }
-  static uint32_t Message(VerbsMessageKind kind, uint8_t lane, uint16_t credits = 0) {
-    return EncodeVerbsMessage({.kind = kind, .lane = lane, .credits = credits});
-  }
-
-  std::unique_ptr<QueuePair> victim_;
-  std::unique_ptr<RawPeer> raw_;
-};
-
-TEST_F(VerbsSharedHostileTest, MessagesThatMakeNoSenseEndTheirQueuePairOnly) {
-  VerbsConnection honest = ConnectFrom(client_.queue.get());
-  using Kind = VerbsMessageKind;
-  for (const uint32_t bits :
-       {Message(Kind::kOpen, 0), Message(Kind::kOpen, 3), Message(Kind::kOpen, 255),
-        Message(Kind::kAccepted, 1), Message(Kind::kRejected, 0), Message(Kind::kConfirmed, 0),
-        Message(Kind::kConfirmed, 1), Message(Kind::kClosed, 1), Message(Kind::kClosed, 9),
-        Message(Kind::kCredits, 1, 1), Message(Kind::kCredits, 0, 1),
-        Message(Kind::kCredits, 0, 0xffff)}) {
-    SCOPED_TRACE(bits);
-    ConnectRaw();
-    raw_->Post(IBV_WR_SEND_WITH_IMM, bits);
-    ExpectGone(server_.queue.get(), victim_.get());
-    victim_.reset();
-    raw_.reset();
-    ExpectWorks(honest, client_.queue.get(), 3);
-  }
-}
-
-TEST_F(VerbsSharedHostileTest, KnocksWhereTheyMayNotEndTheirQueuePairOnly) {
-  VerbsConnection honest = ConnectFrom(client_.queue.get());
-  for (const int lane : {1, 2, 3, 255}) {
-    ConnectRaw();
-    raw_->Post(IBV_WR_RDMA_WRITE_WITH_IMM, EncodeLaneImmediate(static_cast<uint8_t>(lane), 1));
-    ExpectGone(server_.queue.get(), victim_.get());
-    victim_.reset();
-    raw_.reset();
-  }
-  ExpectWorks(honest, client_.queue.get(), 3);
-}
-
-TEST_F(VerbsSharedHostileTest, OpeningTwiceAndWhatNobodyWantsAnyMore) {
-  ConnectRaw();
-  raw_->Send(IBV_WR_SEND_WITH_IMM, Message(VerbsMessageKind::kOpen, 1), 48);
-  std::unique_ptr<ConnectionRequest> request;
-  Completion none;
-  while (request == nullptr) {
-    ASSERT_EQ(server_.queue->Poll({&none, 1}), 0u);
-    request = listener_->Poll();
-  }
-  EXPECT_EQ(request->private_data().size(), 48u);
-  EXPECT_NE(request->home(), nullptr);
-  raw_->Post(IBV_WR_SEND_WITH_IMM, Message(VerbsMessageKind::kOpen, 1));
-  ExpectGone(server_.queue.get(), victim_.get());
-  // What it asked for before cannot be had any more, on any queue.
-  EXPECT_EQ(request->Accept(server_.queue.get(), "").status().code(),
-            absl::StatusCode::kUnavailable);
-  const auto other = Take(server_.fabric->CreateCompletionQueue());
-  EXPECT_EQ(request->Accept(other.get(), "").status().code(), absl::StatusCode::kInvalidArgument);
-}
-
-TEST_F(VerbsSharedHostileTest, QueuePairForOneHasNoOtherLanes) {
-  for (const VerbsMessageKind kind : {VerbsMessageKind::kClosed, VerbsMessageKind::kOpen}) {
-    ConnectRaw(/*lanes=*/1);
-    raw_->Post(IBV_WR_SEND_WITH_IMM, Message(kind, 0));
-    ExpectGone(server_.queue.get(), victim_.get());
-    victim_.reset();
-    raw_.reset();
-  }
-}
-
-// Goal: what no client is counted for costs the server nothing for long.
-TEST_F(VerbsSharedHostileTest, QueuePairThatIsKeptWithoutALaneIsTakenAway) {
-  VerbsConnection honest = ConnectFrom(client_.queue.get());
-  ConnectRaw();
-  raw_->Send(IBV_WR_SEND_WITH_IMM, Message(VerbsMessageKind::kClosed, 0));
-  ExpectGone(server_.queue.get(), victim_.get());
-  victim_.reset();
-  EXPECT_EQ(server_.fabric->card_queue_pairs(), 2);
-  Completion none;
-  while (server_.fabric->card_queue_pairs() > 1) {
-    ASSERT_EQ(server_.queue->Poll({&none, 1}), 0u);
-    sched_yield();
-  }
-  ExpectWorks(honest, client_.queue.get(), 3);
-}
-
-TEST_F(VerbsSharedHostileTest, HelloOfMoreLanesThanFitIsRejected) {
-  VerbsNode deep(1, /*receive_queue_depth=*/1'024);
-  const std::unique_ptr<Listener> listener = Take(deep.fabric->Listen());
-  RawPeer raw(client_.address, Take(ParseVerbsEndpoint(listener->endpoint())),
-              EncodeVerbsHello(1'024, 64, ""));
-  SharedWord is_over;
-  std::thread connecting([&] {
-    EXPECT_FALSE(raw.Connect());
-    is_over.Store(1, std::memory_order_release);
-  });
-  while (is_over.Load(std::memory_order_acquire) == 0) EXPECT_EQ(listener->Poll(), nullptr);
-  connecting.join();
 }
 
 }  // namespace

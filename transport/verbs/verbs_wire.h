@@ -36,7 +36,7 @@
 namespace acre::transport {
 
 constexpr uint32_t kVerbsMagic = 0x32305641;  // "AV02"
-constexpr uint32_t kLanesMax = 64;
+constexpr uint32_t kLanesMax = 32;
 
 struct VerbsHello {
   uint32_t magic;                // kVerbsMagic.
