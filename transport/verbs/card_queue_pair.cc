@@ -143,8 +143,9 @@ absl::Status CardQueuePair::MakeCardQueuePair() {
   SetAckTimeout(id_.get());
   if (depths_.lanes > 1) {
     mail_ = std::make_unique<Mail>();
-    mail_->registration.reset(ibv_reg_mr(context_->card->pd(), mail_->in.data(),
-                                         2 * sizeof(Mail::in), IBV_ACCESS_LOCAL_WRITE));
+    const int access = IBV_ACCESS_LOCAL_WRITE;
+    mail_->registration.reset(
+        ibv_reg_mr(context_->card->pd(), mail_->in.data(), 2 * sizeof(Mail::in), access));
     if (mail_->registration == nullptr) {
       return absl::ResourceExhaustedError(
           absl::StrCat("the card takes no more memory: ", strerror(errno)));
