@@ -161,6 +161,72 @@ TEST_F(TwoFabricsTest, TheNextIsTakenWhereItDoesNot) {
   door_.reset();
 }
 
+// A fabric that connects, and then has no memory for anything: a card, for a user who may lock none.
+class PoorFabric final : public transport::Fabric {
+ public:
+  explicit PoorFabric(transport::Fabric* rich) : rich_(rich) {}
+  const transport::DeviceAttributes& device() const override { return rich_->device(); }
+  absl::StatusOr<std::unique_ptr<transport::MemoryRegion>> CreateRegion(
+      const transport::RegionOptions&) override {
+    return absl::ResourceExhaustedError("no memory: ulimit -l unlimited");
+  }
+  absl::StatusOr<std::unique_ptr<transport::CompletionQueue>> CreateCompletionQueue() override {
+    return rich_->CreateCompletionQueue();
+  }
+  absl::StatusOr<std::unique_ptr<transport::Listener>> Listen() override { return rich_->Listen(); }
+  absl::StatusOr<std::unique_ptr<transport::QueuePair>> Connect(
+      absl::string_view endpoint, transport::CompletionQueue* completion_queue,
+      absl::string_view private_data) override {
+    return rich_->Connect(endpoint, completion_queue, private_data);
+  }
+
+ private:
+  transport::Fabric* const rich_;
+};
+
+TEST_F(TwoFabricsTest, TheNextIsTakenWhereThereIsNoMemoryForAChannel) {
+  PoorFabric poor(client_fabric_.get());
+  offered_ = {{"shm", listener_.get()}, {"tcp", tcp_listener_.get()}};
+  Open({});
+  const auto accept_both = [this]() -> Task<void> {
+    co_await AcceptOnItsFabric();
+    EXPECT_EQ(arrived_on_, "shm");
+    EXPECT_TRUE(absl::IsUnavailable(served_.status())) << served_.status();
+    co_await AcceptOnItsFabric();
+  };
+  SpawnHandle serving = scheduler_.Spawn(accept_both());
+  transport::ConnectOptions options = ClientOptions();
+  options.fabrics = {{&poor, client_port_.get()}};
+  options.more_fabrics = [this] {
+    return std::vector<transport::ConnectOptions::LocalFabric>{
+        {client_tcp_.get(), client_tcp_port_.get()}};
+  };
+  auto peer = scheduler_.RunUntilDone(transport::ConnectPeer(std::move(options)));
+  ASSERT_TRUE(peer.ok()) << peer.status();
+  while (!serving.done()) scheduler_.RunOnce();
+  ASSERT_TRUE(served_.ok()) << served_.status();
+  EXPECT_EQ(arrived_on_, "tcp");
+  EXPECT_EQ(peer->local.fabric, client_tcp_.get());
+  peer->link.Close();
+  served_->Close();
+}
+
+TEST_F(TwoFabricsTest, WhereNoneIsLeftTheClientHearsOfTheMemory) {
+  PoorFabric poor(client_fabric_.get());
+  for (const bool is_choice : {true, false}) {
+    SpawnHandle serving = scheduler_.Spawn(AcceptOnItsFabric());
+    transport::ConnectOptions options = ClientOptions();
+    options.fabrics = {{&poor, client_port_.get()}};
+    if (is_choice) {
+      options.more_fabrics = [] { return std::vector<transport::ConnectOptions::LocalFabric>{}; };
+    }
+    const auto peer = scheduler_.RunUntilDone(transport::ConnectPeer(std::move(options)));
+    EXPECT_TRUE(absl::IsResourceExhausted(peer.status())) << peer.status();
+    EXPECT_NE(peer.status().message().find("ulimit -l"), std::string::npos) << peer.status();
+    while (!serving.done()) scheduler_.RunOnce();
+  }
+}
+
 TEST_F(HandshakeTest, ProcessIdsAreKeptUnlessTheyAreStale) {
   const auto id_for = [this](uint32_t id, uint64_t generation) {
     absl::StatusOr<transport::Link> served = absl::UnknownError("not yet");

@@ -97,14 +97,22 @@ Task<absl::StatusOr<Link>> OpenLinkOn(ConnectOptions::LocalFabric local, std::st
 constexpr uint64_t kSilentFabricNsMax = 1'000'000'000;
 
 using LocalFabrics = std::vector<ConnectOptions::LocalFabric>;
+// Those that turned out to have no memory for a channel.
+using UselessFabrics = std::vector<const Fabric*>;
+
+bool Contains(const UselessFabrics& useless, const Fabric* fabric) {
+  return std::find(useless.begin(), useless.end(), fabric) != useless.end();
+}
 
 // Connects on the first of `candidates` that reaches the server; *local: which one that was. FailedPrecondition: the
 // server has none of them.
-Task<absl::StatusOr<Link>> OpenLinkOnFirst(const LocalFabrics* candidates, const Welcome* welcome,
+Task<absl::StatusOr<Link>> OpenLinkOnFirst(const LocalFabrics* candidates,
+                                           const UselessFabrics* useless, const Welcome* welcome,
                                            uint64_t deadline_ns,
                                            ConnectOptions::LocalFabric* local) {
   absl::Status first_failure;
   for (const ConnectOptions::LocalFabric& candidate : *candidates) {
+    if (Contains(*useless, candidate.fabric)) continue;
     // A network that swallows packets must leave time for the next one: rdma_cm alone tries for a minute.
     uint64_t until_ns = deadline_ns;
     const bool is_last = &candidate == &candidates->back();
@@ -131,21 +139,61 @@ Task<absl::StatusOr<Link>> OpenLinkOnFirst(const LocalFabrics* candidates, const
 }
 
 // The same with the options' further fabrics, if it takes them.
-Task<absl::StatusOr<Link>> OpenLink(const ConnectOptions* options, const Welcome* welcome,
-                                    ConnectOptions::LocalFabric* local) {
+Task<absl::StatusOr<Link>> OpenLink(const ConnectOptions* options, const UselessFabrics* useless,
+                                    const Welcome* welcome, ConnectOptions::LocalFabric* local) {
   absl::StatusOr<Link> link =
-      co_await OpenLinkOnFirst(&options->fabrics, welcome, options->deadline_ns, local);
+      co_await OpenLinkOnFirst(&options->fabrics, useless, welcome, options->deadline_ns, local);
   const bool may_go_on =
       absl::IsUnavailable(link.status()) || absl::IsFailedPrecondition(link.status());
   if (!may_go_on || !options->more_fabrics) co_return link;
   absl::StatusOr<LocalFabrics> more = options->more_fabrics();
   if (!more.ok()) co_return more.status();
   absl::StatusOr<Link> other =
-      co_await OpenLinkOnFirst(&*more, welcome, options->deadline_ns, local);
+      co_await OpenLinkOnFirst(&*more, useless, welcome, options->deadline_ns, local);
   // Where the favourites were offered and failed, that is what the caller is told.
   const bool says_less = absl::IsFailedPrecondition(other.status());
   if (says_less) co_return link;
   co_return other;
+}
+
+// One attempt. *refused: the fabric that has no memory for a channel, if that was why it failed.
+Task<absl::StatusOr<ConnectedPeer>> TryConnect(const ConnectOptions* options,
+                                               const UselessFabrics* useless,
+                                               const Fabric** refused) {
+  absl::StatusOr<std::unique_ptr<Stream>> stream =
+      co_await OpenStream(options->fabrics.at(0).port->scheduler(), options->resolver,
+                          options->server, options->deadline_ns);
+  if (!stream.ok()) co_return stream.status();
+  absl::StatusOr<Welcome> welcome = co_await Greet(stream->get(), options);
+  if (!welcome.ok()) co_return welcome.status();
+
+  ConnectedPeer peer;
+  peer.generation = welcome->generation;
+  peer.lease_ns = welcome->lease_ns;
+  peer.process_id = welcome->process_id;
+  peer.place = welcome->place;
+  absl::StatusOr<Link> link = co_await OpenLink(options, useless, &*welcome, &peer.local);
+  if (!link.ok()) co_return link.status();
+  peer.link = *std::move(link);
+  auto channel = Channel::Create(peer.local.fabric, peer.link.queue_pair(), options->channel);
+  if (!channel.ok()) {
+    if (absl::IsResourceExhausted(channel.status())) *refused = peer.local.fabric;
+    co_return channel.status();
+  }
+  peer.link.set_channel(*std::move(channel));
+
+  std::string bytes = EncodeOffer(peer.link.channel()->offer());
+  absl::Status status = co_await (*stream)->Write(std::move(bytes), options->deadline_ns);
+  if (!status.ok()) co_return status;
+  absl::StatusOr<std::string> body =
+      co_await ReadMessage(stream->get(), BootstrapMessage::kSetup, options->deadline_ns);
+  if (!body.ok()) co_return body.status();
+  absl::StatusOr<Setup> setup = ParseSetup(*body);
+  if (!setup.ok()) co_return NotAServer(setup.status());
+  status = peer.link.channel()->Attach(setup->offer);
+  if (!status.ok()) co_return NotAServer(status);
+  peer.regions = std::move(setup->regions);
+  co_return peer;
 }
 
 }  // namespace
@@ -199,37 +247,25 @@ Task<absl::StatusOr<Link>> AcceptPeer(ArrivingPeer peer, AcceptOptions options) 
 }
 
 Task<absl::StatusOr<ConnectedPeer>> ConnectPeer(ConnectOptions options) {
-  absl::StatusOr<std::unique_ptr<Stream>> stream =
-      co_await OpenStream(options.fabrics.at(0).port->scheduler(), options.resolver, options.server,
-                          options.deadline_ns);
-  if (!stream.ok()) co_return stream.status();
-  absl::StatusOr<Welcome> welcome = co_await Greet(stream->get(), &options);
-  if (!welcome.ok()) co_return welcome.status();
-
-  ConnectedPeer peer;
-  peer.generation = welcome->generation;
-  peer.lease_ns = welcome->lease_ns;
-  peer.process_id = welcome->process_id;
-  peer.place = welcome->place;
-  absl::StatusOr<Link> link = co_await OpenLink(&options, &*welcome, &peer.local);
-  if (!link.ok()) co_return link.status();
-  peer.link = *std::move(link);
-  auto channel = Channel::Create(peer.local.fabric, peer.link.queue_pair(), options.channel);
-  if (!channel.ok()) co_return channel.status();
-  peer.link.set_channel(*std::move(channel));
-
-  std::string bytes = EncodeOffer(peer.link.channel()->offer());
-  absl::Status status = co_await (*stream)->Write(std::move(bytes), options.deadline_ns);
-  if (!status.ok()) co_return status;
-  absl::StatusOr<std::string> body =
-      co_await ReadMessage(stream->get(), BootstrapMessage::kSetup, options.deadline_ns);
-  if (!body.ok()) co_return body.status();
-  absl::StatusOr<Setup> setup = ParseSetup(*body);
-  if (!setup.ok()) co_return NotAServer(setup.status());
-  status = peer.link.channel()->Attach(setup->offer);
-  if (!status.ok()) co_return NotAServer(status);
-  peer.regions = std::move(setup->regions);
-  co_return peer;
+  UselessFabrics useless;
+  absl::Status first_refusal;
+  for (;;) {
+    const Fabric* refused = nullptr;
+    absl::StatusOr<ConnectedPeer> peer = co_await TryConnect(&options, &useless, &refused);
+    const bool is_choice = options.fabrics.size() > 1 || options.more_fabrics;
+    if (refused == nullptr || !is_choice) {
+      // With the others gone, what held up the favourite is what the caller is told.
+      const bool says_less = absl::IsFailedPrecondition(peer.status());
+      if (says_less && !first_refusal.ok()) co_return first_refusal;
+      co_return peer;
+    }
+    // Most often a card's: memory that may be locked is little for those who are not root. The token is used up,
+    // so the server is greeted anew.
+    LOG(WARNING) << "goes without fabric " << refused->device().provider << ": "
+                 << peer.status().message();
+    if (first_refusal.ok()) first_refusal = peer.status();
+    useless.push_back(refused);
+  }
 }
 
 }  // namespace acre::transport

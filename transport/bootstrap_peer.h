@@ -70,8 +70,8 @@ struct ConnectOptions {
   Credentials credentials;
   // The view of the cluster that the client knows. 0: any.
   uint64_t view = 0;
-  // What the connection may use, the best first: the first that the server offers and that reaches it is
-  // taken. All ports have one scheduler. If there is one only, and no more_fabrics, its name is told to the
+  // What the connection may use, the best first: the first that the server offers, that reaches it, and that has
+  // memory for a channel is taken. All ports have one scheduler. If there is one only, and no more_fabrics, its name is told to the
   // server, which refuses if it does not have it.
   struct LocalFabric {
     Fabric* fabric = nullptr;
@@ -102,7 +102,7 @@ struct ConnectedPeer {
 // FailedPrecondition - the server refused: another release, no such fabric, no secret to prove; or it offers
 // none of ours. OutOfRange - it is of another view.
 // PermissionDenied - the secret: the server asks for one, or has another, or cannot prove it.
-// ResourceExhausted - the server has too many clients. DataLoss - it is no such server at all, its bytes
+// ResourceExhausted - the server has too many clients, or no fabric has memory for a channel. DataLoss - it is no such server at all, its bytes
 // make no sense. Messages do not name the server: the caller does.
 Task<absl::StatusOr<ConnectedPeer>> ConnectPeer(ConnectOptions options);
 

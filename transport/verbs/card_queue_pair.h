@@ -106,8 +106,8 @@ class CardQueuePair {
   void RejectLane(uint8_t number);
   // `lane` has nothing more under way: the peer is told, and asked to confirm; or answered, if it was the first.
   void CloseLane(uint8_t number);
-  // The lane's object goes, and with it the lane, if the peer does not know yet. Requires: it has nothing at the
-  // card, or the card has given up all.
+  // The lane's object goes. Requires: it has nothing at the card, or the card has given up all; the lane is not open,
+  // or the queue pair is about to go.
   void ForgetLane(uint8_t number);
   // Whether the peer has confirmed the end of a lane, or cannot any more.
   bool IsLaneOver(uint8_t number) const;

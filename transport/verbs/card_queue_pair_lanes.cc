@@ -92,11 +92,7 @@ void CardQueuePair::CloseLane(uint8_t number) {
 void CardQueuePair::ForgetLane(uint8_t number) {
   Lane& lane = lanes_[number];
   lane.object = nullptr;
-  if (lane.phase == Phase::kWanted) {
-    Free(number);
-  } else if (lane.phase == Phase::kOpen) {
-    CloseLane(number);
-  }
+  if (lane.phase == Phase::kWanted) Free(number);
 }
 
 bool CardQueuePair::IsLaneOver(uint8_t number) const {

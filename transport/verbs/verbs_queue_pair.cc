@@ -224,39 +224,40 @@ void VerbsQueuePair::WaitForAcknowledgements() {
 
 bool VerbsQueuePair::Leave() {
   MutexLock lock(group_->mutex());
-  if (card_ == nullptr || GoesWithCard()) return false;
-  if (at_card_ > 0) {
-    // What the card may still read or write goes with us.
-    card_->Break(absl::UnavailableError(
-        "a thread that shared the queue pair went, and its requests were not acknowledged"));
-    if (at_card_ > 0) card_->GiveUpDraining();
-    return false;
-  }
-  if (card_->state() != QueuePairState::kReady) return false;
-  const QueuePairState was = state_.load(std::memory_order_relaxed);
-  if (was == QueuePairState::kConnecting) return false;
-  if (was == QueuePairState::kReady) {
-    GiveReceivesBack();
-    state_.store(QueuePairState::kBroken, std::memory_order_release);
-    is_reported_ = true;
-    card_->CloseLane(lane_);
-  }
-  return card_ != nullptr && card_->has_connected();
+  if (card_ == nullptr) return false;
+  SayThatItGoes();
+  // Who has not been answered yet waits for nothing: the answer finds nobody.
+  return card_ != nullptr && !GoesWithCard() && card_->has_connected() && is_reported_;
 }
 
 void VerbsQueuePair::WaitForConfirmation() {
   WaitUntil([this] { return card_ == nullptr || card_->IsLaneOver(lane_); }, kLingerMsMax);
 }
 
-void VerbsQueuePair::PartFromCard() {
-  CardQueuePair* const card = std::exchange(card_, nullptr);
-  const bool is_connecting = state_.load(std::memory_order_relaxed) == QueuePairState::kConnecting;
-  // It may have been accepted, and been sent something, since it was last polled.
-  if (!is_connecting) receives_taken_ = 0;
-  card->ForgetLane(lane_);
-  if (card->IsUnused() || (card->depths().lanes == 1 && !card->has_connected())) {
-    group_->Destroy(card);
+void VerbsQueuePair::SayThatItGoes() {
+  if (GoesWithCard()) return;
+  if (at_card_ > 0) {
+    // What the card may still read or write goes with us.
+    card_->Break(absl::UnavailableError(
+        "a thread that shared the queue pair went, and its requests were not acknowledged"));
+    if (at_card_ > 0) card_->GiveUpDraining();
+    return;
   }
+  if (state_.load(std::memory_order_relaxed) != QueuePairState::kReady) return;
+  GiveReceivesBack();
+  state_.store(QueuePairState::kBroken, std::memory_order_release);
+  is_reported_ = true;
+  card_->CloseLane(lane_);
+}
+
+void VerbsQueuePair::PartFromCard() {
+  // Again: others have come or gone since, or the peer has accepted.
+  SayThatItGoes();
+  if (card_ == nullptr) return;
+  const bool goes_with_card = GoesWithCard();
+  CardQueuePair* const card = std::exchange(card_, nullptr);
+  card->ForgetLane(lane_);
+  if (goes_with_card) group_->Destroy(card);
 }
 
 absl::StatusOr<RemoteKey> VerbsQueuePair::Grant(const MemoryRegion& region, uint32_t rights) {

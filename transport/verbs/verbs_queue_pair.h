@@ -156,10 +156,12 @@ class VerbsQueuePair final : public QueuePair {
   template <class Condition>
   void WaitUntil(Condition is_done, uint64_t ms_max);
   void WaitForAcknowledgements();
-  // Says that it goes. Whether the peer is to confirm before our memory may go.
+  // Whether the peer is to confirm before our memory may go.
   bool Leave();
   void WaitForConfirmation();
   void PartFromCard();
+  // Closes the lane, unless the card's queue pair goes with it. Again does nothing. Under the mutex.
+  void SayThatItGoes();
   // Whether the card's queue pair ends with this lane.
   bool GoesWithCard() const;
 
