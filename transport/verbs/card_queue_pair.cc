@@ -123,10 +123,7 @@ CardQueuePair::~CardQueuePair() {
   state_ = QueuePairState::kBroken;
   is_reported_ = true;
   if (is_draining_) group_->RemoveDraining();
-  if (card() != nullptr) {
-    rdma_destroy_qp(id_.get());
-    context_->card_queue_pairs.fetch_sub(1, std::memory_order_relaxed);
-  }
+  DestroyCardQueuePair();
   if (is_attached_) group_->Detach(this, place_, depths_.completions_max());
   context_->live_objects.fetch_sub(1, std::memory_order_relaxed);
 }

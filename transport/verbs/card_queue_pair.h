@@ -116,9 +116,10 @@ class CardQueuePair {
   bool IsLaneUsable(uint8_t number) const {
     return is_established_ && lanes_[number].phase == Phase::kOpen && !lanes_[number].owes_answer;
   }
-  bool has_connected() const { return is_connector(); }
+  // Whether it is this side that connected.
+  bool has_connected() const { return !endpoint_.empty(); }
   // Whether nothing keeps it: no lane, and none that the peer may open.
-  bool IsUnused() const { return !HasLanes() && (is_connector() || is_reported_); }
+  bool IsUnused() const { return !HasLanes() && (has_connected() || is_reported_); }
 
   // --- Requests.
 
@@ -220,7 +221,6 @@ class CardQueuePair {
   // Gives up on lanes that the peer does not answer for.
   void TickLanes();
 
-  bool is_connector() const { return !endpoint_.empty(); }
   bool has_room_for_control() const { return controls_ + 1 < depths_.controls_max(); }
   // Nobody would hear of the end of the last request that the card has: a mark must follow.
   bool ends_unheard() const { return !is_all_sent_done() && !sent(sent_end_ - 1).is_signaled; }

@@ -13,7 +13,7 @@
 namespace acre::transport {
 
 bool CardQueuePair::HasRoomForLane() const {
-  if (!is_connector() || lanes_.size() == 1 || state_ == QueuePairState::kBroken) return false;
+  if (!has_connected() || lanes_.size() == 1 || state_ == QueuePairState::kBroken) return false;
   // Behind one that the peer does not answer there is only waiting.
   const auto hangs = [](const Lane& lane) {
     return lane.phase == Phase::kOpening && lane.ticks > 1;
@@ -41,7 +41,7 @@ void CardQueuePair::OpenLane(uint8_t number, VerbsQueuePair* object,
 }
 
 void CardQueuePair::OpenNext() {
-  if (state_ != QueuePairState::kReady || !is_connector()) return;
+  if (state_ != QueuePairState::kReady || !has_connected()) return;
   const auto is_opening = [](const Lane& lane) { return lane.phase == Phase::kOpening; };
   if (std::any_of(lanes_.begin(), lanes_.end(), is_opening)) return;
   for (size_t number = 0; number < lanes_.size(); ++number) {
@@ -119,12 +119,12 @@ void CardQueuePair::TickLanes() {
   // A queue pair that the peer keeps and has no use for is not counted as anybody's: it goes.
   const auto is_free = [](const Lane& lane) { return lane.phase == Phase::kFree; };
   const bool is_idle = std::all_of(lanes_.begin(), lanes_.end(), is_free);
-  idle_ticks_ = is_idle && !is_connector() ? idle_ticks_ + 1 : 0;
+  idle_ticks_ = is_idle && !has_connected() ? idle_ticks_ + 1 : 0;
   if (idle_ticks_ > kIdleTicksMax)
     return Break(absl::UnavailableError("the peer has no use for it"));
   for (size_t number = 0; number < lanes_.size(); ++number) {
     Lane& lane = lanes_[number];
-    if (!is_connector() || (lane.phase != Phase::kWanted && lane.phase != Phase::kOpening)) {
+    if (!has_connected() || (lane.phase != Phase::kWanted && lane.phase != Phase::kOpening)) {
       continue;
     }
     if (++lane.ticks <= kConnectTicksMax || lane.object == nullptr) continue;
@@ -216,7 +216,7 @@ void CardQueuePair::OnMessage(const VerbsMessage& message, absl::string_view byt
       return OnOpen(message.lane, bytes);
     case VerbsMessageKind::kAccepted:
     case VerbsMessageKind::kRejected:
-      if (!is_connector() || lanes_[message.lane].phase != Phase::kOpening) {
+      if (!has_connected() || lanes_[message.lane].phase != Phase::kOpening) {
         return BreakByPeer("it answers what nobody asked");
       }
       return OnAnswer(message.lane, message.kind == VerbsMessageKind::kAccepted, bytes);
@@ -229,7 +229,7 @@ void CardQueuePair::OnMessage(const VerbsMessage& message, absl::string_view byt
 
 void CardQueuePair::OnOpen(uint8_t number, absl::string_view private_data) {
   Lane& lane = lanes_[number];
-  if (is_connector() || lane.phase != Phase::kFree) {
+  if (has_connected() || lane.phase != Phase::kFree) {
     return BreakByPeer("it opens a lane that it may not");
   }
   lane.phase = Phase::kOpening;

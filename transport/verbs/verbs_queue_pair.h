@@ -151,7 +151,7 @@ class VerbsQueuePair final : public QueuePair {
   void ReportEndIfDone();
   void Report();
   void GiveReceivesBack();
-  // The end, in the order of these. All but the last take the mutex themselves.
+  // The end, in the order of these. They take the mutex themselves, but for those that say otherwise.
   // Takes what the card has till `is_done` says so.
   template <class Condition>
   void WaitUntil(Condition is_done, uint64_t ms_max);
@@ -159,10 +159,11 @@ class VerbsQueuePair final : public QueuePair {
   // Whether the peer is to confirm before our memory may go.
   bool Leave();
   void WaitForConfirmation();
+  // Under the mutex. Requires: card_.
   void PartFromCard();
   // Closes the lane, unless the card's queue pair goes with it. Again does nothing. Under the mutex.
   void SayThatItGoes();
-  // Whether the card's queue pair ends with this lane.
+  // Whether the card's queue pair ends with this lane. Likewise.
   bool GoesWithCard() const;
 
   const std::shared_ptr<VerbsGroup> group_;

@@ -78,13 +78,7 @@ class VerbsHostileTest : public VerbsTest {
 TEST_F(VerbsHostileTest, WhoDoesNotSayHelloIsRejected) {
   const std::unique_ptr<Listener> listener = Take(server_.fabric->Listen());
   RawPeer raw(client_.address, Take(ParseVerbsEndpoint(listener->endpoint())), "good morning");
-  SharedWord is_over;
-  std::thread connecting([&] {
-    EXPECT_FALSE(raw.Connect());
-    is_over.Store(1, std::memory_order_release);
-  });
-  while (is_over.Load(std::memory_order_acquire) == 0) EXPECT_EQ(listener->Poll(), nullptr);
-  connecting.join();
+  ExpectRejected(&raw, listener.get());
   ExpectHonestWorks();
 }
 

@@ -115,13 +115,7 @@ TEST_F(VerbsSharedHostileTest, HelloOfMoreLanesThanFitIsRejected) {
   const std::unique_ptr<Listener> listener = Take(deep.fabric->Listen());
   RawPeer raw(client_.address, Take(ParseVerbsEndpoint(listener->endpoint())),
               EncodeVerbsHello(1'024, 32, ""));
-  SharedWord is_over;
-  std::thread connecting([&] {
-    EXPECT_FALSE(raw.Connect());
-    is_over.Store(1, std::memory_order_release);
-  });
-  while (is_over.Load(std::memory_order_acquire) == 0) EXPECT_EQ(listener->Poll(), nullptr);
-  connecting.join();
+  ExpectRejected(&raw, listener.get());
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -23,6 +24,7 @@
 #include "glog/logging.h"
 #include "gtest/gtest.h"
 #include "runtime/clock.h"
+#include "runtime/shared_word.h"
 #include "transport/fabric.h"
 #include "transport/region_header.h"
 #include "transport/verbs/verbs_device.h"
@@ -274,6 +276,17 @@ class RawPeer {
   std::vector<uint64_t> memory_;
   ibv_mr* registration_ = nullptr;
 };
+
+// The listener turns it away by itself: nobody above hears of a request.
+inline void ExpectRejected(RawPeer* raw, Listener* listener) {
+  SharedWord is_over;  // 1: it has been told. Stored by the thread that connects, loaded here.
+  std::thread connecting([&] {
+    EXPECT_FALSE(raw->Connect());
+    is_over.Store(1, std::memory_order_release);
+  });
+  while (is_over.Load(std::memory_order_acquire) == 0) EXPECT_EQ(listener->Poll(), nullptr);
+  connecting.join();
+}
 
 }  // namespace acre::transport
 
