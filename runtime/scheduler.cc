@@ -91,6 +91,14 @@ bool Scheduler::PollPollers() {
   return worked;
 }
 
+bool Scheduler::ShouldSpin() {
+  bool spins = true;
+  for (Poller* const poller : pollers_) {
+    if (!poller->ShouldSpin()) spins = false;
+  }
+  return spins;
+}
+
 void Scheduler::ForgetRemovedPollers() {
   in_pollers_ = false;
   if (!pollers_changed_) return;
@@ -177,12 +185,13 @@ void Scheduler::Step() {
     idle_ = false;
     return;
   }
+  const bool sleeps = options_.poll_mode == PollMode::kAdaptive && !options_.never_sleep;
   if (!idle_) {
     idle_ = true;
     idle_since_ticks_ = pass_ticks_;
+    spins_ = !sleeps || ShouldSpin();
   }
-  const bool sleeps = options_.poll_mode == PollMode::kAdaptive && !options_.never_sleep;
-  if (sleeps && pass_ticks_ - idle_since_ticks_ >= spin_ticks_) {
+  if (sleeps && (!spins_ || pass_ticks_ - idle_since_ticks_ >= spin_ticks_)) {
     Sleep();
     idle_ = false;
     return;

@@ -11,10 +11,11 @@
 // So a coroutine that yields forever starves nobody. The order is the same in every run: the
 // simulator's runs repeat.
 //
-// Waiting (PollMode::kAdaptive): after `spin_ns` without work the thread goes to sleep in its
-// clock's Sleeper (one epoll_wait for all its sources). Before that it arms every poller and polls
-// each once more; whoever brings something after that sees the poller armed and wakes the thread,
-// through a watched file descriptor or through Wake(). An idle scheduler uses no CPU.
+// Waiting (PollMode::kAdaptive): after `spin_ns` without work, or at once if a poller asks for that
+// (Poller::ShouldSpin), the thread goes to sleep in its clock's Sleeper (one epoll_wait for all its
+// sources). Before that it arms every poller and polls each once more; whoever brings something
+// after that sees the poller armed and wakes the thread, through a watched file descriptor or
+// through Wake(). An idle scheduler uses no CPU.
 //
 // Ownership:  owns the tasks given to Spawn. Borrows the clock and the pollers. What the tasks
 //             refer to must outlive them: destroy the scheduler, or Cancel the tasks, first.
@@ -72,6 +73,10 @@ class Poller {
 
   // One bounded step. True when it did some work. Does not block.
   virtual bool Poll() = 0;
+
+  // The loop has just run out of work. False: what this poller waits for will hardly come within
+  // spin_ns, so the thread had better sleep at once.
+  virtual bool ShouldSpin() { return true; }
 
   // Called when the thread is about to sleep; one more Poll() follows. From now on whoever brings
   // work wakes the thread, through an fd watched with WatchFd or Scheduler::Wake. So that no
@@ -262,6 +267,8 @@ class Scheduler {
   bool RunPosted();
   bool FireTimers();
   bool PollPollers();
+  // Asks all pollers.
+  bool ShouldSpin();
   void ForgetRemovedPollers();
   bool RunReady();
   void Resume(Waiter* waiter);
@@ -316,6 +323,7 @@ class Scheduler {
   uint64_t pass_ticks_ = 0;
   uint64_t idle_since_ticks_ = 0;
   bool idle_ = false;
+  bool spins_ = true;  // While it is idle, before it sleeps.
   uint64_t sleeps_count_ = 0;
 
   // Null till it is needed. Wakers read it only after they saw kSleeping in state_.

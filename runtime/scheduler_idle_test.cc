@@ -21,8 +21,10 @@ uint64_t ThreadCpuNs() {
 class NeverReadyPoller : public Poller {
  public:
   bool Poll() override { return false; }
+  bool ShouldSpin() override { return should_spin; }
   void Arm() override { ++armed; }
   void Disarm() override { ++disarmed; }
+  bool should_spin = true;
   int armed = 0;
   int disarmed = 0;
 };
@@ -55,6 +57,25 @@ TEST(SchedulerIdleTest, UsesLessThanOnePercentOfACore) {
   scheduler.RemovePoller(&poller);
   close(fds[0]);
   close(fds[1]);
+}
+
+Task<void> TickTenMs(Scheduler* scheduler) {
+  for (int i = 0; i < 10; ++i) co_await scheduler->SleepFor(1'000'000);
+}
+
+TEST(SchedulerIdleTest, SpinsNotIfAPollerExpectsNothingSoon) {
+  RealClock clock;
+  Scheduler scheduler({.clock = &clock, .spin_ns = 3'600'000'000'000});
+  NeverReadyPoller poller, other;
+  scheduler.AddPoller(&poller);
+  scheduler.AddPoller(&other);
+  scheduler.RunUntilDone(TickTenMs(&scheduler));
+  EXPECT_EQ(scheduler.sleeps_count(), 0u);
+  poller.should_spin = false;
+  scheduler.RunUntilDone(TickTenMs(&scheduler));
+  EXPECT_GT(scheduler.sleeps_count(), 0u);
+  scheduler.RemovePoller(&poller);
+  scheduler.RemovePoller(&other);
 }
 
 }  // namespace

@@ -13,6 +13,9 @@ namespace {
 // Ids of the port's requests: the slot of their batch, and a bit on the batch's last request.
 constexpr uint64_t kLastOfBatchBit = uint64_t{1} << 62;
 constexpr size_t kCompletionsPerPoll = 32;
+// To spin for batches that take longer does not pay. More than a spin reaches: where both sides sleep, one
+// must begin to spin for it to pay for the other.
+constexpr double kLateNs = 40'000;
 
 bool IsOwn(const Completion& completion) {
   return completion.kind == CompletionKind::kSend && (completion.id & kSinkIdBit) == 0;
@@ -21,7 +24,10 @@ bool IsOwn(const Completion& completion) {
 }  // namespace
 
 Port::Port(Scheduler* scheduler, CompletionQueue* completion_queue)
-    : scheduler_(scheduler), completion_queue_(completion_queue) {
+    : scheduler_(scheduler),
+      completion_queue_(completion_queue),
+      tick_clock_(scheduler->clock()->tick_clock()),
+      late_ticks_(static_cast<uint64_t>(scheduler->clock()->ticks_per_ns() * kLateNs)) {
   scheduler_->AddPoller(this);
   // Armed completions, and a peer's death, make the fd readable; the poll that follows does the
   // work.
@@ -119,6 +125,9 @@ void Port::OnOwnCompletion(const Completion& completion) {
   if ((completion.id & kLastOfBatchBit) == 0) return;
   pending_[slot] = {};
   free_.push_back(static_cast<uint32_t>(slot));
+  if (std::exchange(is_judging_, false)) {
+    spin_judge_.Report(/*paid=*/tick_clock_.Ticks() - idle_since_ticks_ < late_ticks_);
+  }
   if (awaiter == nullptr) return EndAbandoned(slot);
   awaiter->done_ = true;
   scheduler_->MakeReady(awaiter);
@@ -141,6 +150,13 @@ void Port::PollFromTask() {
 void Port::ToSink(Completion completion) {
   const auto sink = sinks_.find(completion.queue_pair);
   if (sink != sinks_.end() && sink->second != nullptr) sink->second->OnCompletion(completion);
+}
+
+bool Port::ShouldSpin() {
+  if (pending_.size() == free_.size()) return true;
+  is_judging_ = spin_judge_.ShouldSpin();
+  idle_since_ticks_ = tick_clock_.Ticks();
+  return is_judging_;
 }
 
 bool Port::Poll() {

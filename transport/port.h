@@ -19,8 +19,10 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/types/optional.h"
 #include "absl/types/span.h"
+#include "runtime/clock.h"
 #include "runtime/scheduler.h"
 #include "runtime/shared_word.h"
+#include "runtime/spin_judge.h"
 #include "transport/completion_sink.h"
 #include "transport/fabric.h"
 
@@ -78,6 +80,10 @@ class Port : public Poller {
                                    uint64_t deadline_ns);
 
   bool Poll() override;
+  // False while batches take long, as they do when many threads share few cores: each that spins then
+  // takes its core from those that it waits for. What the sinks wait for has no part in it: with no batch
+  // under way it is true.
+  bool ShouldSpin() override;
   void Arm() override { completion_queue_->Arm(); }
   void Disarm() override { completion_queue_->Disarm(); }
 
@@ -121,6 +127,11 @@ class Port : public Poller {
   absl::flat_hash_map<const MemoryRegion*, BufferOwner*> buffer_owners_;
   // By the batch's slot in pending_. Of batches that nobody waits for any more.
   absl::flat_hash_map<uint64_t, std::vector<AbandonedBuffer>> abandoned_;
+  const TickClock tick_clock_;
+  const uint64_t late_ticks_;
+  SpinJudge spin_judge_;
+  bool is_judging_ = false;  // The thread has begun to spin for a batch that is still under way.
+  uint64_t idle_since_ticks_ = 0;  // Then.
   std::vector<Completion> deferred_;
   std::vector<Completion> dispatching_;
   // One for each queue pair that somebody waits for: a peer that takes nothing holds up only those

@@ -387,6 +387,51 @@ TEST_F(PortTest, SinkMayDestroyItsQueuePairWhileTasksWait) {
   EXPECT_EQ(peers_[0].queue_pair, nullptr);
 }
 
+// Goal: the thread spins for batches that come soon. For those that come late it does not, but for a try in
+// a while, from which it learns that they come soon again. What sinks wait for has no part in it.
+TEST_F(PortTest, LateBatchesAreNotSpunFor) {
+  ManualClock clock;
+  Scheduler scheduler({.clock = &clock});
+  Port port(&scheduler, client_.completion_queue.get());
+  // The peer's receive queue is full: each batch is under way until the peer takes something out.
+  for (uint32_t i = 0; i < kReceiveQueueDepth; ++i) {
+    WorkRequest request = Request(peers_[0], Opcode::kWriteWithImm, 5);
+    request.id = kSinkIdBit | i;
+    ASSERT_TRUE(peers_[0].queue_pair->Post(absl::MakeSpan(&request, 1)).ok());
+  }
+  const auto write = [](PortTest* test, Port* port_used, bool* is_done) -> Task<void> {
+    WorkRequest request = test->Request(test->peers_[0], Opcode::kWriteWithImm, 5);
+    const CompletionStatus status =
+        co_await port_used->Execute(test->peers_[0].queue_pair.get(), absl::MakeSpan(&request, 1));
+    EXPECT_EQ(status, CompletionStatus::kOk);
+    *is_done = true;
+  };
+  // Of `count` batches that take `ns` each, for how many the thread would spin.
+  const auto count_spins = [&](int count, uint64_t ns) {
+    int spins = 0;
+    for (int i = 0; i < count; ++i) {
+      bool is_done = false;
+      scheduler.Spawn(write(this, &port, &is_done)).Detach();
+      for (int pass = 0; pass < 3; ++pass) scheduler.RunOnce();
+      EXPECT_FALSE(is_done);
+      spins += port.ShouldSpin();
+      clock.AdvanceNs(ns);
+      Completion received;
+      for (int pass = 0; pass < kPassesMax && !is_done; ++pass) {
+        if (pass % 1000 == 0) peers_[0].node.completion_queue->Poll(absl::MakeSpan(&received, 1));
+        scheduler.RunOnce();
+      }
+      EXPECT_TRUE(is_done);
+      EXPECT_TRUE(port.ShouldSpin()) << "no batch is under way";
+    }
+    return spins;
+  };
+  EXPECT_EQ(count_spins(100, 5'000), 100);
+  EXPECT_LT(count_spins(100, 200'000), 30);
+  EXPECT_GE(count_spins(100, 5'000), 100 - 31);
+  EXPECT_EQ(count_spins(100, 5'000), 100);
+}
+
 // Goal: a task that waits for a completion is woken when the peer goes, and the sink is told once,
 // also when the thread sleeps meanwhile.
 TEST_F(PortTest, DisconnectWakesWhoWaits) {

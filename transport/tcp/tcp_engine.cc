@@ -5,12 +5,14 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "runtime/quiet_thread.h"
+#include "runtime/this_thread.h"
 
 namespace acre::transport {
 namespace {
@@ -21,10 +23,24 @@ constexpr uint64_t kLingerNs = 1'000'000'000;
 constexpr int kDeadlineLookMs = 100;
 // Rounds of one stream in a row: others wait meanwhile.
 constexpr int kRoundsPerTurn = 4;
+// How far a spin reaches: the turn of a peer that has to be woken for our answer.
+constexpr double kSpinNs = 50'000;
+// A clock that a test holds still must not keep us from sleeping.
+constexpr int kLooksPerSpinMax = 1000;
+
+int Look(int epoll_fd, absl::Span<epoll_event> events, int timeout_ms) {
+  const int count =
+      epoll_wait(epoll_fd, events.data(), static_cast<int>(events.size()), timeout_ms);
+  PCHECK(count >= 0 || errno == EINTR) << "epoll_wait";
+  return std::max(count, 0);
+}
 
 }  // namespace
 
-TcpEngine::TcpEngine(Clock* clock) : clock_(clock) {}
+TcpEngine::TcpEngine(Clock* clock)
+    : clock_(clock),
+      tick_clock_(clock->tick_clock()),
+      spin_ticks_(static_cast<uint64_t>(clock->ticks_per_ns() * kSpinNs)) {}
 
 TcpEngine::~TcpEngine() {
   absl::optional<pthread_t> thread;
@@ -133,16 +149,39 @@ void TcpEngine::Withdraw(TcpExport* region) {
 void TcpEngine::Run() {
   std::array<epoll_event, kEventsPerWait> events;
   while (true) {
-    // Never spins: whoever was just answered wakes on this core as a rule, and would have to wait for us
-    // (docs/tcp.md, "Sleeping").
-    const int count = epoll_wait(epoll_fd_.get(), events.data(), kEventsPerWait, WaitMs());
-    PCHECK(count >= 0 || errno == EINTR) << "epoll_wait";
+    const int count = Wait(absl::MakeSpan(events));
     for (int i = 0; i < count; ++i) {
       if (events[i].data.u64 == 0) return;
       Serve(events[i].data.u64, events[i].events);
     }
     LookAtDeadlines();
   }
+}
+
+int TcpEngine::Wait(absl::Span<epoll_event> events) {
+  // What was written is a message as a rule: the thread that takes it needs a core, and the next request
+  // depends on it.
+  const bool is_message_out = std::exchange(has_written_, false);
+  if (!is_message_out && spin_judge_.ShouldSpin()) {
+    const int count = Spin(events);
+    if (count > 0) return count;
+  }
+  return Look(epoll_fd_.get(), events, WaitMs());
+}
+
+int TcpEngine::Spin(absl::Span<epoll_event> events) {
+  int count = Look(epoll_fd_.get(), events, 0);
+  if (count > 0) return count;  // Not a wait at all.
+  const uint64_t begin_ticks = tick_clock_.Ticks();
+  bool is_in_reach = true;
+  for (int look = 1; count == 0 && is_in_reach && look < kLooksPerSpinMax; ++look) {
+    PauseThread();
+    is_in_reach = tick_clock_.Ticks() - begin_ticks < spin_ticks_;
+    count = Look(epoll_fd_.get(), events, 0);
+  }
+  // Late: another thread had the core meanwhile. What came would have woken us, asleep, sooner.
+  spin_judge_.Report(/*paid=*/count > 0 && is_in_reach);
+  return count;
 }
 
 int TcpEngine::WaitMs() {
@@ -201,6 +240,7 @@ bool TcpEngine::Advance(Stream* stream) {
   TcpInput input(input_.data(), bytes);
   bool received;
   const TcpResponder::Outcome outcome = stream->responder.Run(&input, &output_, &received);
+  if (stream->responder.has_written()) has_written_ = true;
   if (received) stream->link->mailbox->Notify(stream->link, /*wakes=*/false);
   KeepInput(stream, input);
   if (!SendOutput(stream)) return false;

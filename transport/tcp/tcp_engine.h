@@ -9,6 +9,9 @@
 // What has ended stays known until Remove(), so that the queue pair can be told when it waits too long for
 // its own stream's end.
 //
+// Between requests it spins for a moment where the next one has lately come soon (SpinJudge), and sleeps
+// otherwise. docs/tcp.md, "Sleeping".
+//
 // Ownership:  owns its thread and the streams; borrows each link until Remove().
 // Threads:    any. The thread starts with the first stream.
 // Limits:     a stream that keeps us waiting holds at most kTcpBufferBytes of input and as much output; one
@@ -19,6 +22,7 @@
 #define ACRE_TRANSPORT_TCP_TCP_ENGINE_H_
 
 #include <pthread.h>
+#include <sys/epoll.h>
 
 #include <cstdint>
 #include <memory>
@@ -31,9 +35,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/optional.h"
+#include "absl/types/span.h"
 #include "runtime/clock.h"
 #include "runtime/mutex.h"
 #include "runtime/scoped_fd.h"
+#include "runtime/spin_judge.h"
 #include "transport/fabric.h"
 #include "transport/tcp/tcp_buffer.h"
 #include "transport/tcp/tcp_link.h"
@@ -96,6 +102,9 @@ class TcpEngine {
 
   absl::Status StartThread() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Run();
+  // Fills `events` and gives how many there are: spins first, if that pays, then sleeps.
+  int Wait(absl::Span<epoll_event> events);
+  int Spin(absl::Span<epoll_event> events);
   int WaitMs();
   void Serve(uint64_t number, uint32_t events);
   void ServeRunning(Stream* stream, uint32_t events) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -122,8 +131,13 @@ class TcpEngine {
   Stream* Find(uint64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Clock* const clock_;
-  Mutex mutex_;        // Held by the thread while it serves one stream.
-  ScopedFd epoll_fd_;  // Constant once the thread runs.
+  const TickClock tick_clock_;
+  const uint64_t spin_ticks_;
+  // The thread's own.
+  SpinJudge spin_judge_;
+  bool has_written_ = false;  // Since the last wait.
+  Mutex mutex_;               // Held by the thread while it serves one stream.
+  ScopedFd epoll_fd_;         // Constant once the thread runs.
   ScopedFd stop_fd_;
   absl::optional<pthread_t> thread_ ABSL_GUARDED_BY(mutex_);
   uint64_t numbers_given_ ABSL_GUARDED_BY(mutex_) = 0;

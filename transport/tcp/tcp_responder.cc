@@ -40,7 +40,7 @@ absl::StatusOr<RemoteKey> TcpResponder::Grant(std::shared_ptr<const TcpExport> r
 }
 
 TcpResponder::Outcome TcpResponder::Run(TcpInput* input, TcpOutput* output, bool* received) {
-  has_received_ = false;
+  has_received_ = has_written_ = false;
   *received = false;
   if (output->room_bytes() < kRoomBytesMin) return Outcome::kNoRoom;
   Prefetch(*input);
@@ -178,7 +178,7 @@ TcpResponder::Step TcpResponder::ContinueWrite(TcpInput* input, TcpOutput* outpu
   // The owner's threads load these words meanwhile, and see them land in ascending order (release).
   CopyToShared(region->words + (current_.offset_bytes + done_bytes) / kWordBytes, input->words(),
                Words(part_bytes), CopyOrder::kAscending);
-  has_unordered_stores_ = true;
+  has_unordered_stores_ = has_written_ = true;
   input->Take(part_bytes);
   write_left_bytes_ -= part_bytes;
   if (write_left_bytes_ == 0) FinishWrite();
@@ -187,6 +187,7 @@ TcpResponder::Step TcpResponder::ContinueWrite(TcpInput* input, TcpOutput* outpu
 
 void TcpResponder::FinishWrite() {
   Ack();
+  has_written_ = true;
   if (current_.opcode != TcpOpcode::kWriteWithImm) return;
   // There is room: this thread alone pushes, and Start() looked.
   receives_->Push({.immediate = current_.immediate, .length_bytes = current_.length_bytes});

@@ -67,6 +67,8 @@ class TcpResponder {
   void set_foreign_domain() { options_.is_same_domain = false; }
   // A READ is answered in part: the rest needs room, and no input.
   bool is_answering() const { return read_left_bytes_ > 0; }
+  // The last Run() wrote: a message, as a rule, for a thread of this process.
+  bool has_written() const { return has_written_; }
   absl::string_view why_garbage() const { return why_garbage_; }
   // Of a request that was refused.
   CompletionStatus refused_with() const { return refused_with_; }
@@ -107,6 +109,7 @@ class TcpResponder {
   uint32_t acks_ = 0;                  // Not in the output yet. Zero between two Run()s.
   bool has_unordered_stores_ = false;  // Since the last barrier.
   bool has_received_ = false;
+  bool has_written_ = false;
   uint32_t hca_atomics_ = 0;
   absl::string_view why_garbage_;
   CompletionStatus refused_with_ = CompletionStatus::kOk;
