@@ -111,6 +111,12 @@ Bucket* Segment::BucketAt(uint64_t index) {
   return reinterpret_cast<Bucket*>(region_->words() + layout_.BucketOffset(index) / kWordBytes);
 }
 
+MappedLock Segment::LockOf(uint64_t bucket) {
+  const uint64_t offset = layout_.BucketOffset(bucket) + offsetof(Bucket, lock);
+  return {&BucketAt(bucket)->lock,
+          GlobalAddress(region_->region_id(), static_cast<uint32_t>(offset))};
+}
+
 Bucket* Segment::OverflowAt(uint64_t address_bits) {
   if (address_bits == 0) return nullptr;
   const GlobalAddress address = GlobalAddress::FromBits(address_bits);

@@ -38,7 +38,7 @@ class Segment {
   SharedWord* words() { return region_->words(); }
   uint32_t region_id() const { return region_->region_id(); }
   Heap& heap() { return heap_; }
-  LockWords* LockOf(uint64_t bucket) { return &BucketAt(bucket)->lock; }
+  MappedLock LockOf(uint64_t bucket);
 
   // Where a record is.
   struct Place {

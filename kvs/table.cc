@@ -123,7 +123,8 @@ void Retire(Segment* segment, const Segment::Freed& freed) {
 }  // namespace
 
 TableWriter::TableWriter(Table* table, Scheduler* scheduler)
-    : table_(table), locks_(std::make_unique<LockThread>(scheduler)) {
+    : table_(table),
+      locks_(std::make_unique<LockThread>(scheduler, table->lock_arena(), LockThread::Options{})) {
   for (const std::unique_ptr<Segment>& segment : table->segments()) {
     views_.emplace_back(segment->words(), segment->layout());
   }

@@ -24,6 +24,7 @@
 #include "kvs/reader.h"
 #include "kvs/segment.h"
 #include "kvs/segment_view.h"
+#include "lock/local_arena.h"
 #include "lock/local_lock.h"
 #include "runtime/scheduler.h"
 #include "runtime/task.h"
@@ -61,6 +62,8 @@ class Table {
   TableStats Stats() const;
   EpochClock& epochs() { return *epochs_; }
   absl::Span<const std::unique_ptr<Segment>> segments() const { return segments_; }
+  // Descriptors of those who take buckets' locks here.
+  LocalArena* lock_arena() const { return lock_arena_.get(); }
   // Of a key that the table holds.
   Segment& SegmentOf(uint64_t hash) const;
   const KeyShare& share() const { return share_; }
@@ -75,6 +78,7 @@ class Table {
   std::atomic<uint64_t> keys_refused_{0};  // Statistics: relaxed.
   std::unique_ptr<EpochClock> epochs_;
   std::vector<std::unique_ptr<Segment>> segments_;
+  const std::unique_ptr<LocalArena> lock_arena_ = LocalArena::Create();
   // Of the next object (kvs/object.h). Never the same twice; relaxed.
   std::atomic<uint64_t> object_stamp_{1};
 };

@@ -1,68 +1,165 @@
 #include "lock/local_lock.h"
 
 #include "glog/logging.h"
-#include "runtime/this_thread.h"
 
 namespace acre {
 namespace {
 
-LocalLockNode* NodeOf(uint64_t word) { return reinterpret_cast<LocalLockNode*>(word); }
-uint64_t WordOf(LocalLockNode* node) { return reinterpret_cast<uint64_t>(node); }
-
-void Release(LocalLockNode* node) {
-  // Acquire: what the successor wrote into its node before it linked itself.
-  uint64_t next = node->next.Load(std::memory_order_acquire);
-  if (next == 0) {
-    uint64_t expected = WordOf(node);
-    // Release: whoever swaps itself in next sees all that was done under the lock.
-    if (node->lock->local_tail.CompareExchange(&expected, 0, std::memory_order_release)) return;
-    // Somebody is between its swap and its link: two instructions, unless it was preempted in
-    // between.
-    for (int spins = 0; (next = node->next.Load(std::memory_order_acquire)) == 0; ++spins) {
-      if (spins >= 64) YieldThread();
-    }
-  }
-  NodeOf(next)->granted.Store(1, std::memory_order_release);
-}
+// Looks at a successor's link before other things are done meanwhile: it is two instructions away, unless its
+// thread was preempted in between.
+constexpr int kLinkSpins = 64;
 
 }  // namespace
 
-LockThread::LockThread(Scheduler* scheduler) : scheduler_(scheduler) {
+LockThread::LockThread(Scheduler* scheduler, LocalArena* arena, const Options& options)
+    : scheduler_(scheduler), arena_(arena), options_(options) {
+  CHECK(options_.budget >= 1 && options_.budget <= LockBudgets::kMax);
   scheduler_->AddPoller(this);
 }
 
 LockThread::~LockThread() {
-  while (!abandoned_.empty()) Poll();
-  CHECK_EQ(free_.size(), nodes_.size()) << "a LockSet outlives its thread";
+  while (!leaving_.empty()) Poll();
+  CHECK_EQ(free_.size(), places_.size()) << "a lock is held or awaited beyond its thread";
+  for (const Place& place : places_) arena_->Free(place.word);
   scheduler_->RemovePoller(this);
 }
 
+LockThread::Place* LockThread::Take(const MappedLock& lock) {
+  Place* place;
+  if (!free_.empty()) {
+    place = free_.back();
+    free_.pop_back();
+    place->word = place->word.Next();
+  } else {
+    const LocalWord word = arena_->Claim(options_.process_id);
+    if (word.is_null()) return nullptr;
+    place = &places_.emplace_back();
+    place->word = word;
+    place->descriptor = arena_->Find(word);
+  }
+  place->lock = lock.words;
+  Steps::Prepare(place->descriptor, place->word, lock.address.bits());
+  return place;
+}
+
+void LockThread::Give(Place* place) { free_.push_back(place); }
+
+LockThread::Place* LockThread::Start(const MappedLock& lock) {
+  Place* const place = Take(lock);
+  if (place == nullptr) return nullptr;
+  place->phase = Place::Phase::kQueued;
+  const LocalWord pred = Steps::Enqueue(lock.words, place->descriptor, place->word);
+  if (pred.is_null()) {
+    (void)Contend(place);
+  } else {
+    Steps::Link(arena_->Find(pred), place->word);
+  }
+  return place;
+}
+
+LockThread::Place* LockThread::TryStart(const MappedLock& lock) {
+  Place* const place = Take(lock);
+  if (place == nullptr) return nullptr;
+  if (!Steps::TryEnqueue(lock.words, place->descriptor, place->word)) {
+    Give(place);
+    return nullptr;
+  }
+  if (Steps::OtherIsAbsent(*lock.words)) {
+    place->phase = Place::Phase::kHeld;
+    place->budget = options_.budget;
+    return place;
+  }
+  // A leader that leaves: whoever came behind meanwhile leads.
+  Leave(place, /*grant=*/0);
+  return nullptr;
+}
+
+bool LockThread::Contend(Place* place) {
+  if (place->phase != Place::Phase::kContending && !Steps::OtherIsAbsent(*place->lock)) {
+    Steps::BecomeVictim(place->lock);
+    place->phase = Place::Phase::kContending;
+  }
+  if (place->phase == Place::Phase::kContending && !Steps::MayEnter(*place->lock)) return false;
+  place->phase = Place::Phase::kHeld;
+  place->budget = options_.budget;
+  return true;
+}
+
+bool LockThread::Advance(Place* place) {
+  switch (place->phase) {
+    case Place::Phase::kHeld:
+      return true;
+    case Place::Phase::kContending:
+      return Contend(place);
+    case Place::Phase::kQueued: {
+      const absl::optional<uint32_t> granted = Steps::Granted(*place->descriptor, place->word);
+      if (!granted.has_value()) return false;
+      if (*granted == 0) return Contend(place);
+      place->budget = *granted;
+      place->phase = Place::Phase::kHeld;
+      return true;
+    }
+    case Place::Phase::kHandingOn:
+      break;
+  }
+  LOG(FATAL) << "this lock was released";
+}
+
+void LockThread::Release(Place* place) {
+  DCHECK(place->held());
+  Leave(place, place->budget - 1);
+}
+
+void LockThread::Abandon(Place* place) {
+  DCHECK(!place->held());
+  if (LeaveOneStep(place)) return Give(place);
+  leaving_.push_back(place);
+}
+
+void LockThread::Leave(Place* place, uint32_t grant) {
+  bool left = LeaveNow(place, grant);
+  for (int spins = 0; !left && spins < kLinkSpins; ++spins) left = HandOn(place);
+  if (left) return Give(place);
+  leaving_.push_back(place);
+}
+
+bool LockThread::LeaveNow(Place* place, uint32_t grant) {
+  place->phase = Place::Phase::kHandingOn;
+  place->budget = grant;
+  if (HandOn(place)) return true;
+  return Steps::LeaveEmpty(place->lock, place->word);
+}
+
+bool LockThread::HandOn(Place* place) {
+  const LocalWord next = Steps::Successor(*place->descriptor, place->word);
+  if (next.is_null()) return false;
+  Steps::Grant(arena_->Find(next), next, place->budget);
+  return true;
+}
+
+bool LockThread::LeaveOneStep(Place* place) {
+  if (place->phase == Place::Phase::kHandingOn) return HandOn(place);
+  // Whoever gives up does not ask the other cohort: with the lock or with leadership only, it hands on.
+  absl::optional<uint32_t> granted = 0;
+  if (place->phase == Place::Phase::kQueued) {
+    granted = Steps::Granted(*place->descriptor, place->word);
+    if (!granted.has_value()) return false;
+  }
+  return LeaveNow(place, *granted == 0 ? 0 : *granted - 1);
+}
+
 bool LockThread::Poll() {
-  bool worked = false;
-  for (size_t i = 0; i < abandoned_.size();) {
-    LocalLockNode* const node = abandoned_[i];
-    if (node->granted.Load(std::memory_order_acquire) == 0) {
+  for (size_t i = 0; i < leaving_.size();) {
+    if (!LeaveOneStep(leaving_[i])) {
       ++i;
       continue;
     }
-    Release(node);
-    Give(node);
-    abandoned_[i] = abandoned_.back();
-    abandoned_.pop_back();
-    worked = true;
+    Give(leaving_[i]);
+    leaving_[i] = leaving_.back();
+    leaving_.pop_back();
   }
-  // A queue behind an abandoned node must not wait for this thread to wake up.
-  return worked || !abandoned_.empty();
-}
-
-LocalLockNode* LockThread::Take() {
-  if (free_.empty()) {
-    nodes_.emplace_back();
-    return &nodes_.back();
-  }
-  LocalLockNode* const node = free_.back();
-  free_.pop_back();
-  return node;
+  // A queue behind one of these must not wait for this thread to wake up: as long as there are any it polls.
+  return !leaving_.empty();
 }
 
 LockSet::~LockSet() {
@@ -70,24 +167,17 @@ LockSet::~LockSet() {
   ReleaseAll();
 }
 
-bool LockSet::Start(LockWords* lock) {
+bool LockSet::Start(const MappedLock& lock) {
   CHECK(waiting_ == nullptr);
-  CHECK(highest_ < lock) << "locks are taken in address order";
-  highest_ = lock;
-  LocalLockNode* const node = thread_->Take();
-  node->lock = lock;
-  // Nobody sees the node before the swap publishes it.
-  node->next.Store(0, std::memory_order_relaxed);
-  node->granted.Store(0, std::memory_order_relaxed);
-  // Release: publishes the node to the successor. Acquire: what the last holder did, if the lock is
-  // free.
-  const uint64_t before = lock->local_tail.Exchange(WordOf(node), std::memory_order_acq_rel);
-  if (before == 0) {
-    held_.push_back(node);
+  CHECK(highest_ < lock.address.bits()) << "locks are taken in address order";
+  highest_ = lock.address.bits();
+  LockThread::Place* const place = thread_->Start(lock);
+  CHECK(place != nullptr) << "no descriptor is left for a lock";
+  if (place->held()) {
+    held_.push_back(place);
     return true;
   }
-  NodeOf(before)->next.Store(WordOf(node), std::memory_order_release);
-  waiting_ = node;
+  waiting_ = place;
   return false;
 }
 
@@ -95,33 +185,25 @@ Task<void> LockSet::Wait() {
   CHECK(waiting_ != nullptr);
   // Holders do not suspend while they change things, so the wait is short: it polls, it does not
   // sleep.
-  while (waiting_->granted.Load(std::memory_order_acquire) == 0) co_await scheduler()->Yield();
+  while (!thread_->Advance(waiting_)) co_await scheduler()->Yield();
   held_.push_back(waiting_);
   waiting_ = nullptr;
 }
 
-bool LockSet::TryAcquire(LockWords* lock) {
-  LocalLockNode* const node = thread_->Take();
-  node->lock = lock;
-  node->next.Store(0, std::memory_order_relaxed);
-  node->granted.Store(0, std::memory_order_relaxed);
-  uint64_t expected = 0;
-  if (!lock->local_tail.CompareExchange(&expected, WordOf(node), std::memory_order_acq_rel)) {
-    thread_->Give(node);
-    return false;
-  }
-  held_.push_back(node);
+bool LockSet::TryAcquire(const MappedLock& lock) {
+  LockThread::Place* const place = thread_->TryStart(lock);
+  if (place == nullptr) return false;
+  held_.push_back(place);
   return true;
 }
 
 void LockSet::ReleaseAll() {
   // Newest first: the home's lock, which the others of its keys wait for, comes last.
   while (!held_.empty()) {
-    Release(held_.back());
-    thread_->Give(held_.back());
+    thread_->Release(held_.back());
     held_.pop_back();
   }
-  highest_ = nullptr;
+  highest_ = 0;
 }
 
 }  // namespace acre

@@ -1,64 +1,104 @@
-// The local cohort of an ALock: a queue lock (MCS, Mellor-Crummey and Scott 1991) of the threads
-// that have the lock's memory mapped. Waiting coroutines suspend, they never block their thread.
+// Local ALocks: how the threads that have a lock's memory mapped take it (docs/alock.md). They use no fabric: a
+// free lock costs two CPU atomics. Waiting coroutines suspend, they never block their thread.
 //
-// Threads:    LockThread and LockSet are confined to one thread. The lock's words and the nodes in
-//             a queue are touched by all threads of this process that use the lock.
-// Ownership:  a LockThread owns its nodes, and outlives its LockSets. A node stays in a queue until
-//             its turn has come and gone, even when the coroutine that waited was destroyed: the
-//             thread then passes it on.
+// Threads:    LockThread and LockSet are confined to one thread. The locks' words and the arena are touched by
+//             all local threads, the locks' words by remote ones too (lock/remote_lock.h).
+// Ownership:  a LockThread owns its places in queues and claims descriptors of the arena, which outlives it; it
+//             outlives its LockSets. A place stays in its queue until its turn has come and gone, even when the
+//             coroutine that waited was destroyed: the thread's poller then passes it on.
 // Deadlock:   blocking acquisitions of one LockSet go in address order (CHECKed); any other by
 //             TryAcquire.
-// The other cohort is not in use: its words are zero (lock/lock_words.h), so the head of this queue
-// enters.
 
 #ifndef ACRE_LOCK_LOCAL_LOCK_H_
 #define ACRE_LOCK_LOCAL_LOCK_H_
 
+#include <cstdint>
 #include <deque>
 #include <vector>
 
 #include "absl/container/inlined_vector.h"
+#include "absl/status/status.h"
+#include "lock/local_arena.h"
+#include "lock/local_cohort.h"
 #include "lock/lock_words.h"
 #include "runtime/scheduler.h"
 #include "runtime/task.h"
+#include "transport/address.h"
 
 namespace acre {
 
-// A place in the queue of one lock. Its own cache line: its waiter spins on it.
-struct alignas(kLineBytes) LocalLockNode {
-  // The successor, stored by it (release) after it swapped itself into the tail; the holder loads
-  // it to hand on.
-  SharedWord next;
-  // 0: wait. 1: yours; stored by the predecessor (release), so all that it did under the lock is
-  // seen.
-  SharedWord granted;
-  LockWords* lock;  // Private to the node's owner.
+// A lock as a local thread names it.
+struct MappedLock {
+  LockWords* words = nullptr;
+  GlobalAddress address;  // The same for everybody. Never null.
 };
 
-// A thread's nodes.
+// A thread's places in the queues of locks, and what drives them.
 class LockThread : public Poller {
  public:
-  explicit LockThread(Scheduler* scheduler);
-  // No LockSet is left. Waits out what was abandoned: if several threads of one table end together, their
+  // One acquisition: from Start() or a TryStart() that succeeded, to Release() or Abandon().
+  struct Place;
+
+  struct Options {
+    uint32_t process_id = 1;  // Whose descriptors they are. Not 0.
+    uint32_t budget = LockBudgets{}.local;
+  };
+  LockThread(Scheduler* scheduler, LocalArena* arena, const Options& options);
+  // No Place is left but abandoned ones. Waits those out: if several threads of one table end together, their
   // LockThreads are polled in turns until all are idle() first, since one waits for another.
   ~LockThread() override;
   LockThread(const LockThread&) = delete;
   LockThread& operator=(const LockThread&) = delete;
 
-  bool Poll() override;  // Passes on what was granted to abandoned nodes.
-  // Nothing was abandoned that is still in a queue.
-  bool idle() const { return abandoned_.empty(); }
+  // Gets in line. Null: the arena has no descriptor left. held(): it was free.
+  Place* Start(const MappedLock& lock);
+  // Null: somebody holds it or waits for it, or no descriptor is left.
+  Place* TryStart(const MappedLock& lock);
+  // Looks whether its turn has come. True: held, also from now on.
+  bool Advance(Place* place);
+  // Hands a held lock on, or gives up while waiting for it. The place is gone for the caller.
+  void Release(Place* place);
+  void Abandon(Place* place);
+
+  bool Poll() override;  // Drives what was abandoned, and what waits for its successor's link.
+  // Nothing of that is left.
+  bool idle() const { return leaving_.empty(); }
+  Scheduler* scheduler() const { return scheduler_; }
 
  private:
-  friend class LockSet;
-  LocalLockNode* Take();
-  void Give(LocalLockNode* node) { free_.push_back(node); }
-  void Abandon(LocalLockNode* node) { abandoned_.push_back(node); }
+  using Steps = LocalCohort<SharedWord>;
+
+  Place* Take(const MappedLock& lock);
+  void Give(Place* place);
+  // B1 to B3. True: held.
+  bool Contend(Place* place);
+  // R1 to R3 with this grant for the successor; goes on in Poll() if that is between A3 and A4.
+  void Leave(Place* place, uint32_t grant);
+  // As far as it comes at once. True: it has left.
+  bool LeaveNow(Place* place, uint32_t grant);
+  // R2, R3. False: no successor yet.
+  bool HandOn(Place* place);
+  // A step of a place in leaving_. True: it has left.
+  bool LeaveOneStep(Place* place);
 
   Scheduler* const scheduler_;
-  std::deque<LocalLockNode> nodes_;
-  std::vector<LocalLockNode*> free_;
-  std::vector<LocalLockNode*> abandoned_;
+  LocalArena* const arena_;
+  const Options options_;
+  std::deque<Place> places_;
+  std::vector<Place*> free_;
+  std::vector<Place*> leaving_;  // Abandoned, or waiting for a successor's link.
+};
+
+struct LockThread::Place {
+  enum class Phase : uint8_t { kQueued, kContending, kHeld, kHandingOn };
+
+  bool held() const { return phase == Phase::kHeld; }
+
+  LockWords* lock = nullptr;
+  LocalDescriptor* descriptor = nullptr;
+  LocalWord word;  // Of this acquisition; between two of them, of the last one.
+  Phase phase = Phase::kQueued;
+  uint32_t budget = 0;  // Held: its budget. Handing on: what its successor gets.
 };
 
 // The locks that one operation holds. Released together, by the destructor or by ReleaseAll().
@@ -70,21 +110,22 @@ class LockSet {
   LockSet& operator=(const LockSet&) = delete;
 
   // Takes the lock, or gets in line for it: true: held. false: co_await Wait() before anything
-  // else. The lock's address is above that of every lock taken this way before.
-  [[nodiscard]] bool Start(LockWords* lock);
+  // else. The lock's address is above that of every lock taken this way before. CHECKs that there is a
+  // descriptor: an arena has more of them than operations that run.
+  [[nodiscard]] bool Start(const MappedLock& lock);
   Task<void> Wait();
 
   // Takes the lock if nobody holds it or waits for it. At any address.
-  [[nodiscard]] bool TryAcquire(LockWords* lock);
+  [[nodiscard]] bool TryAcquire(const MappedLock& lock);
 
   void ReleaseAll();
-  Scheduler* scheduler() const { return thread_->scheduler_; }
+  Scheduler* scheduler() const { return thread_->scheduler(); }
 
  private:
   LockThread* const thread_;
-  LockWords* highest_ = nullptr;  // Taken by Start().
-  LocalLockNode* waiting_ = nullptr;
-  absl::InlinedVector<LocalLockNode*, 4> held_;
+  uint64_t highest_ = 0;  // Address of the last that was taken by Start().
+  LockThread::Place* waiting_ = nullptr;
+  absl::InlinedVector<LockThread::Place*, 4> held_;
 };
 
 }  // namespace acre

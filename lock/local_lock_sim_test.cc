@@ -1,8 +1,10 @@
 // The local lock among simulated threads, whose stores are late and which stall anywhere.
 
 #include <cstdint>
+#include <memory>
 
 #include "gtest/gtest.h"
+#include "lock/local_arena.h"
 #include "lock/local_lock.h"
 #include "lock/lock_words.h"
 #include "runtime/scheduler.h"
@@ -22,6 +24,10 @@ struct Guarded {
   SharedWord counter;  // Loaded and stored under the lock: no read-modify-write.
 };
 
+MappedLock At(Guarded* guarded) {
+  return {&guarded->lock, GlobalAddress::FromBits(reinterpret_cast<uintptr_t>(guarded))};
+}
+
 void Increment(Guarded* guarded) {
   const uint64_t value = guarded->counter.Load(std::memory_order_relaxed);
   guarded->counter.Store(value + 1, std::memory_order_relaxed);
@@ -31,12 +37,12 @@ Task<void> IncrementAll(LockThread* thread, Guarded* guarded, int* done) {
   for (int round = 0; round < kRounds; ++round) {
     LockSet locks(thread);
     for (int i = 0; i < 2; ++i) {
-      if (!locks.Start(&guarded[i].lock)) co_await locks.Wait();
+      if (!locks.Start(At(&guarded[i]))) co_await locks.Wait();
       Increment(&guarded[i]);
       if (round % 4 == 0) co_await locks.scheduler()->Yield();
     }
     locks.ReleaseAll();
-    while (!locks.TryAcquire(&guarded[2].lock)) co_await locks.scheduler()->Yield();
+    while (!locks.TryAcquire(At(&guarded[2]))) co_await locks.scheduler()->Yield();
     Increment(&guarded[2]);
   }
   ++*done;
@@ -48,12 +54,13 @@ TEST(LocalLockSimTest, ExcludesAndPublishes) {
     sim::Machine* const machine = world.AddMachine("machine");
     sim::Process* const process = world.AddProcess(machine, "server");
     Guarded guarded[3];
+    const std::unique_ptr<LocalArena> arena = LocalArena::Create(64);
     int done = 0;
     int threads_ended = 0;
     for (int thread = 0; thread < kThreads; ++thread) {
       process->Spawn("worker", [&] {
         Scheduler scheduler({.clock = machine->clock(), .spin_ns = 2'000});
-        LockThread locks(&scheduler);
+        LockThread locks(&scheduler, arena.get(), {});
         int own_done = 0;
         for (int i = 0; i < kTasks; ++i) {
           scheduler.Spawn(IncrementAll(&locks, guarded, &own_done)).Detach();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "lock/local_arena.h"
 #include "lock/lock_words.h"
 #include "runtime/clock.h"
 #include "runtime/random.h"
@@ -22,6 +23,10 @@ struct alignas(kLineBytes) TestLock {
   LockWords words{};
 };
 
+MappedLock At(TestLock* lock) {
+  return {&lock->words, GlobalAddress::FromBits(reinterpret_cast<uintptr_t>(lock))};
+}
+
 bool IsFree(const LockWords& lock) {
   return lock.local_tail.Load(std::memory_order_acquire) == 0 &&
          lock.remote_tail.Load(std::memory_order_acquire) == 0 &&
@@ -33,9 +38,9 @@ bool IsFree(const LockWords& lock) {
 class LocalLockTest : public ::testing::Test {
  public:  // For coroutines, which take the test as a parameter.
   // Takes the lock, notes its turn, holds on till the gate opens.
-  Task<void> HoldUntilOpen(LockWords* lock, int name) {
+  Task<void> HoldUntilOpen(TestLock* lock, int name) {
     LockSet locks(&thread_);
-    if (!locks.Start(lock)) co_await locks.Wait();
+    if (!locks.Start(At(lock))) co_await locks.Wait();
     turns_.push_back(name);
     while (!open_) co_await scheduler_.Yield();
   }
@@ -45,7 +50,8 @@ class LocalLockTest : public ::testing::Test {
 
   RealClock clock_;
   Scheduler scheduler_{{.clock = &clock_, .name = "local_lock_test"}};
-  LockThread thread_{&scheduler_};
+  std::unique_ptr<LocalArena> arena_ = LocalArena::Create(4096);
+  LockThread thread_{&scheduler_, arena_.get(), {}};
   TestLock locks_[4];
   std::vector<int> turns_;
   bool open_ = false;
@@ -53,36 +59,35 @@ class LocalLockTest : public ::testing::Test {
 
 TEST_F(LocalLockTest, FreeLockIsTakenAtOnceAndGivenBack) {
   LockSet locks(&thread_);
-  EXPECT_TRUE(locks.Start(&locks_[0].words));
-  EXPECT_TRUE(locks.Start(&locks_[1].words));
-  EXPECT_TRUE(locks.TryAcquire(&locks_[3].words));
-  EXPECT_TRUE(locks.TryAcquire(&locks_[2].words)) << "any address will do for a try";
+  EXPECT_TRUE(locks.Start(At(&locks_[0])));
+  EXPECT_TRUE(locks.Start(At(&locks_[1])));
+  EXPECT_TRUE(locks.TryAcquire(At(&locks_[3])));
+  EXPECT_TRUE(locks.TryAcquire(At(&locks_[2]))) << "any address will do for a try";
   EXPECT_FALSE(IsFree(locks_[2].words));
   locks.ReleaseAll();
   for (const TestLock& lock : locks_) EXPECT_TRUE(IsFree(lock.words));
-  EXPECT_TRUE(locks.Start(&locks_[0].words))
-      << "a set may be used again, from the lowest address on";
+  EXPECT_TRUE(locks.Start(At(&locks_[0]))) << "a set may be used again, from the lowest address on";
 }
 
 TEST_F(LocalLockTest, TryAcquireOfAHeldLockTakesNothing) {
   LockSet holder(&thread_);
-  ASSERT_TRUE(holder.Start(&locks_[0].words));
+  ASSERT_TRUE(holder.Start(At(&locks_[0])));
   LockSet other(&thread_);
-  EXPECT_FALSE(other.TryAcquire(&locks_[0].words));
-  EXPECT_TRUE(other.TryAcquire(&locks_[1].words)) << "a failed try leaves the set usable";
+  EXPECT_FALSE(other.TryAcquire(At(&locks_[0])));
+  EXPECT_TRUE(other.TryAcquire(At(&locks_[1]))) << "a failed try leaves the set usable";
   holder.ReleaseAll();
   EXPECT_TRUE(IsFree(locks_[0].words));
-  EXPECT_TRUE(other.TryAcquire(&locks_[0].words));
+  EXPECT_TRUE(other.TryAcquire(At(&locks_[0])));
 }
 
 // Goal: waiting coroutines leave their thread free, and get the lock first come, first served.
 TEST_F(LocalLockTest, WaitersAreServedInOrderAndBlockNobody) {
   for (int name = 0; name < 5; ++name) {
-    scheduler_.Spawn(HoldUntilOpen(&locks_[0].words, name)).Detach();
+    scheduler_.Spawn(HoldUntilOpen(&locks_[0], name)).Detach();
   }
   Passes(20);  // Would hang if a waiter kept the thread.
   EXPECT_EQ(turns_, std::vector<int>({0}));
-  scheduler_.Spawn(HoldUntilOpen(&locks_[1].words, 77)).Detach();
+  scheduler_.Spawn(HoldUntilOpen(&locks_[1], 77)).Detach();
   Passes(2);
   EXPECT_EQ(turns_, std::vector<int>({0, 77}));
   open_ = true;
@@ -100,7 +105,7 @@ TEST_F(LocalLockTest, CancelledWaitersArePassedOver) {
     open_ = false;
     std::vector<SpawnHandle> handles;
     for (int name = 0; name < kTasks; ++name) {
-      handles.push_back(scheduler_.Spawn(HoldUntilOpen(&locks_[0].words, name)));
+      handles.push_back(scheduler_.Spawn(HoldUntilOpen(&locks_[0], name)));
     }
     Passes(1);
     std::vector<int> expected = {0};  // Has its turn before anybody is cancelled.
@@ -121,10 +126,10 @@ TEST_F(LocalLockTest, CancelledWaitersArePassedOver) {
 // Goal: a waiter that is cancelled after it was granted the lock, but before it ran, passes it on.
 TEST_F(LocalLockTest, WaiterCancelledWithTheGrantInHandPassesItOn) {
   LockSet holder(&thread_);
-  ASSERT_TRUE(holder.Start(&locks_[0].words));
+  ASSERT_TRUE(holder.Start(At(&locks_[0])));
   open_ = true;
-  SpawnHandle first = scheduler_.Spawn(HoldUntilOpen(&locks_[0].words, 1));
-  SpawnHandle second = scheduler_.Spawn(HoldUntilOpen(&locks_[0].words, 2));
+  SpawnHandle first = scheduler_.Spawn(HoldUntilOpen(&locks_[0], 1));
+  SpawnHandle second = scheduler_.Spawn(HoldUntilOpen(&locks_[0], 2));
   Passes(2);
   holder.ReleaseAll();
   first.Cancel();
@@ -139,15 +144,15 @@ TEST_F(LocalLockTest, WaiterCancelledWithTheGrantInHandPassesItOn) {
 TEST_F(LocalLockTest, ThreadThatEndsWaitsOutWhatItAbandoned) {
   auto other_scheduler = std::make_unique<Scheduler>(Scheduler::Options{.clock = &clock_});
   LockSet holder(&thread_);
-  ASSERT_TRUE(holder.Start(&locks_[0].words));
+  ASSERT_TRUE(holder.Start(At(&locks_[0])));
   // The other thread leaves an abandoned node behind, then waits for it; we release meanwhile.
   std::atomic<bool> queued{false};  // Release: the node is in the queue.
   std::thread other([&] {
     other_scheduler->DetachFromThread();
-    LockThread thread(other_scheduler.get());
+    LockThread thread(other_scheduler.get(), arena_.get(), {});
     {
       LockSet locks(&thread);
-      EXPECT_FALSE(locks.Start(&locks_[0].words));
+      EXPECT_FALSE(locks.Start(At(&locks_[0])));
     }
     queued.store(true, std::memory_order_release);
   });
@@ -157,23 +162,109 @@ TEST_F(LocalLockTest, ThreadThatEndsWaitsOutWhatItAbandoned) {
   EXPECT_TRUE(IsFree(locks_[0].words));
 }
 
+// Goal: the other cohort's flag and turn are respected, and victim is touched only when both want the lock.
+TEST_F(LocalLockTest, LeaderLetsTheOtherCohortGoFirst) {
+  LockWords* const words = &locks_[0].words;
+  // A remote holder, as it stands in the words.
+  words->remote_tail.Store(RemoteWord(7, 1, 1).bits(), std::memory_order_seq_cst);
+  {
+    LockSet locks(&thread_);
+    EXPECT_FALSE(locks.TryAcquire(At(&locks_[0])));
+    EXPECT_EQ(words->local_tail.Load(std::memory_order_acquire), 0u) << "a failed try leaves";
+    EXPECT_EQ(words->victim.Load(std::memory_order_acquire), 0u) << "and touches nothing else";
+  }
+  open_ = true;
+  SpawnHandle leader = scheduler_.Spawn(HoldUntilOpen(&locks_[0], 1));
+  SpawnHandle second = scheduler_.Spawn(HoldUntilOpen(&locks_[0], 2));
+  Passes(20);
+  EXPECT_TRUE(turns_.empty());
+  EXPECT_EQ(words->victim.Load(std::memory_order_acquire), static_cast<uint64_t>(Cohort::kLocal));
+  // The next remote leader lets us go first.
+  words->victim.Store(static_cast<uint64_t>(Cohort::kRemote), std::memory_order_seq_cst);
+  Passes(20);
+  EXPECT_EQ(turns_, std::vector<int>({1, 2}));
+  EXPECT_EQ(words->local_tail.Load(std::memory_order_acquire), 0u);
+  words->remote_tail.Store(0, std::memory_order_seq_cst);
+  words->victim.Store(0, std::memory_order_seq_cst);
+}
+
+// Goal: with the other cohort waiting, the lock is handed on within this one as often as the budget says, then
+// its leader asks the other cohort again.
+TEST_F(LocalLockTest, BudgetBoundsHowOftenTheCohortHandsOnToItself) {
+  LockWords* const words = &locks_[0].words;
+  for (int name = 0; name < 8; ++name) {
+    scheduler_.Spawn(HoldUntilOpen(&locks_[0], name)).Detach();
+  }
+  Passes(2);
+  words->remote_tail.Store(RemoteWord(7, 1, 1).bits(), std::memory_order_seq_cst);
+  open_ = true;
+  Passes(100);
+  EXPECT_EQ(turns_, std::vector<int>({0, 1, 2, 3, 4})) << "the budget is 5";
+  words->remote_tail.Store(0, std::memory_order_seq_cst);
+  Passes(100);
+  EXPECT_EQ(turns_, std::vector<int>({0, 1, 2, 3, 4, 5, 6, 7}));
+  words->victim.Store(0, std::memory_order_seq_cst);
+  EXPECT_TRUE(IsFree(*words));
+}
+
+// Goal: a leader that gives up while the other cohort holds the lock leaves its place to the next one.
+TEST_F(LocalLockTest, LeaderThatGivesUpLeavesItsPlaceToTheNext) {
+  LockWords* const words = &locks_[0].words;
+  words->remote_tail.Store(RemoteWord(7, 1, 1).bits(), std::memory_order_seq_cst);
+  open_ = true;
+  SpawnHandle leader = scheduler_.Spawn(HoldUntilOpen(&locks_[0], 1));
+  SpawnHandle second = scheduler_.Spawn(HoldUntilOpen(&locks_[0], 2));
+  Passes(5);
+  leader.Cancel();
+  Passes(5);
+  EXPECT_TRUE(turns_.empty());
+  second.Cancel();
+  Passes(5);
+  EXPECT_EQ(words->local_tail.Load(std::memory_order_acquire), 0u) << "nobody is left";
+  words->remote_tail.Store(0, std::memory_order_seq_cst);
+  words->victim.Store(0, std::memory_order_seq_cst);
+}
+
+// Goal: descriptors are an arena's, which says when there is none left, and takes them back.
+TEST_F(LocalLockTest, ArenaIsSharedAndBounded) {
+  const std::unique_ptr<LocalArena> arena = LocalArena::Create(4);
+  TestLock locks[4];
+  {
+    LockThread thread(&scheduler_, arena.get(), {.process_id = 3});
+    LockThread::Place* places[3];
+    for (int i = 0; i < 3; ++i) {
+      places[i] = thread.Start(At(&locks[i]));
+      ASSERT_NE(places[i], nullptr);
+      EXPECT_TRUE(places[i]->held());
+    }
+    EXPECT_EQ(thread.Start(At(&locks[3])), nullptr);
+    EXPECT_EQ(thread.TryStart(At(&locks[3])), nullptr);
+    for (LockThread::Place* const place : places) thread.Release(place);
+  }
+  LockThread thread(&scheduler_, arena.get(), {.process_id = 4});
+  LockThread::Place* const place = thread.Start(At(&locks[3]));
+  ASSERT_NE(place, nullptr);
+  EXPECT_GT(place->word.sequence(), 1u) << "a descriptor's sequence goes on with its next owner";
+  thread.Release(place);
+}
+
 using LocalLockDeathTest = LocalLockTest;
 
-// Goal: threads of one table that end together. One's abandoned place waits behind the other's, which
-// was granted and never resumed: neither may wait for itself alone.
+// Goal: threads of one table that end together. One's abandoned place waits behind the other's, and that is
+// granted when nobody polls any more: neither may wait for itself alone.
 TEST_F(LocalLockTest, ThreadsThatEndTogetherPassOnInTurns) {
   Scheduler schedulers[2] = {Scheduler({.clock = &clock_}), Scheduler({.clock = &clock_})};
-  LockThread first(&schedulers[0]);
-  LockThread second(&schedulers[1]);
+  LockThread first(&schedulers[0], arena_.get(), {});
+  LockThread second(&schedulers[1], arena_.get(), {});
   LockSet holder(&thread_);
-  ASSERT_TRUE(holder.Start(&locks_[0].words));
+  ASSERT_TRUE(holder.Start(At(&locks_[0])));
   {
     LockSet before(&first);
-    ASSERT_FALSE(before.Start(&locks_[0].words));
+    ASSERT_FALSE(before.Start(At(&locks_[0])));
     LockSet behind(&second);
-    ASSERT_FALSE(behind.Start(&locks_[0].words));
-    holder.ReleaseAll();
+    ASSERT_FALSE(behind.Start(At(&locks_[0])));
   }
+  holder.ReleaseAll();
   (void)second.Poll();
   EXPECT_FALSE(second.idle());
   (void)first.Poll();
@@ -186,9 +277,9 @@ TEST_F(LocalLockTest, ThreadsThatEndTogetherPassOnInTurns) {
 TEST_F(LocalLockDeathTest, LocksOutOfAddressOrderDie) {
   ::testing::GTEST_FLAG(death_test_style) = "threadsafe";
   LockSet locks(&thread_);
-  ASSERT_TRUE(locks.Start(&locks_[1].words));
-  EXPECT_DEATH((void)locks.Start(&locks_[0].words), "address order");
-  EXPECT_DEATH((void)locks.Start(&locks_[1].words), "address order");
+  ASSERT_TRUE(locks.Start(At(&locks_[1])));
+  EXPECT_DEATH((void)locks.Start(At(&locks_[0])), "address order");
+  EXPECT_DEATH((void)locks.Start(At(&locks_[1])), "address order");
 }
 
 // ---- Threads that race.
@@ -217,11 +308,11 @@ Task<void> Work(LockThread* thread, Scheduler* scheduler, std::vector<Guarded>* 
     for (size_t i = 0; i < kLocks; ++i) {
       if (random.Uniform(2) == 0) continue;
       Guarded* const place = &(*guarded)[i];
-      if (!locks.Start(&place->lock.words)) co_await locks.Wait();
+      if (!locks.Start(At(&place->lock))) co_await locks.Wait();
       held.push_back(place);
     }
     // One above all of them, which nobody waits for while holding others: by trying only.
-    if (random.Uniform(2) == 0 && locks.TryAcquire(&guarded->back().lock.words)) {
+    if (random.Uniform(2) == 0 && locks.TryAcquire(At(&guarded->back().lock))) {
       held.push_back(&guarded->back());
     }
     for (Guarded* const place : held) {
@@ -243,7 +334,7 @@ Task<void> Work(LockThread* thread, Scheduler* scheduler, std::vector<Guarded>* 
 Task<void> GiveUp(LockThread* thread, std::vector<Guarded>* guarded) {
   LockSet locks(thread);
   for (size_t i = 0; i < kLocks; ++i) {
-    if (!locks.Start(&(*guarded)[i].lock.words)) co_await locks.Wait();
+    if (!locks.Start(At(&(*guarded)[i].lock))) co_await locks.Wait();
   }
 }
 
@@ -263,14 +354,15 @@ Task<void> SpawnAndCancel(LockThread* thread, Scheduler* scheduler, std::vector<
 // watches what the locks guard.
 TEST(LocalLockRaceTest, ThreadsAndCoroutinesExcludeEachOther) {
   RealClock clock;
+  const std::unique_ptr<LocalArena> arena = LocalArena::Create(4096);
   std::vector<Guarded> guarded(kLocks + 1);
   // By thread, then by lock: how often it was held.
   std::vector<std::vector<uint64_t>> done(kThreads, std::vector<uint64_t>(kLocks + 1));
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {
-    threads.emplace_back([&clock, &guarded, &done, t] {
+    threads.emplace_back([&clock, &arena, &guarded, &done, t] {
       Scheduler scheduler({.clock = &clock});
-      LockThread thread(&scheduler);
+      LockThread thread(&scheduler, arena.get(), {});
       std::vector<SpawnHandle> handles;
       for (int c = 0; c < kCoroutines; ++c) {
         const auto seed = static_cast<uint64_t>(t * kCoroutines + c);
@@ -302,24 +394,25 @@ TEST(LocalLockRaceTest, QueueIsFirstComeFirstServedAcrossThreads) {
   RealClock clock;
   TestLock lock;
   Scheduler holder_scheduler({.clock = &clock});
-  LockThread holder_thread(&holder_scheduler);
+  const std::unique_ptr<LocalArena> arena = LocalArena::Create(4096);
+  LockThread holder_thread(&holder_scheduler, arena.get(), {});
   for (int round = 0; round < 20; ++round) {
     LockSet holder(&holder_thread);
-    ASSERT_TRUE(holder.Start(&lock.words));
+    ASSERT_TRUE(holder.Start(At(&lock)));
     std::atomic<int> queued{0};  // How many are in the queue: each enters at its number only.
     std::vector<int> turns;      // Guarded by the lock.
     std::vector<std::thread> threads;
     for (int t = 0; t < kThreads; ++t) {
       threads.emplace_back([&, t] {
         Scheduler scheduler({.clock = &clock});
-        LockThread thread(&scheduler);
+        LockThread thread(&scheduler, arena.get(), {});
         const auto wait = [](LockSet* locks, std::vector<int>* order, int name) -> Task<void> {
           co_await locks->Wait();
           order->push_back(name);
         };
         while (queued.load(std::memory_order_acquire) != t) std::this_thread::yield();
         LockSet locks(&thread);
-        EXPECT_FALSE(locks.Start(&lock.words));
+        EXPECT_FALSE(locks.Start(At(&lock)));
         queued.store(t + 1, std::memory_order_release);
         scheduler.RunUntilDone(wait(&locks, &turns, t));
       });

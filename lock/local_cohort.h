@@ -1,0 +1,127 @@
+// The local cohort of an ALock, step by step: a queue of the threads that have the lock mapped (MCS,
+// Mellor-Crummey and Scott 1991), and their side of Peterson's algorithm against the remote cohort
+// (ALock, SPAA'24). The names of the steps are those of docs/alock.md, of the Promela models beside this
+// file, and of the relacy test, which runs this very file on a model of memory.
+//
+// No step waits. Who drives them, and how it waits in between: lock/local_lock.h.
+//
+// Memory orders: all that one holder did is seen by the next, whoever hands on to whom:
+//  - within the cohort by A3/R1 on local_tail and by R3/A5 on the grant (release, acquire);
+//  - to and from the remote cohort by the tails and victim, which are the flags and the turn of Peterson's
+//    algorithm: seq_cst, since "raise mine, then look at yours" must not fail in the store buffer. The remote
+//    side's half of that is F3 of transport/fabric.h.
+
+#ifndef ACRE_LOCK_LOCAL_COHORT_H_
+#define ACRE_LOCK_LOCAL_COHORT_H_
+
+#include <atomic>
+#include <cstdint>
+
+#include "absl/types/optional.h"
+#include "lock/lock_words.h"
+
+namespace acre {
+
+// A place in the queue of one lock. Its own cache line: its waiter spins on it.
+template <class Word>
+struct alignas(kLineBytes) BasicLocalDescriptor {
+  // LockGrant. Its owner resets it before A3; its predecessor stores it once (R3); its owner waits for that.
+  Word grant;
+  // LocalWord of the successor; its own word: none yet. Its owner resets it before A3; its successor stores
+  // it once (A4); its owner looks when it hands on.
+  Word next;
+  // LocalWord of the acquisition; then what that waits for. Its owner stores them before A3, for the home,
+  // which repairs the queue when the owner dies: whoever finds `word` in a queue finds what belongs to it
+  // here, as long as `word` is still the same after the others were loaded.
+  Word word;
+  Word lock;  // GlobalAddress.
+  Word pred;  // LocalWord of the predecessor, 0: none.
+  // Id of the process whose descriptor it is, 0: free. Claimed by compare-exchange (lock/local_arena.h).
+  Word owner;
+};
+using LocalDescriptor = BasicLocalDescriptor<SharedWord>;
+static_assert(sizeof(LocalDescriptor) == kLineBytes);
+
+template <class Word>
+class LocalCohort {
+ public:
+  using Descriptor = BasicLocalDescriptor<Word>;
+  using Lock = BasicLockWords<Word>;
+
+  // A1.
+  static void Prepare(Descriptor* mine, LocalWord word, uint64_t lock_address) {
+    mine->word.Store(word.bits(), std::memory_order_relaxed);
+    // Release: who loads what follows, and then `word` again, sees that this is no longer the old one's.
+    mine->lock.Store(lock_address, std::memory_order_release);
+    // Nobody follows or grants before A3 publishes the word.
+    mine->grant.Store(LockGrant::Wait(word.sequence()).bits(), std::memory_order_relaxed);
+    mine->next.Store(word.bits(), std::memory_order_relaxed);
+  }
+
+  // A2 and A3, until it is in the queue. Returns the predecessor; null: mine leads.
+  static LocalWord Enqueue(Lock* lock, Descriptor* mine, LocalWord word) {
+    uint64_t expected = 0;
+    do {
+      mine->pred.Store(expected, std::memory_order_release);
+      // Release: publishes A1 and A2 to the successor and to the home. Acquire: what the last holder did, if
+      // the lock is free. seq_cst: raises our flag before B1 looks at theirs.
+    } while (!lock->local_tail.CompareExchange(&expected, word.bits(), std::memory_order_seq_cst));
+    return LocalWord::FromBits(expected);
+  }
+  // A2 and A3 once, for who does not want to wait: false: somebody is there.
+  static bool TryEnqueue(Lock* lock, Descriptor* mine, LocalWord word) {
+    uint64_t expected = 0;
+    mine->pred.Store(0, std::memory_order_release);
+    return lock->local_tail.CompareExchange(&expected, word.bits(), std::memory_order_seq_cst);
+  }
+
+  // A4. Release: `pred` grants what A1 has made ready.
+  static void Link(Descriptor* pred, LocalWord word) {
+    pred->next.Store(word.bits(), std::memory_order_release);
+  }
+
+  // A5. The budget that the predecessor granted, once it has. Acquire: what it did under the lock.
+  static absl::optional<uint32_t> Granted(const Descriptor& mine, LocalWord word) {
+    const LockGrant grant = LockGrant::FromBits(mine.grant.Load(std::memory_order_acquire));
+    if (!grant.IsFor(word.sequence())) return absl::nullopt;
+    return grant.budget();
+  }
+
+  // B1. Whether the leader may enter without touching victim: the remote flag is down, and whoever raises it
+  // from now on sees ours. Acquire: what the last remote holder WROTE before it lowered its flag.
+  static bool OtherIsAbsent(const Lock& lock) {
+    return lock.remote_tail.Load(std::memory_order_seq_cst) == 0;
+  }
+  // B2. Remote leaders read it. A full barrier: before B3 looks at the remote flag.
+  static void BecomeVictim(Lock* lock) {
+    lock->victim.Store(static_cast<uint64_t>(Cohort::kLocal), std::memory_order_seq_cst);
+  }
+  // B3. Whether the leader may enter now. The remote flag goes down at a remote holder's R1; victim changes
+  // when a remote leader has come after B2, or had its turn and was followed by one: acquire, for what its
+  // cohort did before.
+  static bool MayEnter(const Lock& lock) {
+    return OtherIsAbsent(lock) ||
+           lock.victim.Load(std::memory_order_seq_cst) != static_cast<uint64_t>(Cohort::kLocal);
+  }
+
+  // R1, R2. The successor, once there is one. Acquire: its A1.
+  static LocalWord Successor(const Descriptor& mine, LocalWord word) {
+    const LocalWord next = LocalWord::FromBits(mine.next.Load(std::memory_order_acquire));
+    return next == word ? LocalWord() : next;
+  }
+  // R1. True: nobody follows, the queue is empty. Release: whoever enters next sees what was done under the
+  // lock, also a remote one that reads the tail.
+  static bool LeaveEmpty(Lock* lock, LocalWord word) {
+    uint64_t expected = word.bits();
+    return lock->local_tail.CompareExchange(&expected, 0, std::memory_order_release);
+  }
+  // R3. Release: what was done under the lock.
+  static void Grant(Descriptor* next, LocalWord next_word, uint32_t budget) {
+    next->grant.Store(LockGrant::Of(next_word.sequence(), budget).bits(),
+                      std::memory_order_release);
+  }
+};
+
+}  // namespace acre
+
+#endif  // ACRE_LOCK_LOCAL_COHORT_H_
