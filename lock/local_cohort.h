@@ -48,14 +48,14 @@ class LocalCohort {
   using Descriptor = BasicLocalDescriptor<Word>;
   using Lock = BasicLockWords<Word>;
 
-  // A1.
+  // A1. `word` first, in the order of the stores also if we die in between: from then on the home, which follows
+  // the words of queues to their descriptors, no longer takes what follows for the last acquisition's.
   static void Prepare(Descriptor* mine, LocalWord word, uint64_t lock_address) {
-    mine->word.Store(word.bits(), std::memory_order_relaxed);
-    // Release: who loads what follows, and then `word` again, sees that this is no longer the old one's.
+    mine->word.Store(word.bits(), std::memory_order_release);
     mine->lock.Store(lock_address, std::memory_order_release);
     // Nobody follows or grants before A3 publishes the word.
-    mine->grant.Store(LockGrant::Wait(word.sequence()).bits(), std::memory_order_relaxed);
-    mine->next.Store(word.bits(), std::memory_order_relaxed);
+    mine->grant.Store(LockGrant::Wait(word.sequence()).bits(), std::memory_order_release);
+    mine->next.Store(word.bits(), std::memory_order_release);
   }
 
   // A2 and A3, until it is in the queue. Returns the predecessor; null: mine leads.
@@ -92,13 +92,14 @@ class LocalCohort {
   static bool OtherIsAbsent(const Lock& lock) {
     return lock.remote_tail.Load(std::memory_order_seq_cst) == 0;
   }
-  // B2. Remote leaders read it. A full barrier: before B3 looks at the remote flag.
+  // B2. Remote leaders read it. A full barrier: before B3 looks at the remote flag. And a release: a remote leader
+  // that reads it enters behind all that this cohort did before.
   static void BecomeVictim(Lock* lock) {
     lock->victim.Store(static_cast<uint64_t>(Cohort::kLocal), std::memory_order_seq_cst);
   }
   // B3. Whether the leader may enter now. The remote flag goes down at a remote holder's R1; victim changes
-  // when a remote leader has come after B2, or had its turn and was followed by one: acquire, for what its
-  // cohort did before.
+  // when a remote leader has come after B2, or had its turn and was followed by one: for what its cohort did
+  // before an acquire would do; seq_cst costs no more.
   static bool MayEnter(const Lock& lock) {
     return OtherIsAbsent(lock) ||
            lock.victim.Load(std::memory_order_seq_cst) != static_cast<uint64_t>(Cohort::kLocal);

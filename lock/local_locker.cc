@@ -1,0 +1,75 @@
+#include "lock/local_locker.h"
+
+#include "absl/strings/str_cat.h"
+#include "glog/logging.h"
+#include "lock/pause.h"
+
+namespace acre {
+namespace {
+
+// A place in a queue, for a task that may be destroyed while it waits.
+class Queued {
+ public:
+  Queued(LockThread* thread, LockThread::Place* place) : thread_(thread), place_(place) {}
+  ~Queued() {
+    if (place_ != nullptr) thread_->Abandon(place_);
+  }
+  Queued(const Queued&) = delete;
+  Queued& operator=(const Queued&) = delete;
+
+  bool Advance() { return thread_->Advance(place_); }
+  LockThread::Place* Release() { return std::exchange(place_, nullptr); }
+
+ private:
+  LockThread* const thread_;
+  LockThread::Place* place_;
+};
+
+}  // namespace
+
+absl::StatusOr<MappedLock> LocalLocker::Find(GlobalAddress lock) const {
+  for (const auto& [region_id, words] : regions_) {
+    if (region_id != lock.region_id()) continue;
+    return MappedLock{reinterpret_cast<LockWords*>(words + lock.offset_bytes() / kWordBytes), lock};
+  }
+  return absl::UnavailableError(
+      absl::StrCat("region ", lock.region_id(), ", where the lock lies, is not mapped here"));
+}
+
+Task<absl::StatusOr<HeldLock>> LocalLocker::AcquireUntil(GlobalAddress lock, uint64_t deadline_ns) {
+  const absl::StatusOr<MappedLock> mapped = Find(lock);
+  if (!mapped.ok()) co_return mapped.status();
+  LockThread::Place* const place = thread_->Start(*mapped);
+  if (place == nullptr) {
+    co_return absl::ResourceExhaustedError("as many local locks are held or awaited as may be");
+  }
+  if (place->held()) co_return HeldLock(this, place);
+  Queued queued(thread_, place);
+  Pause pause;
+  while (!queued.Advance()) {
+    if (deadline_ns != UINT64_MAX && thread_->scheduler()->NowNs() >= deadline_ns) {
+      co_return absl::DeadlineExceededError("others held the lock until the deadline");
+    }
+    co_await pause.Take(thread_->scheduler());
+  }
+  co_return HeldLock(this, queued.Release());
+}
+
+Task<absl::StatusOr<HeldLock>> LocalLocker::TryAcquire(GlobalAddress lock) {
+  const absl::StatusOr<MappedLock> mapped = Find(lock);
+  if (!mapped.ok()) co_return mapped.status();
+  LockThread::Place* const place = thread_->TryStart(*mapped);
+  if (place == nullptr) co_return HeldLock();
+  co_return HeldLock(this, place);
+}
+
+Task<absl::Status> LocalLocker::Release(HeldLock lock,
+                                        absl::Span<const transport::WorkRequest> data) {
+  CHECK(data.empty()) << "local threads store";
+  thread_->Release(static_cast<LockThread::Place*>(Unwrap(&lock)));
+  co_return absl::OkStatus();
+}
+
+void LocalLocker::Drop(void* place) { thread_->Release(static_cast<LockThread::Place*>(place)); }
+
+}  // namespace acre

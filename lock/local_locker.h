@@ -1,0 +1,49 @@
+// LocalLocker: ALocks for a thread that has them mapped, as a Locker (lock/locker.h). Several locks in one
+// operation, and the fewest instructions: LockSet (lock/local_lock.h), on the same queues.
+//
+// Threads:   confined to the LockThread's.
+// Ownership: borrows the LockThread and the mapped regions.
+
+#ifndef ACRE_LOCK_LOCAL_LOCKER_H_
+#define ACRE_LOCK_LOCAL_LOCKER_H_
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "lock/local_lock.h"
+#include "lock/locker.h"
+#include "runtime/shared_word.h"
+#include "runtime/task.h"
+
+namespace acre {
+
+class LocalLocker final : public Locker {
+ public:
+  // Ids of the regions that the locks lie in, and where they are mapped.
+  using Regions = std::vector<std::pair<uint32_t, SharedWord*>>;
+
+  LocalLocker(LockThread* thread, Regions regions)
+      : thread_(thread), regions_(std::move(regions)) {}
+
+  Task<absl::StatusOr<HeldLock>> AcquireUntil(GlobalAddress lock, uint64_t deadline_ns) override;
+  Task<absl::StatusOr<HeldLock>> TryAcquire(GlobalAddress lock) override;
+  using Locker::Release;
+  // CHECKs that there is no data: a local thread has stored it.
+  Task<absl::Status> Release(HeldLock lock, absl::Span<const transport::WorkRequest> data) override;
+
+ protected:
+  void Drop(void* place) override;
+
+ private:
+  absl::StatusOr<MappedLock> Find(GlobalAddress lock) const;
+
+  LockThread* const thread_;
+  const Regions regions_;
+};
+
+}  // namespace acre
+
+#endif  // ACRE_LOCK_LOCAL_LOCKER_H_
