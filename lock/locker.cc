@@ -4,10 +4,15 @@
 
 namespace acre {
 
+void* Locker::PlaceOf(const HeldLock& lock) const {
+  CHECK(lock.locker_ == this) << "this lock is another locker's, or none";
+  return lock.place_;
+}
+
 void* Locker::Unwrap(HeldLock* lock) {
-  CHECK(lock->locker_ == this) << "this lock is another locker's, or none";
+  void* const place = PlaceOf(*lock);
   lock->locker_ = nullptr;
-  return lock->place_;
+  return place;
 }
 
 }  // namespace acre

@@ -85,7 +85,8 @@ class Locker {
   friend class HeldLock;
   // Gives it back, in the background.
   virtual void Drop(void* place) = 0;
-  // Takes over what `lock` holds of this locker.
+  // What `lock` holds of this locker. Unwrap() takes it over.
+  void* PlaceOf(const HeldLock& lock) const;
   void* Unwrap(HeldLock* lock);
 };
 

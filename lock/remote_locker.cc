@@ -125,7 +125,7 @@ Task<void> RemoteLocker::Run(Entry* entry) {
   --in_background_;
   entry->settled.Set();
   if (entry->place.goal == Goal::kLeave) Give(entry);
-  if (in_background_ == 0) drained_.NotifyAll();
+  if (idle()) drained_.NotifyAll();
 }
 
 void RemoteLocker::RunInBackground(Entry* entry) {
@@ -197,6 +197,10 @@ Task<absl::Status> RemoteLocker::Release(HeldLock lock,
   co_return absl::OkStatus();
 }
 
+RemoteWord RemoteLocker::WordOf(const HeldLock& lock) const {
+  return static_cast<const Entry*>(PlaceOf(lock))->place.word;
+}
+
 Task<void> RemoteLocker::Drain() {
   while (!idle()) co_await drained_.Wait();
 }
@@ -206,11 +210,16 @@ RemoteLocker::Entry* RemoteLocker::EntryOf(const SharedWord* landing) {
   return by_index_[(offset - transport::kRegionHeaderBytes) / sizeof(RemoteCohort::Landing)];
 }
 
-void RemoteLocker::OnAbandoned(SharedWord* local) { ++EntryOf(local)->under_way; }
+void RemoteLocker::OnAbandoned(SharedWord* local) {
+  ++EntryOf(local)->under_way;
+  ++under_way_;
+}
 
 void RemoteLocker::OnAbandonedEnd(SharedWord* local) {
   Entry* const entry = EntryOf(local);
+  --under_way_;
   if (--entry->under_way == 0) Forsake(entry);
+  if (idle()) drained_.NotifyAll();
 }
 
 }  // namespace acre

@@ -44,8 +44,11 @@ class RemoteLocker final : public Locker, private transport::BufferOwner {
   using Locker::Release;
   Task<absl::Status> Release(HeldLock lock, absl::Span<const transport::WorkRequest> data) override;
 
+  // The name of a held acquisition of this locker's, never the same twice (as far as sequences reach).
+  RemoteWord WordOf(const HeldLock& lock) const;
+
   // Nothing is on its way in the background.
-  bool idle() const { return in_background_ == 0; }
+  bool idle() const { return in_background_ == 0 && under_way_ == 0; }
   // Waits for that.
   Task<void> Drain();
 
@@ -82,7 +85,9 @@ class RemoteLocker final : public Locker, private transport::BufferOwner {
   std::vector<Entry*> by_index_;  // Of descriptors. Null: not ours.
   std::vector<Entry*> free_;
   size_t in_background_ = 0;
-  WaitQueue drained_;
+  size_t under_way_ =
+      0;  // Requests of entries that nobody waits for, which go on in the background behind them.
+  WaitQueue drained_;  // To be told when it is idle.
 };
 
 }  // namespace acre
