@@ -111,6 +111,7 @@ struct Plan {
   int rounds = 12;
   bool deadlines = true;
   bool cpu_atomics_on_the_remote_word = false;  // The mistake that must be found.
+  uint64_t patience_ns = 20 * kNsPerS;            // Virtual time after which it hangs.
 };
 
 // Threads, their work, and the end of it.
@@ -159,7 +160,8 @@ class Scene {
     }
     const int threads = plan_.local_threads + plan_.remotes;
     const bool done = world_.RunUntil(
-        [&] { return threads_done_ == threads || !judge_->finding().empty(); }, 20 * kNsPerS);
+        [&] { return threads_done_ == threads || !judge_->finding().empty(); },
+        world_.NowNs() + plan_.patience_ns);
     is_done_ = done;
     if (!judge_->finding().empty()) return judge_->finding();
     if (!done) return absl::StrCat("hangs: ", threads_done_, " of ", threads, " are done");
@@ -351,7 +353,7 @@ SimFaults Draw(uint64_t seed) {
 TEST(ALockSimTest, ExcludesInOrderAndWithinBudgets) {
   uint64_t local_entries = 0;
   uint64_t remote_entries = 0;
-  uint64_t writes_back = 0;
+  uint64_t split_atomics = 0;
   for (uint64_t seed = 1; seed <= 150; ++seed) {
     Plan plan;
     plan.local_threads = static_cast<int>(1 + seed % 3);
@@ -361,11 +363,12 @@ TEST(ALockSimTest, ExcludesInOrderAndWithinBudgets) {
     ASSERT_EQ(scene.Run(), "") << "seed " << seed;
     local_entries += scene.judge().entries_of(Cohort::kLocal);
     remote_entries += scene.judge().entries_of(Cohort::kRemote);
-    writes_back += scene.counts().writes_back;
+    split_atomics += scene.counts().split_atomics;
+    EXPECT_EQ(scene.counts().writes_back, 0u) << "something was undone that changed under a COMPARE_SWAP";
   }
   EXPECT_GT(local_entries, 1'000u);
   EXPECT_GT(remote_entries, 1'000u);
-  EXPECT_GT(writes_back, 100u);
+  EXPECT_GT(split_atomics, 1'000u);
 }
 
 TEST(ALockSimTest, WholeNetworkExcludesInOrder) {
@@ -391,11 +394,12 @@ TEST(ALockSimTest, McsAndSpinLocksExclude) {
 // found out, where cards are kHca.
 TEST(ALockSimTest, CpuAndFabricAtomicsOnOneWordAreFoundOut) {
   int found = 0;
-  for (uint64_t seed = 1; seed <= 100; ++seed) {
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
     Plan plan;
     plan.kind = LockKind::kSpin;
     plan.deadlines = false;
     plan.cpu_atomics_on_the_remote_word = true;
+    plan.patience_ns = kNsPerS / 10;  // An unlock that is lost is a finding, too.
     Scene scene(seed, plan, Draw(seed));
     if (!scene.Run().empty()) ++found;
   }
