@@ -111,7 +111,7 @@ struct Plan {
   int rounds = 12;
   bool deadlines = true;
   bool cpu_atomics_on_the_remote_word = false;  // The mistake that must be found.
-  uint64_t patience_ns = 20 * kNsPerS;            // Virtual time after which it hangs.
+  uint64_t patience_ns = 20 * kNsPerS;          // Virtual time after which it hangs.
 };
 
 // Threads, their work, and the end of it.
@@ -159,9 +159,9 @@ class Scene {
       processes_[i + 1]->Spawn("remote", [this, i] { RunRemoteThread(remotes_[i].get(), i); });
     }
     const int threads = plan_.local_threads + plan_.remotes;
-    const bool done = world_.RunUntil(
-        [&] { return threads_done_ == threads || !judge_->finding().empty(); },
-        world_.NowNs() + plan_.patience_ns);
+    const bool done =
+        world_.RunUntil([&] { return threads_done_ == threads || !judge_->finding().empty(); },
+                        world_.NowNs() + plan_.patience_ns);
     is_done_ = done;
     if (!judge_->finding().empty()) return judge_->finding();
     if (!done) return absl::StrCat("hangs: ", threads_done_, " of ", threads, " are done");
@@ -364,7 +364,8 @@ TEST(ALockSimTest, ExcludesInOrderAndWithinBudgets) {
     local_entries += scene.judge().entries_of(Cohort::kLocal);
     remote_entries += scene.judge().entries_of(Cohort::kRemote);
     split_atomics += scene.counts().split_atomics;
-    EXPECT_EQ(scene.counts().writes_back, 0u) << "something was undone that changed under a COMPARE_SWAP";
+    EXPECT_EQ(scene.counts().writes_back, 0u)
+        << "something was undone that changed under a COMPARE_SWAP";
   }
   EXPECT_GT(local_entries, 1'000u);
   EXPECT_GT(remote_entries, 1'000u);
