@@ -15,10 +15,14 @@
 #include "lock/local_arena.h"
 #include "lock/local_lock.h"
 #include "lock/local_locker.h"
+#include "lock/local_repair.h"
 #include "lock/lock_intent.h"
+#include "lock/lock_keeper.h"
+#include "lock/lock_repair.h"
 #include "lock/remote_cohort.h"
 #include "lock/remote_descriptors.h"
 #include "lock/remote_locker.h"
+#include "lock/remote_repair.h"
 #include "runtime/clock.h"
 #include "runtime/scheduler.h"
 #include "transport/fabric.h"
@@ -99,6 +103,7 @@ class LockNode final : public LockPeers {
   RemoteDescriptors* descriptors() const { return descriptors_.get(); }
   transport::QueuePair* home_queue_pair() const { return home_.queue_pair; }
   transport::RemoteKey lock_key() const { return home_.regions.front().second; }
+  transport::RemoteKey intents_key() const { return *home_.intents; }
 
   Task<absl::StatusOr<Peer>> Find(uint32_t process_id) override {
     const auto found = peers_.find(process_id);
@@ -145,11 +150,58 @@ class LockNode final : public LockPeers {
     from->peers_[to->process_id_] = peer;
   }
 
+  // Closes all queue pairs with that process, from either side.
+  void CloseTo(uint32_t process_id) {
+    peers_.erase(process_id);
+    for (auto& [id, queue_pair] : queue_pairs_) {
+      if (id != process_id || queue_pair == nullptr) continue;
+      port_->Forget(queue_pair.get());
+      queue_pair.reset();
+    }
+  }
+
+  // The home can repair its locks; everybody has joined.
+  void MakeRepair(LockSurvivors* survivors, GuardedData* data, LockKeeper::Fence* fence,
+                  const Progress& progress) {
+    transport::QueuePair* loopback = nullptr;
+    transport::QueuePair* const accepted = Connect(this, this, &loopback, progress);
+    transport::RegionOptions landing;
+    landing.region_id = 4;
+    landing.size_bytes = transport::kRegionHeaderBytes + kLineBytes;
+    repair_landing_ = MakeRegion(landing);
+    RemoteRepair::Options options;
+    options.port = port_.get();
+    options.loopback = loopback;
+    options.keys = {{kTestLockRegion, Grant(accepted, *locks_, transport::kRightsAll)}};
+    options.landing = repair_landing_->words() + transport::kRegionHeaderBytes / kWordBytes;
+    options.landing_region = repair_landing_.get();
+    options.regions = {{kTestLockRegion, locks_->words()}};
+    options.survivors = survivors;
+    options.data = data;
+    remote_repair_ = std::make_unique<RemoteRepair>(options);
+    for (const auto& [process_id, region] : intents_) {
+      remote_repair_->AddProcess(process_id, region->words(), kTestDescriptors);
+    }
+    local_repair_ =
+        std::make_unique<LocalRepair>(scheduler_.get(), arena_.get(), options.regions, data);
+    keeper_ = std::make_unique<LockKeeper>(LockKeeper::Options{.scheduler = scheduler_.get(),
+                                                               .fence = fence,
+                                                               .local = local_repair_.get(),
+                                                               .remote = remote_repair_.get()});
+  }
+  LockKeeper* keeper() const { return keeper_.get(); }
+  LocalRepair* local_repair() const { return local_repair_.get(); }
+  RemoteRepair* remote_repair() const { return remote_repair_.get(); }
+
   // As if the process had died: what others have of it breaks.
   void Close() {
     scheduler_->DetachFromThread();
-    for (const auto& queue_pair : queue_pairs_) port_->Forget(queue_pair.get());
+    for (const auto& [id, queue_pair] : queue_pairs_) {
+      if (queue_pair != nullptr) port_->Forget(queue_pair.get());
+    }
     remote_locker_.reset();
+    keeper_.reset();
+    local_repair_.reset();
     queue_pairs_.clear();
     local_locker_.reset();
     lock_thread_.reset();
@@ -181,14 +233,14 @@ class LockNode final : public LockPeers {
     auto connecting = from->fabric_->Connect((*listener)->endpoint(), from->queue_.get(), "");
     CHECK(connecting.ok()) << connecting.status();
     *connected = connecting->get();
-    from->queue_pairs_.push_back(*std::move(connecting));
+    from->queue_pairs_.emplace_back(to->process_id_, *std::move(connecting));
     transport::QueuePair* accepted = nullptr;
     while ((*connected)->state() == transport::QueuePairState::kConnecting || accepted == nullptr) {
       if (const auto request = (*listener)->Poll()) {
         auto made = request->Accept(to->queue_.get(), "");
         CHECK(made.ok()) << made.status();
         accepted = made->get();
-        to->queue_pairs_.push_back(*std::move(made));
+        to->queue_pairs_.emplace_back(from->process_id_, *std::move(made));
       }
       from->port_->Poll();
       to->port_->Poll();
@@ -207,12 +259,17 @@ class LockNode final : public LockPeers {
   std::unique_ptr<LocalArena> arena_;
   std::unique_ptr<RemoteDescriptors> descriptors_;
   std::unique_ptr<transport::Port> port_;
-  std::vector<std::unique_ptr<transport::QueuePair>> queue_pairs_;
+  // With whom; null: closed.
+  std::vector<std::pair<uint32_t, std::unique_ptr<transport::QueuePair>>> queue_pairs_;
   std::map<uint32_t, Peer> peers_;
   RemoteHome home_;
   std::unique_ptr<LockThread> lock_thread_;
   std::unique_ptr<LocalLocker> local_locker_;
   std::unique_ptr<RemoteLocker> remote_locker_;
+  std::unique_ptr<transport::MemoryRegion> repair_landing_;
+  std::unique_ptr<RemoteRepair> remote_repair_;
+  std::unique_ptr<LocalRepair> local_repair_;
+  std::unique_ptr<LockKeeper> keeper_;
 };
 
 }  // namespace acre

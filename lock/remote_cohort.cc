@@ -43,11 +43,7 @@ absl::Status RemoteCohort::Prepare(Place* place, GlobalAddress lock, Goal goal) 
   place->goal = goal;
   place->expected = RemoteWord();
   place->pause.Reset();
-  // Nobody WRITEs here before A3 publishes the word: who wrote for the last acquisition has had a completion
-  // before it got or gave the lock, or was fenced.
-  place->descriptor->grant.Store(LockGrant::Wait(place->word.sequence()).bits(),
-                                 std::memory_order_relaxed);
-  place->descriptor->next.Store(0, std::memory_order_release);
+  options_.descriptors->Begin(place->word);
   return absl::OkStatus();
 }
 
@@ -110,6 +106,7 @@ void RemoteCohort::JudgeEnqueue(Place* place) {
     place->phase = Phase::kOutside;
     return;
   }
+  if (place->expected.is_null()) options_.descriptors->SetGranted(place->word);
   if (!place->expected.is_null()) {
     place->phase = Phase::kLinking;
   } else if (options_.kind == LockKind::kALock) {
@@ -152,17 +149,10 @@ Task<void> RemoteCohort::ReadLine(Place* place, bool become_victim) {
 }
 
 void RemoteCohort::JudgeGrant(Place* place) {
-  // WRITTEN by the predecessor, whose data have completed before (R3). Acquire: what one of our own process
-  // stored.
-  const LockGrant grant =
-      LockGrant::FromBits(place->descriptor->grant.Load(std::memory_order_acquire));
-  if (!grant.IsFor(place->word.sequence())) return;
-  if (grant.budget() > 0) return Enter(place, grant.budget());
+  const absl::optional<uint32_t> budget = options_.descriptors->TakeGrant(place->word);
+  if (!budget.has_value()) return;
+  if (*budget > 0) return Enter(place, *budget);
   place->phase = Phase::kAsking;
-}
-
-RemoteWord RemoteCohort::Successor(const Place& place) const {
-  return RemoteWord::FromBits(place.descriptor->next.Load(std::memory_order_acquire));
 }
 
 // A leader that gives up has had the completion of its WRITE to victim (every step awaits its requests): that may
@@ -177,7 +167,8 @@ Task<void> RemoteCohort::Leave(Place* place, absl::Span<const WorkRequest> data)
   if (place->phase == Phase::kHeld) StartLeaving(place, place->budget - 1);
   CHECK(place->phase == Phase::kLeaving);
   absl::InlinedVector<WorkRequest, 5> batch(data.begin(), data.end());
-  if (Successor(*place).is_null()) {
+  bool try_again = false;
+  if (options_.descriptors->Successor(place->word, &try_again).is_null()) {
     // R1. Behind the data on the same queue pair: a local thread that sees the tail 0 sees them, and our
     // completion proves that they have completed, should a successor be granted.
     batch.push_back(CompareSwapTail(*place, place->word.bits(), 0));
@@ -197,20 +188,12 @@ Task<void> RemoteCohort::Leave(Place* place, absl::Span<const WorkRequest> data)
 
 void RemoteCohort::JudgeLeave(Place* place) {
   const bool left = place->landing->old.Load(std::memory_order_relaxed) == place->word.bits();
+  if (left) options_.descriptors->SetLeft(place->word);
   place->phase = left ? Phase::kOutside : Phase::kAwaitNext;
 }
 
 Task<void> RemoteCohort::Tell(Place* place, RemoteWord peer, uint64_t offset_bytes,
                               uint64_t value) {
-  if (peer.process_id() == options_.descriptors->process_id()) {
-    // Release: A1 to a predecessor, what was done under the lock to a successor.
-    if (peer.index() < options_.descriptors->descriptors_count()) {
-      SharedWord* const words = reinterpret_cast<SharedWord*>(options_.descriptors->Find(peer));
-      words[(offset_bytes - RemoteDescriptors::GrantOffset(peer)) / kWordBytes].Store(
-          value, std::memory_order_release);
-    }
-    co_return;
-  }
   const absl::StatusOr<LockPeers::Peer> found = co_await options_.peers->Find(peer.process_id());
   // A peer that is gone needs no word of us: the home repairs the queue (docs/alock.md).
   if (!found.ok()) co_return;
@@ -223,16 +206,38 @@ Task<void> RemoteCohort::Tell(Place* place, RemoteWord peer, uint64_t offset_byt
 Task<void> RemoteCohort::Link(Place* place) {
   // A4. The predecessor loads it in R1, R2.
   const RemoteWord pred = place->expected;
-  co_await Tell(place, pred, RemoteDescriptors::NextOffset(pred), place->word.bits());
+  if (pred.process_id() == options_.descriptors->process_id()) {
+    options_.descriptors->Link(pred, place->word);
+  } else {
+    co_await Tell(place, pred, RemoteDescriptors::NextOffset(pred), place->word.bits());
+  }
   place->phase = Phase::kWaiting;
 }
 
 Task<void> RemoteCohort::HandOn(Place* place) {
   // R3. The successor spins on it. Our data have completed.
-  const RemoteWord next = Successor(*place);
-  co_await Tell(place, next, RemoteDescriptors::GrantOffset(next),
-                LockGrant::Of(next.sequence(), place->budget).bits());
+  const RemoteWord next = options_.descriptors->TakeSuccessor(place->word);
+  if (next.is_null()) {
+    // The home has begun to repair the queue behind us.
+    place->phase = Phase::kAwaitNext;
+    co_return;
+  }
+  const LockGrant grant = LockGrant::Of(next.sequence(), place->budget);
+  if (next.process_id() == options_.descriptors->process_id()) {
+    options_.descriptors->Grant(next, grant);
+  } else {
+    co_await Tell(place, next, RemoteDescriptors::GrantOffset(next), grant.bits());
+  }
   place->phase = Phase::kOutside;
+}
+
+void RemoteCohort::AwaitNext(Place* place) {
+  bool try_again = false;
+  if (!options_.descriptors->Successor(place->word, &try_again).is_null()) {
+    place->phase = Phase::kHandingOn;
+  } else if (try_again) {
+    place->phase = Phase::kLeaving;
+  }
 }
 
 Task<void> RemoteCohort::Step(Place* place) {
@@ -283,11 +288,8 @@ Task<void> RemoteCohort::Step(Place* place) {
       co_await ReadLine(place, /*become_victim=*/false);
       break;
     case Phase::kAwaitNext:
-      if (Successor(*place).is_null()) {
-        co_await place->pause.Take(scheduler_);
-      } else {
-        place->phase = Phase::kHandingOn;
-      }
+      AwaitNext(place);
+      if (place->phase == Phase::kAwaitNext) co_await place->pause.Take(scheduler_);
       break;
     case Phase::kHandingOn:
       co_await HandOn(place);

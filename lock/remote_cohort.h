@@ -109,7 +109,6 @@ class RemoteCohort {
 
   struct Place {
     RemoteWord word;  // Of this acquisition; between two of them, of the last one.
-    RemoteDescriptor* descriptor = nullptr;
     Landing* landing = nullptr;
     const transport::MemoryRegion* landing_region = nullptr;
     GlobalAddress lock;
@@ -143,7 +142,7 @@ class RemoteCohort {
   Task<void> Step(Place* place);
   Task<void> Link(Place* place);
   Task<void> HandOn(Place* place);
-  // WRITEs one word into the descriptor of a peer, or stores it in one of our own process.
+  // WRITEs one word into the descriptor of another process.
   Task<void> Tell(Place* place, RemoteWord peer, uint64_t offset_bytes, uint64_t value);
   // Posts to the home. A failure makes the place kLost.
   Task<void> Execute(Place* place, absl::Span<transport::WorkRequest> batch);
@@ -154,9 +153,9 @@ class RemoteCohort {
   void JudgeLine(Place* place);
   void JudgeLeave(Place* place);
   void JudgeGrant(Place* place);
+  void AwaitNext(Place* place);
   void Enter(Place* place, uint32_t budget);
   void StartLeaving(Place* place, uint32_t grant);
-  RemoteWord Successor(const Place& place) const;
 
   transport::WorkRequest Request(const Place& place, transport::Opcode opcode, SharedWord* local,
                                  uint32_t words, uint64_t offset_bytes) const;

@@ -440,7 +440,8 @@ TEST_F(RemoteLockTest, StaleAndAbsurdGrantsAreIgnored) {
   const RemoteWord word =
       RemoteWord::FromBits(home_->WordsOf(0)->remote_tail.Load(std::memory_order_acquire));
   ASSERT_EQ(word.process_id(), remotes_[1]->process_id());
-  SharedWord* const grant = &remotes_[1]->descriptors()->Find(word)->grant;
+  SharedWord* const grant = remotes_[1]->descriptors()->region().words() +
+                            RemoteDescriptors::GrantOffset(word) / kWordBytes;
   for (const uint64_t bits :
        {LockGrant::Of(word.sequence() - 1, 3).bits(), LockGrant::Of(word.sequence() + 1, 0).bits(),
         LockGrant::Of(word.sequence(), LockBudgets::kMax + 1).bits(), uint64_t{0}, UINT64_MAX}) {

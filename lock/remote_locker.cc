@@ -98,7 +98,6 @@ absl::StatusOr<RemoteLocker::Entry*> RemoteLocker::Take(GlobalAddress lock, Goal
     }
     entry = &entries_.emplace_back(scheduler_);
     entry->place.word = word;
-    entry->place.descriptor = options_.cohort.descriptors->Find(word);
     entry->place.landing = reinterpret_cast<RemoteCohort::Landing*>(
                                landings_->words() + transport::kRegionHeaderBytes / kWordBytes) +
                            word.index();
@@ -115,6 +114,9 @@ absl::StatusOr<RemoteLocker::Entry*> RemoteLocker::Take(GlobalAddress lock, Goal
 
 void RemoteLocker::Give(Entry* entry) {
   DCHECK(entry->is_taken && !entry->runs && entry->under_way == 0);
+  options_.cohort.descriptors->SetLeft(entry->place.word);
+  // A spoilt one stays taken for good.
+  if (options_.cohort.descriptors->IsSpoilt(entry->place.word)) return;
   entry->is_taken = false;
   free_.push_back(entry);
 }

@@ -1,0 +1,60 @@
+// LockKeeper: what a home does when a process that holds or awaits its locks dies, or does not answer: fence it,
+// repair the data, repair the queues, in this order (docs/alock.md, "Repair").
+//
+// Threads:   confined to the scheduler's.
+// Ownership: borrows all that it is given. Destroyed with no repair under way (idle()), or with the scheduler's
+//            tasks.
+
+#ifndef ACRE_LOCK_LOCK_KEEPER_H_
+#define ACRE_LOCK_LOCK_KEEPER_H_
+
+#include <cstdint>
+#include <deque>
+#include <set>
+
+#include "lock/local_repair.h"
+#include "lock/remote_repair.h"
+#include "runtime/scheduler.h"
+#include "runtime/task.h"
+
+namespace acre {
+
+class LockKeeper {
+ public:
+  // The home's hold on other processes.
+  class Fence {
+   public:
+    virtual ~Fence() = default;
+    // When it is done nothing that the process does, or has posted, takes effect in the home's memory: its queue
+    // pairs are closed; one of this machine that has the memory mapped was killed, and was seen to exit. Its
+    // process id never comes back. May be called again for the same one.
+    virtual Task<void> Close(uint32_t process_id) = 0;
+  };
+  struct Options {
+    Scheduler* scheduler = nullptr;
+    Fence* fence = nullptr;
+    LocalRepair* local = nullptr;    // Null: no other process has the locks mapped.
+    RemoteRepair* remote = nullptr;  // Null: nobody takes them remotely.
+  };
+  explicit LockKeeper(const Options& options) : options_(options) {}
+  ~LockKeeper();
+
+  // The process is dead, or must count as dead. Again does nothing.
+  void OnDeath(uint32_t process_id);
+  // All that died so far is repaired, but for local places whose turn has not come (LocalRepair::idle).
+  bool idle() const { return !runs_; }
+
+ private:
+  Task<void> Run();
+  Task<void> Bury(uint32_t process_id);
+
+  const Options options_;
+  std::deque<uint32_t> dying_;
+  std::set<uint32_t> known_;
+  bool runs_ = false;
+  SpawnHandle task_;
+};
+
+}  // namespace acre
+
+#endif  // ACRE_LOCK_LOCK_KEEPER_H_
