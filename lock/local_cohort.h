@@ -1,12 +1,15 @@
-// The local cohort of an ALock, step by step: a queue of the threads that have the lock mapped (MCS,
-// Mellor-Crummey and Scott 1991), and their side of Peterson's algorithm against the remote cohort
-// (ALock, SPAA'24). The names of the steps are those of docs/alock.md, of the Promela models beside this
-// file, and of the relacy test, which runs this very file on a model of memory.
+// The local cohort of an ALock, step by step: a queue of the threads that have the lock mapped, each of which
+// waits on its predecessor's descriptor (CLH: Craig 1993; Magnusson, Landin and Hagersten 1994), and their side of
+// Peterson's algorithm against the remote cohort (ALock, SPAA'24). The names of the steps are those of
+// docs/alock.md, of the Promela models beside this file, and of the relacy test, which runs this very file on a
+// model of memory.
+//
+// Why not the MCS queue of the paper: docs/alock.md, "Why the local queue is another one".
 //
 // No step waits. Who drives them, and how it waits in between: lock/local_lock.h.
 //
 // Memory orders: all that one holder did is seen by the next, whoever hands on to whom:
-//  - within the cohort by A3/R1 on local_tail and by R3/A5 on the grant (release, acquire);
+//  - within the cohort by A3/R2 on local_tail and by R1/A5 on the grant (release, acquire);
 //  - to and from the remote cohort by the tails and victim, which are the flags and the turn of Peterson's
 //    algorithm: seq_cst, since "raise mine, then look at yours" must not fail in the store buffer. The remote
 //    side's half of that is F3 of transport/fabric.h.
@@ -22,14 +25,12 @@
 
 namespace acre {
 
-// A place in the queue of one lock. Its own cache line: its waiter spins on it.
+// A place in the queue of one lock. Its own cache line: the successor spins on it.
 template <class Word>
 struct alignas(kLineBytes) BasicLocalDescriptor {
-  // LockGrant. Its owner resets it before A3; its predecessor stores it once (R3); its owner waits for that.
+  // LockGrant to whoever follows in the queue. Its owner resets it before A3 and stores it once (R1); the
+  // successor waits for that. One of a later sequence says the same as a grant of 0: the owner has moved on.
   Word grant;
-  // LocalWord of the successor; its own word: none yet. Its owner resets it before A3; its successor stores
-  // it once (A4); its owner looks when it hands on.
-  Word next;
   // LocalWord of the acquisition; then what that waits for. Its owner stores them before A3, for the home,
   // which repairs the queue when the owner dies: whoever finds `word` in a queue finds what belongs to it
   // here, as long as `word` is still the same after the others were loaded.
@@ -53,9 +54,9 @@ class LocalCohort {
   static void Prepare(Descriptor* mine, LocalWord word, uint64_t lock_address) {
     mine->word.Store(word.bits(), std::memory_order_release);
     mine->lock.Store(lock_address, std::memory_order_release);
-    // Nobody follows or grants before A3 publishes the word.
+    // The last acquisition's successor may still look: it finds that we have moved on. Release: it then knows that
+    // we have left, as by R1.
     mine->grant.Store(LockGrant::Wait(word.sequence()).bits(), std::memory_order_release);
-    mine->next.Store(word.bits(), std::memory_order_release);
   }
 
   // A2 and A3, until it is in the queue. Returns the predecessor; null: mine leads.
@@ -63,8 +64,8 @@ class LocalCohort {
     uint64_t expected = 0;
     do {
       mine->pred.Store(expected, std::memory_order_release);
-      // Release: publishes A1 and A2 to the successor and to the home. Acquire: what the last holder did, if
-      // the lock is free. seq_cst: raises our flag before B1 looks at theirs.
+      // Release: publishes A1 and A2 to the successor and to the home. Acquire: the predecessor's A1; what the last
+      // holder did, if the lock is free. seq_cst: raises our flag before B1 looks at theirs.
     } while (!lock->local_tail.CompareExchange(&expected, word.bits(), std::memory_order_seq_cst));
     return LocalWord::FromBits(expected);
   }
@@ -75,15 +76,12 @@ class LocalCohort {
     return lock->local_tail.CompareExchange(&expected, word.bits(), std::memory_order_seq_cst);
   }
 
-  // A4. Release: `pred` grants what A1 has made ready.
-  static void Link(Descriptor* pred, LocalWord word) {
-    pred->next.Store(word.bits(), std::memory_order_release);
-  }
-
   // A5. The budget that the predecessor granted, once it has. Acquire: what it did under the lock.
-  static absl::optional<uint32_t> Granted(const Descriptor& mine, LocalWord word) {
-    const LockGrant grant = LockGrant::FromBits(mine.grant.Load(std::memory_order_acquire));
-    if (!grant.IsFor(word.sequence())) return absl::nullopt;
+  static absl::optional<uint32_t> Granted(const Descriptor& pred, LocalWord pred_word) {
+    const LockGrant grant = LockGrant::FromBits(pred.grant.Load(std::memory_order_acquire));
+    if (grant.IsWait(pred_word.sequence())) return absl::nullopt;
+    // It has left, and moved on before we looked: it led its cohort, now we do.
+    if (!grant.IsFor(pred_word.sequence())) return 0;
     return grant.budget();
   }
 
@@ -105,21 +103,18 @@ class LocalCohort {
            lock.victim.Load(std::memory_order_seq_cst) != static_cast<uint64_t>(Cohort::kLocal);
   }
 
-  // R1, R2. The successor, once there is one. Acquire: its A1.
-  static LocalWord Successor(const Descriptor& mine, LocalWord word) {
-    const LocalWord next = LocalWord::FromBits(mine.next.Load(std::memory_order_acquire));
-    return next == word ? LocalWord() : next;
+  // R1. To whoever follows, now or until R2. Release: what was done under the lock.
+  static void Grant(Descriptor* mine, LocalWord word, uint32_t budget) {
+    mine->grant.Store(LockGrant::Of(word.sequence(), budget).bits(), std::memory_order_release);
   }
-  // R1. True: nobody follows, the queue is empty. Release: whoever enters next sees what was done under the
-  // lock, also a remote one that reads the tail.
-  static bool LeaveEmpty(Lock* lock, LocalWord word) {
+  // R2. Lowers the flag if nobody follows; mine has left either way. Behind R1, so that a successor need not wait
+  // for it. Release: a remote leader that reads the tail sees what was done under the lock, and so does the next
+  // local one.
+  static void LeaveEmpty(Lock* lock, LocalWord word) {
     uint64_t expected = word.bits();
-    return lock->local_tail.CompareExchange(&expected, 0, std::memory_order_release);
-  }
-  // R3. Release: what was done under the lock.
-  static void Grant(Descriptor* next, LocalWord next_word, uint32_t budget) {
-    next->grant.Store(LockGrant::Of(next_word.sequence(), budget).bits(),
-                      std::memory_order_release);
+    // Most who are followed see it here, and leave the line to those who come.
+    if (lock->local_tail.Load(std::memory_order_relaxed) != expected) return;
+    (void)lock->local_tail.CompareExchange(&expected, 0, std::memory_order_release);
   }
 };
 

@@ -5,9 +5,9 @@
 namespace acre {
 namespace {
 
-// Looks at a successor's link before other things are done meanwhile: it is two instructions away, unless its
-// thread was preempted in between.
-constexpr int kLinkSpins = 64;
+// A thread's places, as soon as it has taken so many locks: with fewer, one that takes locks one after another uses
+// a descriptor again before its last successor has looked, which then asks the other cohort in vain.
+constexpr size_t kPlacesMin = 4;
 
 }  // namespace
 
@@ -18,17 +18,18 @@ LockThread::LockThread(Scheduler* scheduler, LocalArena* arena, const Options& o
 }
 
 LockThread::~LockThread() {
-  while (!leaving_.empty()) Poll();
-  CHECK_EQ(free_.size(), places_.size()) << "a lock is held or awaited beyond its thread";
+  while (!abandoned_.empty()) Poll();
+  CHECK_EQ(free_count_, places_.size()) << "a lock is held or awaited beyond its thread";
   for (const Place& place : places_) arena_->Free(place.word);
   scheduler_->RemovePoller(this);
 }
 
 LockThread::Place* LockThread::Take(const MappedLock& lock) {
-  Place* place;
-  if (!free_.empty()) {
-    place = free_.back();
-    free_.pop_back();
+  Place* place = nullptr;
+  if (places_.size() >= kPlacesMin && free_first_ != nullptr) {
+    place = free_first_;
+    free_first_ = place->next_free;
+    --free_count_;
     place->word = place->word.Next();
   } else {
     const LocalWord word = arena_->Claim(options_.process_id);
@@ -42,17 +43,22 @@ LockThread::Place* LockThread::Take(const MappedLock& lock) {
   return place;
 }
 
-void LockThread::Give(Place* place) { free_.push_back(place); }
+void LockThread::Give(Place* place) {
+  place->next_free = nullptr;
+  (free_first_ == nullptr ? free_first_ : free_last_->next_free) = place;
+  free_last_ = place;
+  ++free_count_;
+}
 
 LockThread::Place* LockThread::Start(const MappedLock& lock) {
   Place* const place = Take(lock);
   if (place == nullptr) return nullptr;
   place->phase = Place::Phase::kQueued;
-  const LocalWord pred = Steps::Enqueue(lock.words, place->descriptor, place->word);
-  if (pred.is_null()) {
+  place->pred = Steps::Enqueue(lock.words, place->descriptor, place->word);
+  if (place->pred.is_null()) {
     (void)Contend(place);
   } else {
-    Steps::Link(arena_->Find(pred), place->word);
+    place->pred_descriptor = arena_->Find(place->pred);
   }
   return place;
 }
@@ -91,18 +97,15 @@ bool LockThread::Advance(Place* place) {
       return true;
     case Place::Phase::kContending:
       return Contend(place);
-    case Place::Phase::kQueued: {
-      const absl::optional<uint32_t> granted = Steps::Granted(*place->descriptor, place->word);
-      if (!granted.has_value()) return false;
-      if (*granted == 0) return Contend(place);
-      place->budget = *granted;
-      place->phase = Place::Phase::kHeld;
-      return true;
-    }
-    case Place::Phase::kHandingOn:
+    case Place::Phase::kQueued:
       break;
   }
-  LOG(FATAL) << "this lock was released";
+  const absl::optional<uint32_t> granted = Steps::Granted(*place->pred_descriptor, place->pred);
+  if (!granted.has_value()) return false;
+  if (*granted == 0) return Contend(place);
+  place->budget = *granted;
+  place->phase = Place::Phase::kHeld;
+  return true;
 }
 
 void LockThread::Release(Place* place) {
@@ -110,56 +113,32 @@ void LockThread::Release(Place* place) {
   Leave(place, place->budget - 1);
 }
 
+void LockThread::Leave(Place* place, uint32_t grant) {
+  Steps::Grant(place->descriptor, place->word, grant);
+  Steps::LeaveEmpty(place->lock, place->word);
+  Give(place);
+}
+
 void LockThread::Abandon(Place* place) {
   DCHECK(!place->held());
-  if (LeaveOneStep(place)) return Give(place);
-  leaving_.push_back(place);
+  if (!LeaveAbandoned(place)) abandoned_.push_back(place);
 }
 
-void LockThread::Leave(Place* place, uint32_t grant) {
-  bool left = LeaveNow(place, grant);
-  for (int spins = 0; !left && spins < kLinkSpins; ++spins) left = HandOn(place);
-  if (left) return Give(place);
-  leaving_.push_back(place);
-}
-
-bool LockThread::LeaveNow(Place* place, uint32_t grant) {
-  place->phase = Place::Phase::kHandingOn;
-  place->budget = grant;
-  if (HandOn(place)) return true;
-  return Steps::LeaveEmpty(place->lock, place->word);
-}
-
-bool LockThread::HandOn(Place* place) {
-  const LocalWord next = Steps::Successor(*place->descriptor, place->word);
-  if (next.is_null()) return false;
-  Steps::Grant(arena_->Find(next), next, place->budget);
-  return true;
-}
-
-bool LockThread::LeaveOneStep(Place* place) {
-  if (place->phase == Place::Phase::kHandingOn) return HandOn(place);
+bool LockThread::LeaveAbandoned(Place* place) {
   // Whoever gives up does not ask the other cohort: with the lock or with leadership only, it hands on.
   absl::optional<uint32_t> granted = 0;
   if (place->phase == Place::Phase::kQueued) {
-    granted = Steps::Granted(*place->descriptor, place->word);
+    granted = Steps::Granted(*place->pred_descriptor, place->pred);
     if (!granted.has_value()) return false;
   }
-  return LeaveNow(place, *granted == 0 ? 0 : *granted - 1);
+  Leave(place, *granted == 0 ? 0 : *granted - 1);
+  return true;
 }
 
 bool LockThread::Poll() {
-  for (size_t i = 0; i < leaving_.size();) {
-    if (!LeaveOneStep(leaving_[i])) {
-      ++i;
-      continue;
-    }
-    Give(leaving_[i]);
-    leaving_[i] = leaving_.back();
-    leaving_.pop_back();
-  }
+  std::erase_if(abandoned_, [this](Place* place) { return LeaveAbandoned(place); });
   // A queue behind one of these must not wait for this thread to wake up: as long as there are any it polls.
-  return !leaving_.empty();
+  return !abandoned_.empty();
 }
 
 LockSet::~LockSet() {

@@ -60,9 +60,9 @@ class LockThread : public Poller {
   void Release(Place* place);
   void Abandon(Place* place);
 
-  bool Poll() override;  // Drives what was abandoned, and what waits for its successor's link.
+  bool Poll() override;  // Drives what was abandoned.
   // Nothing of that is left.
-  bool idle() const { return leaving_.empty(); }
+  bool idle() const { return abandoned_.empty(); }
   Scheduler* scheduler() const { return scheduler_; }
 
  private:
@@ -72,33 +72,36 @@ class LockThread : public Poller {
   void Give(Place* place);
   // B1 to B3. True: held.
   bool Contend(Place* place);
-  // R1 to R3 with this grant for the successor; goes on in Poll() if that is between A3 and A4.
+  // R1, R2, with this grant for who follows.
   void Leave(Place* place, uint32_t grant);
-  // As far as it comes at once. True: it has left.
-  bool LeaveNow(Place* place, uint32_t grant);
-  // R2, R3. False: no successor yet.
-  bool HandOn(Place* place);
-  // A step of a place in leaving_. True: it has left.
-  bool LeaveOneStep(Place* place);
+  // A step of a place that nobody wants any more. True: it has left.
+  bool LeaveAbandoned(Place* place);
 
   Scheduler* const scheduler_;
   LocalArena* const arena_;
   const Options options_;
   std::deque<Place> places_;
-  std::vector<Place*> free_;
-  std::vector<Place*> leaving_;  // Abandoned, or waiting for a successor's link.
+  // Free ones, first in first out: the successor of the last acquisition may still look at its descriptor, and
+  // finds the grant there the longer it is not used again.
+  Place* free_first_ = nullptr;
+  Place* free_last_ = nullptr;
+  size_t free_count_ = 0;
+  std::vector<Place*> abandoned_;
 };
 
 struct LockThread::Place {
-  enum class Phase : uint8_t { kQueued, kContending, kHeld, kHandingOn };
+  enum class Phase : uint8_t { kQueued, kContending, kHeld };
 
   bool held() const { return phase == Phase::kHeld; }
 
   LockWords* lock = nullptr;
   LocalDescriptor* descriptor = nullptr;
   LocalWord word;  // Of this acquisition; between two of them, of the last one.
+  LocalWord pred;  // Queued: whom it waits for.
+  const LocalDescriptor* pred_descriptor = nullptr;
   Phase phase = Phase::kQueued;
-  uint32_t budget = 0;  // Held: its budget. Handing on: what its successor gets.
+  uint32_t budget = 0;  // Held.
+  Place* next_free = nullptr;
 };
 
 // The locks that one operation holds. Released together, by the destructor or by ReleaseAll().

@@ -5,6 +5,11 @@
 #include "glog/logging.h"
 
 namespace acre {
+namespace {
+
+using Steps = LocalCohort<SharedWord>;
+
+}  // namespace
 
 LocalRepair::LocalRepair(Scheduler* scheduler, LocalArena* arena, LockRegions regions,
                          GuardedData* data)
@@ -21,8 +26,7 @@ absl::optional<LocalRepair::Entry> LocalRepair::Read(LocalWord word) const {
   // so that `word` is loaded last.
   entry.lock = descriptor.lock.Load(std::memory_order_acquire);
   entry.pred = LocalWord::FromBits(descriptor.pred.Load(std::memory_order_acquire));
-  entry.next = LocalCohort<SharedWord>::Successor(descriptor, word);
-  entry.is_granted = LocalCohort<SharedWord>::Granted(descriptor, word).has_value();
+  entry.has_left = Steps::Granted(descriptor, word).has_value();
   if (descriptor.word.Load(std::memory_order_acquire) != word.bits()) return absl::nullopt;
   return entry;
 }
@@ -33,8 +37,8 @@ bool LocalRepair::IsInQueue(const LockWords& lock, GlobalAddress address, LocalW
   for (uint32_t i = 0; i < arena_->descriptors_count() && !at.is_null(); ++i) {
     if (at == word) return true;
     const absl::optional<Entry> entry = Read(at);
-    // It has left, or is at the head: nobody that is still in the queue stands before it.
-    if (!entry.has_value() || entry->lock != address.bits() || entry->is_granted) return false;
+    // It has left: nobody stands before it any more.
+    if (!entry.has_value() || entry->lock != address.bits() || entry->has_left) return false;
     at = entry->pred;
   }
   return false;
@@ -58,43 +62,26 @@ void LocalRepair::Adopt(uint32_t process_id) {
   }
 }
 
-bool LocalRepair::Step(Orphan* orphan) {
-  LocalDescriptor* const mine = arena_->Find(orphan->word);
-  if (!orphan->leaves) {
+bool LocalRepair::Step(const Orphan& orphan) {
+  LocalDescriptor* const mine = arena_->Find(orphan.word);
+  if (!Steps::Granted(*mine, orphan.word).has_value()) {
+    // L1. It had not left. Nobody of this cohort enters before it does.
     const LocalWord pred = LocalWord::FromBits(mine->pred.Load(std::memory_order_relaxed));
-    if (!pred.is_null()) {
-      if (!LocalCohort<SharedWord>::Granted(*mine, orphan->word).has_value()) {
-        // L1. It fails if the link was made, or if that one has left, which it cannot before it has granted us.
-        uint64_t none = pred.bits();
-        (void)arena_->Find(pred)->next.CompareExchange(&none, orphan->word.bits(),
-                                                       std::memory_order_release);
-        return false;  // L2.
-      }
-    }
-    // L3. The dead one may have been inside, or have led: nobody else of this cohort enters before it leaves.
-    data_->RepairLocal(orphan->address, orphan->word);
-    orphan->leaves = true;
+    if (!pred.is_null() && !Steps::Granted(*arena_->Find(pred), pred).has_value()) return false;
+    data_->RepairLocal(orphan.address, orphan.word);
+    Steps::Grant(mine, orphan.word, 0);
   }
-  if (LocalCohort<SharedWord>::LeaveEmpty(orphan->lock, orphan->word)) return true;
-  const LocalWord next = LocalCohort<SharedWord>::Successor(*mine, orphan->word);
-  if (next.is_null()) return false;
-  // Fails if it had been granted already. Release: the repaired data. Acquire: nothing.
-  uint64_t wait = LockGrant::Wait(next.sequence()).bits();
-  (void)arena_->Find(next)->grant.CompareExchange(&wait, LockGrant::Of(next.sequence(), 0).bits(),
-                                                  std::memory_order_acq_rel);
+  Steps::LeaveEmpty(orphan.lock, orphan.word);  // L2.
   return true;
 }
 
 bool LocalRepair::Poll() {
-  for (size_t i = 0; i < orphans_.size();) {
-    if (!Step(&orphans_[i])) {
-      ++i;
-      continue;
-    }
-    arena_->Free(orphans_[i].word);
-    orphans_[i] = orphans_.back();
-    orphans_.pop_back();
-  }
+  std::erase_if(orphans_, [this](const Orphan& orphan) {
+    if (!Step(orphan)) return false;
+    // Free() keeps the word: a successor that has not looked yet finds the grant, or that it has moved on.
+    arena_->Free(orphan.word);
+    return true;
+  });
   return !orphans_.empty();
 }
 

@@ -1,4 +1,4 @@
-// LocalRepair: finishes, at the home, what dead processes had begun in the local cohorts of its locks: L1 to L3 of
+// LocalRepair: finishes, at the home, what dead processes had begun in the local cohorts of its locks: L1 and L2 of
 // docs/alock.md. All it needs lies in the arena and in the locks; the others go on meanwhile and notice nothing.
 //
 // Threads:   confined to the scheduler's; the arena and the locks are changed by all local threads meanwhile.
@@ -41,21 +41,19 @@ class LocalRepair final : public Poller {
     LocalWord word;
     GlobalAddress address;
     LockWords* lock;
-    bool leaves = false;  // L3 has begun: the data are whole, and its successor is awaited.
   };
   // What a descriptor said, as long as it served `word`; nullopt: it has moved on.
   struct Entry {
     uint64_t lock;
     LocalWord pred;
-    LocalWord next;  // Null: none.
-    bool is_granted;
+    bool has_left;  // R1.
   };
 
   absl::optional<Entry> Read(LocalWord word) const;
   // Whether the queue's tail leads to it.
   bool IsInQueue(const LockWords& lock, GlobalAddress address, LocalWord word) const;
-  // L1 to L3 as far as they come. True: it has left.
-  bool Step(Orphan* orphan);
+  // True: it has left.
+  bool Step(const Orphan& orphan);
 
   Scheduler* const scheduler_;
   LocalArena* const arena_;

@@ -25,9 +25,11 @@ class LockKeeper {
   class Fence {
    public:
     virtual ~Fence() = default;
-    // When it is done nothing that the process does, or has posted, takes effect in the home's memory: its queue
-    // pairs are closed; one of this machine that has the memory mapped was killed, and was seen to exit. Its
-    // process id never comes back. May be called again for the same one.
+    // When it is done nothing that the process does, or has posted, takes effect in the home's memory any more. Over
+    // a network: its queue pairs are closed. On shm that is not enough: there the initiator's own CPU executes
+    // requests, and a thread that was stopped between its last look and its store goes on one day. Such a process
+    // (QueuePair::peer_pid() tells) is killed, and seen to exit. Its process id never comes back. May be called
+    // again for the same one.
     virtual Task<void> Close(uint32_t process_id) = 0;
   };
   struct Options {

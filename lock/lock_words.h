@@ -117,6 +117,9 @@ class LockGrant {
 
   constexpr uint64_t bits() const { return bits_; }
   constexpr uint32_t budget() const { return static_cast<uint32_t>(bits_); }
+  constexpr bool IsWait(uint64_t sequence) const {
+    return bits_ == Wait(sequence & 0xffff'ffff).bits_;
+  }
   // Whether this grants the acquisition with that sequence number something. Of a peer's word, too: a budget
   // that nobody can have is none.
   constexpr bool IsFor(uint64_t sequence) const {
