@@ -43,6 +43,14 @@ class Backend {
                               absl::Span<std::string> values, absl::Span<absl::Status> statuses,
                               uint64_t deadline_ns) = 0;
   virtual Task<absl::StatusOr<std::string>> Stats(uint64_t deadline_ns) = 0;
+  // As the calls of kvs/wire.h. Where there are none: Unimplemented. A Lock() that is given up, or whose deadline
+  // passes, is taken back at the server.
+  virtual Task<absl::StatusOr<uint64_t>> Lock(absl::string_view name, uint64_t ticket,
+                                              uint64_t wait_ns, uint64_t deadline_ns);
+  virtual Task<absl::Status> Unlock(uint64_t ticket, uint64_t deadline_ns);
+  virtual Task<absl::StatusOr<std::string>> Locks(uint64_t deadline_ns);
+  virtual Task<absl::Status> ForceUnlock(absl::string_view name, uint64_t token,
+                                         uint64_t deadline_ns);
   // What the server tells of its cluster.
   virtual Task<absl::StatusOr<kvs::ClusterAnswer>> Cluster(uint64_t deadline_ns) = 0;
 

@@ -274,6 +274,26 @@ absl::Status Client::Delete(absl::string_view key) {
   return impl_->Run(impl_->router().Delete(key));
 }
 
+absl::StatusOr<NamedLock> Client::Lock(absl::string_view name, int64_t timeout_ms) {
+  return impl_->Run(impl_->router().Lock(name, timeout_ms));
+}
+
+absl::StatusOr<absl::optional<NamedLock>> Client::TryLock(absl::string_view name) {
+  return impl_->Run(impl_->router().TryLock(name));
+}
+
+absl::Status Client::Unlock(const NamedLock& lock) {
+  return impl_->Run(impl_->router().Unlock(lock));
+}
+
+absl::StatusOr<std::string> Client::Locks(std::string server) {
+  return impl_->Run(impl_->router().Locks(std::move(server)));
+}
+
+absl::Status Client::ForceUnlock(absl::string_view name, uint64_t token) {
+  return impl_->Run(impl_->router().ForceUnlock(name, token));
+}
+
 std::vector<absl::StatusOr<std::string>> Client::MultiGet(
     absl::Span<const absl::string_view> keys) {
   std::vector<std::string> values(keys.size());

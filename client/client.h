@@ -18,6 +18,10 @@
 //                      PermissionDenied, what helps is other options or another server, not trying
 //                      again.
 //
+// Locks by name (docs/locks.md): a lock is held for a connection of this client to the name's server, so a client
+// that dies, or whose connection breaks, holds none any more. Whoever guards something with a lock passes the
+// lock's token along.
+//
 // Threads: a Client is used by one thread at a time; make one per thread, they are cheap.
 
 #ifndef ACRE_CLIENT_CLIENT_H_
@@ -31,6 +35,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
 #include "absl/types/span.h"
 #include "kvs/reader.h"
 #include "runtime/scheduler.h"
@@ -76,6 +81,16 @@ struct ClientOptions {
   int64_t operation_timeout_ms = 5000;
 };
 
+// A lock that was taken by name. It stays taken when this goes: Unlock() gives it back.
+struct NamedLock {
+  std::string name;
+  // Above that of every earlier holder of the lock: what the lock guards can refuse one that is below the highest
+  // it has seen, and so one who lost the lock without knowing.
+  uint64_t token = 0;
+  uint64_t ticket = 0;  // The client's own.
+};
+constexpr int64_t kNoTimeout = INT64_MAX;
+
 // Blocking and coroutine forms of the same connection.
 class AsyncClient {
  public:
@@ -92,6 +107,20 @@ class AsyncClient {
   virtual Task<void> MultiGet(absl::Span<const absl::string_view> keys,
                               absl::Span<std::string> values,
                               absl::Span<absl::Status> statuses) = 0;
+  // Waits for the lock, at most `timeout_ms`. First come, first served.
+  // Errors: as Put, with DeadlineExceeded - others had it all the time. Unimplemented: on Path::kTcp.
+  virtual Task<absl::StatusOr<NamedLock>> Lock(absl::string_view name,
+                                               int64_t timeout_ms = kNoTimeout) = 0;
+  // Takes it if it is free; nullopt: it is not.
+  virtual Task<absl::StatusOr<absl::optional<NamedLock>>> TryLock(absl::string_view name) = 0;
+  // `lock` outlives the task. FailedPrecondition: it was lost: the connection broke since it was taken, or it was
+  // forced open. Somebody else may have it. Unavailable: the connection has just broken; the lock is lost, too.
+  virtual Task<absl::Status> Unlock(const NamedLock& lock) = 0;
+  // A server's locks, their holders and who waits for them, as text (docs/locks.md). `server`: as ServerStats.
+  virtual Task<absl::StatusOr<std::string>> Locks(std::string server = "") = 0;
+  // Opens a lock whose holder has this token, whether it lives or not: for operators. Its holder learns it from
+  // Unlock(). NotFound: nobody holds it. FailedPrecondition: somebody else does by now.
+  virtual Task<absl::Status> ForceUnlock(absl::string_view name, uint64_t token) = 0;
   // Counters and facts of a server, as "name value" lines. `server`: its HOST:PORT as Servers() has it; ""
   // with a single server. InvalidArgument: it is none of the cluster.
   virtual Task<absl::StatusOr<std::string>> ServerStats(std::string server = "") = 0;
@@ -119,6 +148,11 @@ class Client {
   std::vector<absl::StatusOr<std::string>> MultiGet(absl::Span<const absl::string_view> keys);
   void MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
                 absl::Span<absl::Status> statuses);
+  absl::StatusOr<NamedLock> Lock(absl::string_view name, int64_t timeout_ms = kNoTimeout);
+  absl::StatusOr<absl::optional<NamedLock>> TryLock(absl::string_view name);
+  absl::Status Unlock(const NamedLock& lock);
+  absl::StatusOr<std::string> Locks(std::string server = "");
+  absl::Status ForceUnlock(absl::string_view name, uint64_t token);
   absl::StatusOr<std::string> ServerStats(std::string server = "");
   std::vector<std::string> Servers() const;
 

@@ -111,6 +111,46 @@ Task<absl::StatusOr<std::string>> ClientCore::ServerStats(uint64_t deadline_ns) 
   co_return text;
 }
 
+Task<absl::StatusOr<uint64_t>> ClientCore::Lock(absl::string_view name, uint64_t ticket,
+                                                uint64_t wait_ns, uint64_t deadline_ns) {
+  absl::Status status = kvs::CheckKey(name);
+  if (!status.ok()) co_return status;
+  absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
+  if (!backend.ok()) co_return backend.status();
+  const uint64_t answer_by_ns = scheduler_->NowNs() + operation_timeout_ns_;
+  absl::StatusOr<uint64_t> token = co_await (*backend)->Lock(
+      name, ticket, wait_ns,
+      wait_ns > UINT64_MAX - answer_by_ns ? UINT64_MAX : answer_by_ns + wait_ns);
+  if (!token.ok()) co_return Explain(token.status());
+  co_return token;
+}
+
+Task<absl::Status> ClientCore::Unlock(uint64_t ticket, uint64_t deadline_ns) {
+  absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
+  if (!backend.ok()) co_return backend.status();
+  absl::Status status = co_await (*backend)->Unlock(ticket, deadline_ns);
+  co_return absl::IsNotFound(status) ? status : Explain(status);
+}
+
+Task<absl::StatusOr<std::string>> ClientCore::Locks(uint64_t deadline_ns) {
+  absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
+  if (!backend.ok()) co_return backend.status();
+  absl::StatusOr<std::string> text = co_await (*backend)->Locks(deadline_ns);
+  if (!text.ok()) co_return Explain(text.status());
+  co_return text;
+}
+
+Task<absl::Status> ClientCore::ForceUnlock(absl::string_view name, uint64_t token,
+                                           uint64_t deadline_ns) {
+  absl::Status status = kvs::CheckKey(name);
+  if (!status.ok()) co_return status;
+  absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
+  if (!backend.ok()) co_return backend.status();
+  status = co_await (*backend)->ForceUnlock(name, token, deadline_ns);
+  co_return absl::IsNotFound(status) || absl::IsFailedPrecondition(status) ? status
+                                                                           : Explain(status);
+}
+
 Task<absl::StatusOr<kvs::ClusterAnswer>> ClientCore::Cluster(uint64_t deadline_ns) {
   absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
   if (!backend.ok()) co_return backend.status();

@@ -61,6 +61,12 @@ class ClientCore final {
   Task<void> MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
                       absl::Span<absl::Status> statuses, uint64_t deadline_ns);
   Task<absl::StatusOr<std::string>> ServerStats(uint64_t deadline_ns);
+  // As Backend's. Lock: connects by deadline_ns, and then waits for wait_ns.
+  Task<absl::StatusOr<uint64_t>> Lock(absl::string_view name, uint64_t ticket, uint64_t wait_ns,
+                                      uint64_t deadline_ns);
+  Task<absl::Status> Unlock(uint64_t ticket, uint64_t deadline_ns);
+  Task<absl::StatusOr<std::string>> Locks(uint64_t deadline_ns);
+  Task<absl::Status> ForceUnlock(absl::string_view name, uint64_t token, uint64_t deadline_ns);
   // Connects if need be, and asks. DeadlineExceeded at deadline_ns.
   Task<absl::StatusOr<kvs::ClusterAnswer>> Cluster(uint64_t deadline_ns);
   Path path() const { return path_; }

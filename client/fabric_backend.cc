@@ -7,6 +7,7 @@
 #include "kvs/epoch.h"
 #include "kvs/wire.h"
 #include "runtime/deadline.h"
+#include "transport/wire_bytes.h"
 
 namespace acre {
 namespace {
@@ -57,6 +58,7 @@ FabricBackend::FabricBackend(transport::Fabric* fabric, transport::Port* port,
 
 FabricBackend::~FabricBackend() {
   reading_epoch_.Cancel();
+  for (SpawnHandle& task : unlocking_) task.Cancel();
   scheduler_->RemovePoller(this);
   port_->SetSink(link_.queue_pair(), nullptr);
 }
@@ -114,6 +116,80 @@ Task<absl::Status> FabricBackend::Put(absl::string_view key, absl::string_view v
 Task<absl::Status> FabricBackend::Delete(absl::string_view key, uint64_t deadline_ns) {
   std::string response;
   Task<absl::Status> call = rpc_.Call(MethodNumber(kvs::Method::kDelete), key, "", &response);
+  absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
+  co_return status;
+}
+
+// A lock that was asked for, while there is no answer: the server may have given it to us.
+class FabricBackend::AskedLock {
+ public:
+  AskedLock(FabricBackend* backend, uint64_t ticket) : backend_(backend), ticket_(ticket) {}
+  ~AskedLock() {
+    if (!is_answered_) backend_->UnlockInBackground(ticket_);
+  }
+  AskedLock(const AskedLock&) = delete;
+  AskedLock& operator=(const AskedLock&) = delete;
+  void SetAnswered() { is_answered_ = true; }
+
+ private:
+  FabricBackend* const backend_;
+  const uint64_t ticket_;
+  bool is_answered_ = false;
+};
+
+void FabricBackend::UnlockInBackground(uint64_t ticket) {
+  unlocking_.remove_if([](const SpawnHandle& task) { return task.done(); });
+  unlocking_.push_back(scheduler_->Spawn(UnlockUnasked(ticket)));
+}
+
+Task<void> FabricBackend::UnlockUnasked(uint64_t ticket) {
+  std::string request;
+  std::string response;
+  transport::AppendWire(&request, kvs::UnlockRequest{ticket});
+  // Fails when the connection breaks, and then the server has given up all of them.
+  (void)co_await rpc_.Call(MethodNumber(kvs::Method::kUnlock), request, "", &response);
+}
+
+Task<absl::StatusOr<uint64_t>> FabricBackend::Lock(absl::string_view name, uint64_t ticket,
+                                                   uint64_t wait_ns, uint64_t deadline_ns) {
+  std::string head;
+  std::string response;
+  transport::AppendWire(&head, kvs::LockHeader{ticket, wait_ns});
+  AskedLock asked(this, ticket);
+  Task<absl::Status> call = rpc_.Call(MethodNumber(kvs::Method::kLock), head, name, &response);
+  const absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
+  if (absl::IsDeadlineExceeded(status)) co_return status;
+  asked.SetAnswered();
+  if (!status.ok()) co_return status;
+  const absl::StatusOr<kvs::LockAnswer> answer = kvs::ParseLockAnswer(response);
+  if (!answer.ok()) co_return absl::DataLossError(answer.status().message());
+  co_return answer->token;
+}
+
+Task<absl::Status> FabricBackend::Unlock(uint64_t ticket, uint64_t deadline_ns) {
+  std::string request;
+  std::string response;
+  transport::AppendWire(&request, kvs::UnlockRequest{ticket});
+  Task<absl::Status> call = rpc_.Call(MethodNumber(kvs::Method::kUnlock), request, "", &response);
+  absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
+  co_return status;
+}
+
+Task<absl::StatusOr<std::string>> FabricBackend::Locks(uint64_t deadline_ns) {
+  std::string response;
+  Task<absl::Status> call = rpc_.Call(MethodNumber(kvs::Method::kLocks), "", "", &response);
+  absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
+  if (!status.ok()) co_return status;
+  co_return response;
+}
+
+Task<absl::Status> FabricBackend::ForceUnlock(absl::string_view name, uint64_t token,
+                                              uint64_t deadline_ns) {
+  std::string head;
+  std::string response;
+  transport::AppendWire(&head, kvs::ForceUnlockHeader{token});
+  Task<absl::Status> call =
+      rpc_.Call(MethodNumber(kvs::Method::kForceUnlock), head, name, &response);
   absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
   co_return status;
 }

@@ -7,6 +7,7 @@
 #define ACRE_CLIENT_FABRIC_BACKEND_H_
 
 #include <cstdint>
+#include <list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -48,6 +49,12 @@ class FabricBackend final : public Backend, private Poller, private transport::C
                       absl::Span<absl::Status> statuses, uint64_t deadline_ns) override;
   Task<absl::StatusOr<std::string>> Stats(uint64_t deadline_ns) override;
   Task<absl::StatusOr<kvs::ClusterAnswer>> Cluster(uint64_t deadline_ns) override;
+  Task<absl::StatusOr<uint64_t>> Lock(absl::string_view name, uint64_t ticket, uint64_t wait_ns,
+                                      uint64_t deadline_ns) override;
+  Task<absl::Status> Unlock(uint64_t ticket, uint64_t deadline_ns) override;
+  Task<absl::StatusOr<std::string>> Locks(uint64_t deadline_ns) override;
+  Task<absl::Status> ForceUnlock(absl::string_view name, uint64_t token,
+                                 uint64_t deadline_ns) override;
   Path path() const override { return path_; }
   std::string fabric() const override { return fabric_->device().provider; }
   kvs::ReaderStats reader_stats() const override;
@@ -60,6 +67,10 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   Task<absl::Status> MultiGetByRpc(absl::Span<const absl::string_view> keys,
                                    absl::Span<std::string> values,
                                    absl::Span<absl::Status> statuses);
+  // Tells the server that nobody waits for the lock any more, or holds it.
+  class AskedLock;
+  void UnlockInBackground(uint64_t ticket);
+  Task<void> UnlockUnasked(uint64_t ticket);
   bool Poll() override;
   void OnCompletion(const transport::Completion& completion) override;
   void LookAtEpoch();
@@ -79,6 +90,7 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   uint64_t announced_epoch_ = 0;
   uint64_t look_at_epoch_ticks_ = 0;
   SpawnHandle reading_epoch_;
+  std::list<SpawnHandle> unlocking_;  // And some that have ended.
 };
 
 }  // namespace acre

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <iostream>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -83,11 +84,33 @@ class ClientStore : public ShellStore {
     return client_->ServerStats(server);
   }
   std::vector<std::string> Servers() override { return client_->Servers(); }
+  absl::StatusOr<uint64_t> Lock(const std::string& name, int64_t timeout_ms) override {
+    if (locks_.contains(name)) return absl::AlreadyExistsError("this shell holds it already");
+    absl::StatusOr<NamedLock> lock = client_->Lock(name, timeout_ms);
+    if (!lock.ok()) return lock.status();
+    const uint64_t token = lock->token;
+    locks_[name] = *std::move(lock);
+    return token;
+  }
+  absl::Status Unlock(const std::string& name) override {
+    const auto found = locks_.find(name);
+    if (found == locks_.end()) return absl::NotFoundError("this shell does not hold it");
+    const NamedLock lock = found->second;
+    locks_.erase(found);
+    return client_->Unlock(lock);
+  }
+  absl::StatusOr<std::string> Locks(const std::string& server) override {
+    return client_->Locks(server);
+  }
+  absl::Status ForceUnlock(const std::string& name, uint64_t token) override {
+    return client_->ForceUnlock(name, token);
+  }
 
   const Client& client() const { return *client_; }
 
  private:
   const std::unique_ptr<Client> client_;
+  std::map<std::string, NamedLock> locks_;  // That are held, by name.
 };
 
 absl::StatusOr<std::unique_ptr<ClientStore>> Connect(const ClientOptions& options) {

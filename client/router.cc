@@ -356,23 +356,98 @@ Task<void> Router::MultiGetPart(Part* part, uint64_t deadline_ns) {
                                 absl::MakeSpan(part->statuses), deadline_ns);
 }
 
-Task<absl::StatusOr<std::string>> Router::ServerStats(std::string server) {
+absl::StatusOr<std::shared_ptr<ClientCore>> Router::CoreNamed(const std::string& server) {
   size_t index = 0;
   if (!server.empty()) {
     absl::StatusOr<HostPort> address = transport::ParseHostPort(server);
-    if (!address.ok()) co_return address.status();
+    if (!address.ok()) return address.status();
     index = map_.NumberOf(*address);
     if (index-- == 0) {
-      co_return absl::InvalidArgumentError(
+      return absl::InvalidArgumentError(
           absl::StrCat(server, " is none of the servers: ", AddressesOf(map_.servers)));
     }
   } else if (cores_.size() > 1) {
-    co_return absl::InvalidArgumentError(
+    return absl::InvalidArgumentError(
         absl::StrCat("which server? There are ", AddressesOf(map_.servers)));
   }
-  const std::shared_ptr<ClientCore> core = CoreAt(index);
-  absl::StatusOr<std::string> text = co_await core->ServerStats(OperationDeadlineNs());
+  return CoreAt(index);
+}
+
+Task<absl::StatusOr<std::string>> Router::ServerStats(std::string server) {
+  const absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreNamed(server);
+  if (!core.ok()) co_return core.status();
+  absl::StatusOr<std::string> text = co_await (*core)->ServerStats(OperationDeadlineNs());
   co_return text;
+}
+
+Task<absl::StatusOr<std::string>> Router::Locks(std::string server) {
+  const absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreNamed(server);
+  if (!core.ok()) co_return core.status();
+  absl::StatusOr<std::string> text = co_await (*core)->Locks(OperationDeadlineNs());
+  co_return text;
+}
+
+Task<absl::StatusOr<NamedLock>> Router::LockFor(absl::string_view name, uint64_t wait_ns) {
+  NamedLock lock;
+  lock.name = std::string(name);
+  for (int maps = 1;; ++maps) {
+    const uint64_t deadline_ns = OperationDeadlineNs();
+    const uint64_t map_number = maps_count_;
+    const std::shared_ptr<ClientCore> core = CoreOf(name);
+    lock.ticket = ++tickets_given_;
+    absl::StatusOr<uint64_t> token = co_await core->Lock(name, lock.ticket, wait_ns, deadline_ns);
+    if (token.ok()) {
+      lock.token = *token;
+      co_return lock;
+    }
+    absl::Status status = token.status();
+    const bool again = co_await LearnFrom(&status, map_number, /*is_read=*/false, deadline_ns);
+    if (!again || maps == kMapsMax) co_return ToCaller(status);
+  }
+}
+
+Task<absl::StatusOr<NamedLock>> Router::Lock(absl::string_view name, int64_t timeout_ms) {
+  constexpr int64_t kNsPerMs = 1'000'000;
+  // 0 would not wait its turn in the queue, but 1 ns does.
+  uint64_t wait_ns = UINT64_MAX;
+  if (timeout_ms <= 0) {
+    wait_ns = 1;
+  } else if (timeout_ms < INT64_MAX / kNsPerMs) {
+    wait_ns = static_cast<uint64_t>(timeout_ms * kNsPerMs);
+  }
+  absl::StatusOr<NamedLock> lock = co_await LockFor(name, wait_ns);
+  if (lock.ok() && lock->token == 0) {
+    co_return absl::DeadlineExceededError(
+        absl::StrCat("others held the lock for all of ", timeout_ms, " ms"));
+  }
+  co_return lock;
+}
+
+Task<absl::StatusOr<absl::optional<NamedLock>>> Router::TryLock(absl::string_view name) {
+  absl::StatusOr<NamedLock> lock = co_await LockFor(name, /*wait_ns=*/0);
+  if (!lock.ok()) co_return lock.status();
+  absl::optional<NamedLock> taken;
+  if (lock->token != 0) taken = *std::move(lock);
+  co_return taken;
+}
+
+Task<absl::Status> Router::Unlock(const NamedLock& lock) {
+  const std::shared_ptr<ClientCore> core = CoreOf(lock.name);
+  absl::Status status = co_await core->Unlock(lock.ticket, OperationDeadlineNs());
+  if (absl::IsNotFound(status)) {
+    co_return absl::FailedPreconditionError(
+        absl::StrCat("the lock was lost before: its server was gone for a while, or somebody "
+                     "forced it open. Who has "
+                     "it now has a token above ",
+                     lock.token));
+  }
+  co_return ToCaller(status);
+}
+
+Task<absl::Status> Router::ForceUnlock(absl::string_view name, uint64_t token) {
+  const std::shared_ptr<ClientCore> core = CoreOf(name);
+  absl::Status status = co_await core->ForceUnlock(name, token, OperationDeadlineNs());
+  co_return ToCaller(status);
 }
 
 std::vector<std::string> Router::Servers() const {

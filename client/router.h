@@ -48,6 +48,11 @@ class Router final : public AsyncClient {
   Task<absl::Status> Delete(absl::string_view key) override;
   Task<void> MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
                       absl::Span<absl::Status> statuses) override;
+  Task<absl::StatusOr<NamedLock>> Lock(absl::string_view name, int64_t timeout_ms) override;
+  Task<absl::StatusOr<absl::optional<NamedLock>>> TryLock(absl::string_view name) override;
+  Task<absl::Status> Unlock(const NamedLock& lock) override;
+  Task<absl::StatusOr<std::string>> Locks(std::string server) override;
+  Task<absl::Status> ForceUnlock(absl::string_view name, uint64_t token) override;
   Task<absl::StatusOr<std::string>> ServerStats(std::string server) override;
   std::vector<std::string> Servers() const override;
   Path path() const override { return path_; }
@@ -106,6 +111,10 @@ class Router final : public AsyncClient {
   Task<void> MultiGetSome(const std::vector<size_t>* indices,
                           absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
                           absl::Span<absl::Status> statuses, uint64_t deadline_ns);
+  // The server at an address as Servers() has it; "": the only one.
+  absl::StatusOr<std::shared_ptr<ClientCore>> CoreNamed(const std::string& server);
+  // A token, 0: others had it all the time.
+  Task<absl::StatusOr<NamedLock>> LockFor(absl::string_view name, uint64_t wait_ns);
   uint64_t OperationDeadlineNs() { return scheduler_->NowNs() + operation_timeout_ns_; }
 
   Scheduler* const scheduler_;
@@ -124,7 +133,8 @@ class Router final : public AsyncClient {
   kvs::ReaderStats stats_before_;                   // Of cores of earlier maps.
   transport::VerbCounters verbs_before_;
 
-  SpawnHandle refresh_;  // Under way, if any.
+  uint64_t tickets_given_ = 0;  // Of locks by name.
+  SpawnHandle refresh_;         // Under way, if any.
   uint64_t refreshes_begun_ = 0;
   uint64_t next_refresh_ns_ = 0;
   WaitQueue refresh_over_;

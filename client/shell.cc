@@ -1,5 +1,6 @@
 #include "client/shell.h"
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/command_line.h"
@@ -16,6 +17,11 @@ constexpr ShellCommand kCommands[] = {
     {"stats", "[SERVER]", "prints facts and counters of a server, or of all", 0, 1},
     {"servers", "", "lists the servers in the order of their numbers, and whether they answer", 0,
      0},
+    {"locks", "[SERVER]", "lists the locks of a server, or of all: who holds and awaits them", 0,
+     1},
+    {"lock", "NAME [MS]", "takes a lock, for as long as this shell runs; waits at most MS", 1, 2},
+    {"unlock", "NAME", "gives it back", 1, 1},
+    {"force-unlock", "NAME TOKEN", "takes a lock from its holder, whose token locks shows", 2, 2},
     {"help", "", "prints this", 0, 0},
     {"quit", "", "ends the shell, as does end of file (Ctrl-D)", 0, 0},
 };
@@ -35,7 +41,7 @@ absl::Span<const ShellCommand> ShellCommands() { return kCommands; }
 std::string ShellHelp() {
   std::string help;
   for (const ShellCommand& command : kCommands) {
-    absl::StrAppendFormat(&help, "  %-16s %s\n", absl::StrCat(command.name, " ", command.arguments),
+    absl::StrAppendFormat(&help, "  %-23s %s\n", absl::StrCat(command.name, " ", command.arguments),
                           command.help);
   }
   return help;
@@ -75,7 +81,15 @@ Shell::Outcome Shell::Run(absl::Span<const std::string> words) {
   if (name == "put") return Tell(store_->Put(words[1], words[2]));
   if (name == "del") return Tell(store_->Delete(words[1]));
   if (name == "mget") return MultiGet(words.subspan(1));
-  if (name == "stats") return words.size() == 1 ? AllStats() : Stats(words[1]);
+  if (name == "stats") {
+    return words.size() == 1 ? OfAllServers(&Shell::Stats) : Stats(words[1]);
+  }
+  if (name == "locks") {
+    return words.size() == 1 ? OfAllServers(&Shell::Locks) : Locks(words[1]);
+  }
+  if (name == "lock") return Lock(words.subspan(1));
+  if (name == "unlock") return Tell(store_->Unlock(words[1]));
+  if (name == "force-unlock") return ForceUnlock(words[1], words[2]);
   if (name == "servers") return Servers();
   if (name == "quit") return Outcome::kQuit;
   CHECK_EQ(name, "help");
@@ -116,14 +130,41 @@ Shell::Outcome Shell::Stats(const std::string& server) {
   return Outcome::kOk;
 }
 
-// With several servers a line says whose lines follow.
-Shell::Outcome Shell::AllStats() {
+Shell::Outcome Shell::Locks(const std::string& server) {
+  const absl::StatusOr<std::string> text = store_->Locks(server);
+  if (!text.ok()) return Tell(text.status());
+  *out_ << *text;
+  return Outcome::kOk;
+}
+
+Shell::Outcome Shell::Lock(absl::Span<const std::string> arguments) {
+  int64_t timeout_ms = INT64_MAX;
+  if (arguments.size() == 2 && !absl::SimpleAtoi(arguments[1], &timeout_ms)) {
+    *errors_ << "usage: lock NAME [MS]: " << arguments[1] << " is no number\n";
+    return Outcome::kUsage;
+  }
+  const absl::StatusOr<uint64_t> token = store_->Lock(arguments[0], timeout_ms);
+  if (!token.ok()) return Tell(token.status());
+  *out_ << "token " << *token << "\n";
+  return Outcome::kOk;
+}
+
+Shell::Outcome Shell::ForceUnlock(const std::string& name, const std::string& token) {
+  uint64_t number = 0;
+  if (!absl::SimpleAtoi(token, &number)) {
+    *errors_ << "usage: force-unlock NAME TOKEN: " << token << " is no number; locks shows it\n";
+    return Outcome::kUsage;
+  }
+  return Tell(store_->ForceUnlock(name, number));
+}
+
+Shell::Outcome Shell::OfAllServers(Outcome (Shell::*one)(const std::string&)) {
   const std::vector<std::string> servers = store_->Servers();
   Outcome outcome = Outcome::kOk;
   for (size_t i = 0; i < servers.size(); ++i) {
     if (servers.size() > 1) *out_ << "[server " << i + 1 << " " << servers[i] << "]\n";
-    const Outcome one = Stats(servers[i]);
-    if (one != Outcome::kOk) outcome = one;
+    const Outcome of_this = (this->*one)(servers[i]);
+    if (of_this != Outcome::kOk) outcome = of_this;
   }
   return outcome;
 }

@@ -26,6 +26,11 @@ class ShellStore {
   // Of one server, an address as Servers() has it.
   virtual absl::StatusOr<std::string> Stats(const std::string& server) = 0;
   virtual std::vector<std::string> Servers() = 0;
+  // Holds the lock till Unlock(), or till the store goes. Gives its token. `timeout_ms`: as Client::Lock.
+  virtual absl::StatusOr<uint64_t> Lock(const std::string& name, int64_t timeout_ms) = 0;
+  virtual absl::Status Unlock(const std::string& name) = 0;
+  virtual absl::StatusOr<std::string> Locks(const std::string& server) = 0;
+  virtual absl::Status ForceUnlock(const std::string& name, uint64_t token) = 0;
 };
 
 // How a value is printed by get.
@@ -63,7 +68,11 @@ class Shell {
   Outcome Get(const std::string& key);
   Outcome MultiGet(absl::Span<const std::string> keys);
   Outcome Stats(const std::string& server);
-  Outcome AllStats();
+  Outcome Locks(const std::string& server);
+  // `one` for each server, behind a line that names it if there are several.
+  Outcome OfAllServers(Outcome (Shell::*one)(const std::string&));
+  Outcome Lock(absl::Span<const std::string> arguments);
+  Outcome ForceUnlock(const std::string& name, const std::string& token);
   Outcome Servers();
   Outcome Tell(const absl::Status& status);
 

@@ -40,7 +40,23 @@ class FakeStore : public ShellStore {
     return "records of " + server + "\n";
   }
   std::vector<std::string> Servers() override { return servers; }
+  absl::StatusOr<uint64_t> Lock(const std::string& name, int64_t timeout_ms) override {
+    if (locks.contains(name)) return absl::DeadlineExceededError(std::to_string(timeout_ms));
+    locks[name] = 700;
+    return 700;
+  }
+  absl::Status Unlock(const std::string& name) override {
+    return locks.erase(name) > 0 ? absl::OkStatus() : absl::NotFoundError("not held");
+  }
+  absl::StatusOr<std::string> Locks(const std::string& server) override {
+    return "locks of " + server + "\n";
+  }
+  absl::Status ForceUnlock(const std::string& name, uint64_t token) override {
+    if (locks[name] != token) return absl::FailedPreconditionError("another holder by now");
+    return Unlock(name);
+  }
 
+  std::map<std::string, uint64_t> locks;
   std::map<std::string, std::string> records;
   absl::Status failure;
   std::vector<std::string> servers = {"a:1"};
@@ -63,6 +79,24 @@ class ShellTest : public testing::Test {
 };
 
 using Outcome = Shell::Outcome;
+
+TEST_F(ShellTest, LocksAreTakenListedAndForced) {
+  EXPECT_EQ(Run({"lock", "l"}), Outcome::kOk);
+  EXPECT_EQ(out_.str(), "token 700\n");
+  EXPECT_EQ(Run({"lock", "l", "250"}), Outcome::kFailed);
+  EXPECT_THAT(errors_.str(), HasSubstr("250"));
+  EXPECT_EQ(Run({"lock", "l", "soon"}), Outcome::kUsage);
+  EXPECT_EQ(Run({"locks"}), Outcome::kOk);
+  EXPECT_EQ(out_.str(), "locks of a:1\n");
+  EXPECT_EQ(Run({"force-unlock", "l", "699"}), Outcome::kFailed);
+  EXPECT_THAT(errors_.str(), HasSubstr("another holder"));
+  EXPECT_EQ(Run({"force-unlock", "l", "x"}), Outcome::kUsage);
+  EXPECT_EQ(Run({"force-unlock", "l", "700"}), Outcome::kOk);
+  EXPECT_EQ(Run({"unlock", "l"}), Outcome::kFailed);
+  store_.servers = {"a:1", "b:2"};
+  EXPECT_EQ(Run({"locks"}), Outcome::kOk);
+  EXPECT_EQ(out_.str(), "[server 1 a:1]\nlocks of a:1\n[server 2 b:2]\nlocks of b:2\n");
+}
 
 TEST_F(ShellTest, PutGetDelete) {
   EXPECT_EQ(Run({"put", "k", std::string("a\0b", 3)}), Outcome::kOk);

@@ -104,4 +104,37 @@ absl::StatusOr<std::vector<ParsedAnswer>> ParseMultiGetResponse(absl::string_vie
   return answers;
 }
 
+absl::StatusOr<LockRequest> ParseLock(absl::string_view request) {
+  LockRequest parsed;
+  if (!TakeWire(&request, &parsed.header)) return absl::InvalidArgumentError("Lock: no header");
+  if (parsed.header.ticket == 0) return absl::InvalidArgumentError("Lock: ticket 0");
+  parsed.name = request;
+  return parsed;
+}
+
+absl::StatusOr<UnlockRequest> ParseUnlock(absl::string_view request) {
+  UnlockRequest parsed;
+  if (!TakeWire(&request, &parsed) || !request.empty()) {
+    return absl::InvalidArgumentError("Unlock: a ticket of 8 bytes, no more");
+  }
+  return parsed;
+}
+
+absl::StatusOr<ForceUnlockRequest> ParseForceUnlock(absl::string_view request) {
+  ForceUnlockRequest parsed;
+  if (!TakeWire(&request, &parsed.header)) {
+    return absl::InvalidArgumentError("ForceUnlock: no header");
+  }
+  parsed.name = request;
+  return parsed;
+}
+
+absl::StatusOr<LockAnswer> ParseLockAnswer(absl::string_view response) {
+  LockAnswer parsed;
+  if (!TakeWire(&response, &parsed) || !response.empty()) {
+    return absl::InvalidArgumentError("Lock: an answer of another length");
+  }
+  return parsed;
+}
+
 }  // namespace acre::kvs

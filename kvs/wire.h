@@ -40,6 +40,10 @@ enum class Method : uint16_t {
   kMultiGet = 4,
   kStats = 5,
   kCluster = 6,  // kvs/cluster.h. No request.
+  kLock = 7,
+  kUnlock = 8,
+  kLocks = 9,  // No request. Text: docs/locks.md.
+  kForceUnlock = 10,
 };
 
 // Request of kPut: this, the key, the value. No response.
@@ -108,6 +112,45 @@ struct ParsedAnswer {
 // 1 to `asked` answers.
 absl::StatusOr<std::vector<ParsedAnswer>> ParseMultiGetResponse(absl::string_view response,
                                                                 size_t asked);
+
+// Locks by name (docs/locks.md). A name has the limits of a key, and its server is that of a key of these bytes.
+// Request of kLock: this and the name. Response: LockAnswer.
+struct LockHeader {
+  uint64_t ticket;   // The client's, for kUnlock. Not 0, and none that it has here already.
+  uint64_t wait_ns;  // At most so long; 0: only if it is free.
+};
+static_assert(sizeof(LockHeader) == 16);
+static_assert(std::has_unique_object_representations_v<LockHeader>, "hidden padding");
+
+struct LockAnswer {
+  uint64_t token;  // Above that of every earlier holder. 0: others had it all the time.
+};
+static_assert(sizeof(LockAnswer) == 8);
+
+// Request of kUnlock, also for one that still waits. No response. NotFound: this connection has no such ticket.
+struct UnlockRequest {
+  uint64_t ticket;
+};
+static_assert(sizeof(UnlockRequest) == 8);
+
+// Request of kForceUnlock: this and the name. No response.
+struct ForceUnlockHeader {
+  uint64_t token;  // Of the holder that is meant.
+};
+static_assert(sizeof(ForceUnlockHeader) == 8);
+
+struct LockRequest {
+  LockHeader header;
+  absl::string_view name;
+};
+absl::StatusOr<LockRequest> ParseLock(absl::string_view request);
+absl::StatusOr<UnlockRequest> ParseUnlock(absl::string_view request);
+struct ForceUnlockRequest {
+  ForceUnlockHeader header;
+  absl::string_view name;
+};
+absl::StatusOr<ForceUnlockRequest> ParseForceUnlock(absl::string_view request);
+absl::StatusOr<LockAnswer> ParseLockAnswer(absl::string_view response);
 
 }  // namespace acre::kvs
 

@@ -26,6 +26,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
     CHECK_EQ(total, bytes.size());
   }
+  if (const auto lock = kvs::ParseLock(bytes); lock.ok()) {
+    CHECK_NE(lock->header.ticket, 0u);
+    CHECK_EQ(sizeof(kvs::LockHeader) + lock->name.size(), bytes.size());
+  }
+  if (const auto unlock = kvs::ParseUnlock(bytes); unlock.ok()) CHECK_EQ(bytes.size(), 8u);
+  if (const auto answer = kvs::ParseLockAnswer(bytes); answer.ok()) CHECK_EQ(bytes.size(), 8u);
+  if (const auto force = kvs::ParseForceUnlock(bytes); force.ok()) {
+    CHECK_EQ(sizeof(kvs::ForceUnlockHeader) + force->name.size(), bytes.size());
+  }
   if (const auto answer = kvs::ParseClusterAnswer(bytes); answer.ok()) {
     const auto again = kvs::ParseClusterAnswer(kvs::EncodeClusterAnswer(*answer));
     CHECK(again.ok()) << again.status();

@@ -75,8 +75,7 @@ LockThread::Place* LockThread::TryStart(const MappedLock& lock) {
     place->budget = options_.budget;
     return place;
   }
-  // A leader that leaves: whoever came behind meanwhile leads.
-  Leave(place, /*grant=*/0);
+  GiveUpLead(place);
   return nullptr;
 }
 
@@ -119,6 +118,12 @@ void LockThread::Leave(Place* place, uint32_t grant) {
   Give(place);
 }
 
+void LockThread::GiveUpLead(Place* place) {
+  // Else a remote leader that was the last to do B2 waits for as long as local ones come, lead, and give up.
+  Steps::BecomeVictim(place->lock);
+  Leave(place, /*grant=*/0);
+}
+
 void LockThread::Abandon(Place* place) {
   DCHECK(!place->held());
   if (!LeaveAbandoned(place)) abandoned_.push_back(place);
@@ -131,7 +136,11 @@ bool LockThread::LeaveAbandoned(Place* place) {
     granted = Steps::Granted(*place->pred_descriptor, place->pred);
     if (!granted.has_value()) return false;
   }
-  Leave(place, *granted == 0 ? 0 : *granted - 1);
+  if (*granted == 0) {
+    GiveUpLead(place);
+  } else {
+    Leave(place, *granted - 1);
+  }
   return true;
 }
 

@@ -74,6 +74,8 @@ class LockThread : public Poller {
   bool Contend(Place* place);
   // R1, R2, with this grant for who follows.
   void Leave(Place* place, uint32_t grant);
+  // The same of a leader that does not enter: whoever comes behind leads.
+  void GiveUpLead(Place* place);
   // A step of a place that nobody wants any more. True: it has left.
   bool LeaveAbandoned(Place* place);
 

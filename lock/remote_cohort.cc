@@ -131,17 +131,14 @@ void RemoteCohort::JudgeLine(Place* place) {
                                                  static_cast<uint64_t>(Cohort::kRemote));
   if (may_enter && place->goal != Goal::kLeave) return Enter(place, options_.budget);
   // A leader that gives up, or only tried: its successor leads.
-  if (place->goal != Goal::kHold) StartLeaving(place, /*grant=*/0);
+  if (place->goal != Goal::kHold) GiveUpLead(place);
 }
 
 Task<void> RemoteCohort::ReadLine(Place* place, bool become_victim) {
   std::array<WorkRequest, 2> batch;
   size_t count = 0;
   if (become_victim) {
-    // B2, when A3 is known to have succeeded, never in its batch. Local leaders load it in B3.
-    place->landing->out.Store(static_cast<uint64_t>(Cohort::kRemote), std::memory_order_relaxed);
-    batch[count++] = Request(*place, Opcode::kWrite, &place->landing->out, 1,
-                             place->lock.offset_bytes() + offsetof(LockWords, victim));
+    batch[count++] = BecomeVictim(*place);
   }
   batch[count++] = Request(*place, Opcode::kRead, place->landing->line, kWordsOfLine,
                            place->lock.offset_bytes());
@@ -155,18 +152,32 @@ void RemoteCohort::JudgeGrant(Place* place) {
   place->phase = Phase::kAsking;
 }
 
-// A leader that gives up has had the completion of its WRITE to victim (every step awaits its requests): that may
-// not land after somebody else was granted leadership.
 void RemoteCohort::StartLeaving(Place* place, uint32_t grant) {
   place->budget = grant;
+  place->gives_up = false;
   place->phase = Phase::kLeaving;
   place->pause.Reset();
+}
+
+void RemoteCohort::GiveUpLead(Place* place) {
+  StartLeaving(place, /*grant=*/0);
+  // Else a local leader that was the last to do B2 waits for as long as remote ones come, lead, and give up.
+  place->gives_up = options_.kind == LockKind::kALock;
+}
+
+WorkRequest RemoteCohort::BecomeVictim(const Place& place) const {
+  // B2, when A3 is known to have succeeded, never in its batch. Local leaders load it in B3. It completes before
+  // anybody else is granted leadership: every step awaits its requests.
+  place.landing->out.Store(static_cast<uint64_t>(Cohort::kRemote), std::memory_order_relaxed);
+  return Request(place, Opcode::kWrite, &place.landing->out, 1,
+                 place.lock.offset_bytes() + offsetof(LockWords, victim));
 }
 
 Task<void> RemoteCohort::Leave(Place* place, absl::Span<const WorkRequest> data) {
   if (place->phase == Phase::kHeld) StartLeaving(place, place->budget - 1);
   CHECK(place->phase == Phase::kLeaving);
   absl::InlinedVector<WorkRequest, 5> batch(data.begin(), data.end());
+  if (place->gives_up) batch.push_back(BecomeVictim(*place));
   bool try_again = false;
   if (options_.descriptors->Successor(place->word, &try_again).is_null()) {
     // R1. Behind the data on the same queue pair: a local thread that sees the tail 0 sees them, and our
@@ -308,7 +319,7 @@ Task<void> RemoteCohort::Run(Place* place) {
     // A leader that waits for the other cohort, and is to leave.
     const bool asks_the_other = place->phase == Phase::kAsking || place->phase == Phase::kLeading ||
                                 place->phase == Phase::kContending;
-    if (place->goal == Goal::kLeave && asks_the_other) StartLeaving(place, /*grant=*/0);
+    if (place->goal == Goal::kLeave && asks_the_other) GiveUpLead(place);
     co_await Step(place);
   }
 }

@@ -115,8 +115,9 @@ class RemoteCohort {
     transport::RemoteKey lock_key;
     Phase phase = Phase::kOutside;
     Goal goal = Goal::kHold;
-    RemoteWord expected;  // E.
-    uint32_t budget = 0;  // Held: its budget. Leaving: what its successor gets.
+    RemoteWord expected;    // E.
+    uint32_t budget = 0;    // Held: its budget. Leaving: what its successor gets.
+    bool gives_up = false;  // Leaving: a leader that did not enter. B2 comes first.
     Pause pause;
   };
 
@@ -156,9 +157,12 @@ class RemoteCohort {
   void AwaitNext(Place* place);
   void Enter(Place* place, uint32_t budget);
   void StartLeaving(Place* place, uint32_t grant);
+  // The same of a leader that does not enter.
+  void GiveUpLead(Place* place);
 
   transport::WorkRequest Request(const Place& place, transport::Opcode opcode, SharedWord* local,
                                  uint32_t words, uint64_t offset_bytes) const;
+  transport::WorkRequest BecomeVictim(const Place& place) const;
   transport::WorkRequest CompareSwapTail(const Place& place, uint64_t compare, uint64_t swap) const;
 
   const Options options_;

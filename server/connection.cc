@@ -1,14 +1,27 @@
 #include "server/connection.h"
 
+#include <string>
 #include <utility>
 
-namespace acre::server {
+#include "absl/strings/str_cat.h"
 
-Connection::Connection(const ConnectionContext& context, transport::Link link)
+namespace acre::server {
+namespace {
+
+std::string NameOfClient(uint32_t process_id, const transport::QueuePair& queue_pair) {
+  std::string name = absl::StrCat("client_", process_id);
+  if (queue_pair.peer_pid() != 0) absl::StrAppend(&name, "(pid_", queue_pair.peer_pid(), ")");
+  return name;
+}
+
+}  // namespace
+
+Connection::Connection(const ConnectionContext& context, transport::Link link, uint32_t process_id)
     : context_(context),
       open_(context.open_count),
       link_(std::move(link)),
-      rpc_(context.scheduler, link_.channel(), context.handler),
+      handler_(context.handler, NameOfClient(process_id, *link_.queue_pair())),
+      rpc_(context.scheduler, link_.channel(), &handler_),
       epoch_word_(link_.channel()->peer_words() + kvs::kEpochPeerWord) {
   context_.epochs->Add(epoch_word_, context_.scheduler->NowNs());
   context_.port->SetSink(link_.queue_pair(), this);

@@ -13,6 +13,7 @@
 #include "runtime/scheduler.h"
 #include "runtime/shared_word.h"
 #include "server/counter.h"
+#include "server/lock_handler.h"
 #include "transport/bootstrap_peer.h"
 #include "transport/completion_sink.h"
 #include "transport/fabric.h"
@@ -34,7 +35,7 @@ struct ConnectionContext {
   Scheduler* scheduler = nullptr;
   transport::Port* port = nullptr;
   kvs::EpochClock* epochs = nullptr;
-  transport::RpcHandler* handler = nullptr;
+  LockHandlerContext handler;  // `next`: for all that is not about locks.
   // Connections that exist: whoever sees one fewer finds nothing of it left. Loaded by any thread, stored by this
   // one alone.
   SharedWord* open_count = nullptr;
@@ -44,7 +45,8 @@ struct ConnectionContext {
 // Destroying it disconnects the client and frees all that it had here.
 class Connection final : public transport::CompletionSink {
  public:
-  Connection(const ConnectionContext& context, transport::Link link);
+  // `process_id`: which the client says it has.
+  Connection(const ConnectionContext& context, transport::Link link, uint32_t process_id);
   ~Connection() override;
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -71,7 +73,8 @@ class Connection final : public transport::CompletionSink {
   const ConnectionContext context_;
   const OpenCount open_;  // Goes after all that the connection has.
   transport::Link link_;
-  transport::RpcPeer rpc_;  // Goes before the link: it cancels handlers and borrows the channel.
+  LockHandler handler_;
+  transport::RpcPeer rpc_;  // Goes before the others: it cancels handlers and borrows the channel.
   const SharedWord* const epoch_word_;
   transport::VerbCounters counted_;  // In context_.verbs.
 };

@@ -52,6 +52,11 @@ Task<absl::Status> KvHandler::Handle(transport::RpcContext* context) {
       context->response = cluster_.answer;
       co_return absl::OkStatus();
     }
+    case kvs::Method::kLock:
+    case kvs::Method::kUnlock:
+    case kvs::Method::kLocks:
+    case kvs::Method::kForceUnlock:
+      break;  // The connection's LockHandler answers these.
   }
   co_return absl::UnimplementedError("the server knows no such method: is it an older release?");
 }

@@ -20,6 +20,7 @@
 #include "runtime/clock.h"
 #include "runtime/command_line.h"
 #include "runtime/system_random.h"
+#include "runtime/wall_clock.h"
 #include "server/server.h"
 #include "server/size.h"
 #include "transport/secret.h"
@@ -213,6 +214,7 @@ int Main(int argc, char** argv) {
   RealClock clock;
   options->clock = &clock;
   options->fill_random = FillSystemRandom;
+  options->wall_ns = WallClockNs;
   options->say = Say;
   options->stop_requested = [] {
     sigset_t pending;

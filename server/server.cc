@@ -78,7 +78,7 @@ class Server::Door : public transport::BootstrapServer::Delegate {
 };
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
-  CHECK(options.clock != nullptr && options.fill_random != nullptr);
+  CHECK(options.clock != nullptr && options.fill_random != nullptr && options.wall_ns != nullptr);
   std::unique_ptr<Server> server(new Server(std::move(options)));
   if (absl::Status status = server->CheckOptions(); !status.ok()) return status;
   if (absl::Status status = server->FindPlace(); !status.ok()) return status;
@@ -290,6 +290,8 @@ absl::Status Server::StartWorkers() {
   context.next_region_id = [this] { return NextRegionId(); };
   context.stats = [this] { return Stats(); };
   context.cluster = {place_.view, ClusterAnswer()};
+  named_locks_ = std::make_unique<NamedLocks>(options_.clock, options_.wall_ns);
+  context.named_locks = named_locks_.get();
   for (int i = 0; i < options_.threads; ++i) {
     auto worker = Worker::Start(context, i, generation_ + static_cast<uint64_t>(i) + 1);
     if (!worker.ok()) return worker.status();
@@ -374,6 +376,7 @@ absl::Status Server::Stop() {
     for (const auto& worker : workers_) locks_are_free &= worker->PassOnAbandonedLocks();
   }
   workers_.clear();
+  named_locks_.reset();
   table_.reset();
   if (networks_.has_value()) networks_->CloseDoors();
   regions_.clear();
@@ -470,6 +473,11 @@ std::string Server::Stats() const {
   line("views_refused", views_refused);
   const kvs::TableStats table = table_->Stats();
   line("keys_refused", table.keys_refused);
+  const NamedLocks::Counts locks = named_locks_->counts();
+  line("locks_held", locks.held);
+  line("locks_awaited", locks.waiting);
+  line("locks_acquired", locks.acquired);
+  line("locks_forced", locks.forced);
   line("records", table.records);
   line("main_slots", table.main_slots);
   line("overflow_buckets", table.overflow_buckets);

@@ -71,6 +71,8 @@ struct ServerOptions {
   std::shared_ptr<const transport::Secret> secret;
 
   Clock* clock = nullptr;  // Required.
+  // The wall clock in ns, for tokens of locks (server/named_locks.h). Required.
+  std::function<uint64_t()> wall_ns;
   // Fills memory with bytes that nobody can guess. Required.
   std::function<void(absl::Span<uint8_t>)> fill_random;
   // One line for people: what takes long, what could be better. May be null.
@@ -136,6 +138,7 @@ class Server {
   absl::optional<Networks> networks_;
   std::vector<std::unique_ptr<transport::MemoryRegion>> regions_;
   std::unique_ptr<kvs::Table> table_;
+  std::unique_ptr<NamedLocks> named_locks_;
   transport::RefusalLog refusals_;  // Noted on the service thread.
   std::vector<std::unique_ptr<Worker>> workers_;
   Scheduler scheduler_;  // Of the service thread.

@@ -15,6 +15,8 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(WorkerContext context, int
   std::unique_ptr<Worker> worker(new Worker(std::move(context), index, seed));
   if (absl::Status opened = worker->OpenDoors(); !opened.ok()) return opened;
   worker->writer_ = std::make_unique<kvs::TableWriter>(worker->context_.table, &worker->scheduler_);
+  worker->named_locks_ = std::make_unique<LockThread>(
+      &worker->scheduler_, worker->context_.named_locks->arena(), LockThread::Options{});
   worker->handler_ =
       std::make_unique<KvHandler>(worker->writer_.get(), &worker->counters_.operations,
                                   worker->context_.stats, worker->context_.cluster);
@@ -64,10 +66,16 @@ void Worker::CloseConnections() {
   socket_server_.reset();
 }
 
+bool Worker::PassOnAbandonedLocks() {
+  (void)named_locks_->Poll();
+  return writer_->PassOnAbandonedLocks() && named_locks_->idle();
+}
+
 Worker::~Worker() {
   StopThread();
   CloseConnections();
   handler_.reset();
+  named_locks_.reset();
   writer_.reset();
   for (Door& door : doors_) door.port.reset();
 }
@@ -109,6 +117,7 @@ Task<void> Worker::Welcome(transport::ArrivingPeer peer) {
     AddToCounter(&counters_.peers_failed, 1);
     co_return;
   }
+  const uint32_t process_id = peer.process_id;
   absl::StatusOr<transport::Link> link =
       co_await transport::AcceptPeer(std::move(peer), std::move(options));
   if (!link.ok()) {
@@ -122,10 +131,14 @@ Task<void> Worker::Welcome(transport::ArrivingPeer peer) {
   connection.scheduler = &scheduler_;
   connection.port = door.port.get();
   connection.epochs = &context_.table->epochs();
-  connection.handler = handler_.get();
+  connection.handler.locks = context_.named_locks;
+  connection.handler.thread = named_locks_.get();
+  connection.handler.next = handler_.get();
+  connection.handler.view = context_.cluster.view;
+  connection.handler.share = context_.table->share();
   connection.open_count = &counters_.peers_open;
   connection.verbs = &counters_.verbs;
-  connections_->Add(std::make_unique<Connection>(connection, *std::move(link)));
+  connections_->Add(std::make_unique<Connection>(connection, *std::move(link), process_id));
 }
 
 }  // namespace acre::server

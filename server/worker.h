@@ -25,6 +25,7 @@
 #include "runtime/shared_word.h"
 #include "server/connection.h"
 #include "server/kv_handler.h"
+#include "server/named_locks.h"
 #include "server/networks.h"
 #include "server/socket_server.h"
 #include "transport/bootstrap_peer.h"
@@ -41,6 +42,7 @@ struct WorkerContext {
   std::function<uint32_t()> next_region_id;  // Any thread. 0: there is none left.
   std::function<std::string()> stats;        // Any thread.
   ClusterFacts cluster;
+  NamedLocks* named_locks = nullptr;
 };
 
 struct WorkerCounters {
@@ -69,7 +71,7 @@ class Worker {
   // After that: closes its connections, which cancels what they had under way.
   void CloseConnections();
   // After that, of all workers: see kvs::TableWriter.
-  [[nodiscard]] bool PassOnAbandonedLocks() { return writer_->PassOnAbandonedLocks(); }
+  [[nodiscard]] bool PassOnAbandonedLocks();
 
   void AddPeer(transport::ArrivingPeer peer);
   // Whether that is one of its completion queues. Any thread.
@@ -100,6 +102,7 @@ class Worker {
   // Made on the thread that starts the worker and handed over to it.
   std::vector<Door> doors_;
   std::unique_ptr<kvs::TableWriter> writer_;
+  std::unique_ptr<LockThread> named_locks_;
   std::unique_ptr<KvHandler> handler_;
   std::unique_ptr<SocketServer> socket_server_;
   std::unique_ptr<ConnectionSet> connections_;

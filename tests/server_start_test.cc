@@ -8,6 +8,7 @@
 #include "gtest/gtest.h"
 #include "runtime/clock.h"
 #include "runtime/system_random.h"
+#include "runtime/wall_clock.h"
 #include "server/server.h"
 #include "transport/socket.h"
 
@@ -34,6 +35,7 @@ TEST(ServerStartTest, StartThatFailsAtTheDoorIsNoDeath) {
     options.state_dir = testing::TempDir() + "/state";
     options.clock = &clock;
     options.fill_random = FillSystemRandom;
+    options.wall_ns = WallClockNs;
     options.say = [said](absl::string_view line) { said->emplace_back(line); };
     return options;
   };

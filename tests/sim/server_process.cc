@@ -120,9 +120,11 @@ class ServerProcess::Worker {
     context.scheduler = &scheduler_;
     context.port = port_.get();
     context.epochs = &server_->table_->epochs();
-    context.handler = &handler_;
+    context.handler.locks = &named_locks_;
+    context.handler.thread = &lock_thread_;
+    context.handler.next = &handler_;
     context.open_count = &connections_open_;
-    connections_->Add(std::make_unique<server::Connection>(context, std::move(link)));
+    connections_->Add(std::make_unique<server::Connection>(context, std::move(link), 0));
   }
 
   ServerProcess* const server_;
@@ -132,6 +134,9 @@ class ServerProcess::Worker {
   kvs::TableWriter writer_;
   server::OperationCounters counters_ = {};
   server::KvHandler handler_;
+  // Nobody takes locks by name in here.
+  server::NamedLocks named_locks_{scheduler_.clock(), [] { return uint64_t{1}; }};
+  LockThread lock_thread_{&scheduler_, named_locks_.arena(), {}};
   SharedWord connections_open_;  // Stored by this thread, loaded by judges.
   std::unique_ptr<server::ConnectionSet> connections_;
   std::list<SpawnHandle> welcoming_;
