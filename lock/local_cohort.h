@@ -97,7 +97,7 @@ class LocalCohort {
   }
   // B3. Whether the leader may enter now. The remote flag goes down at a remote holder's R1; victim changes
   // when a remote leader has come after B2, or had its turn and was followed by one: for what its cohort did
-  // before an acquire would do; seq_cst costs no more.
+  // before an acquire would do. The flag must not be loaded before B2 is seen: seq_cst.
   static bool MayEnter(const Lock& lock) {
     return OtherIsAbsent(lock) ||
            lock.victim.Load(std::memory_order_seq_cst) != static_cast<uint64_t>(Cohort::kLocal);

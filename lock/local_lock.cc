@@ -3,14 +3,6 @@
 #include "glog/logging.h"
 
 namespace acre {
-namespace {
-
-// A thread's places, as soon as it has taken so many locks: with fewer, one that takes locks one after another uses
-// a descriptor again before its last successor has looked, which then asks the other cohort in vain.
-constexpr size_t kPlacesMin = 4;
-
-}  // namespace
-
 LockThread::LockThread(Scheduler* scheduler, LocalArena* arena, const Options& options)
     : scheduler_(scheduler), arena_(arena), options_(options) {
   CHECK(options_.budget >= 1 && options_.budget <= LockBudgets::kMax);
@@ -24,41 +16,22 @@ LockThread::~LockThread() {
   scheduler_->RemovePoller(this);
 }
 
-LockThread::Place* LockThread::Take(const MappedLock& lock) {
-  Place* place = nullptr;
-  if (places_.size() >= kPlacesMin && free_first_ != nullptr) {
-    place = free_first_;
-    free_first_ = place->next_free;
-    --free_count_;
-    place->word = place->word.Next();
-  } else {
-    const LocalWord word = arena_->Claim(options_.process_id);
-    if (word.is_null()) return nullptr;
-    place = &places_.emplace_back();
-    place->word = word;
-    place->descriptor = arena_->Find(word);
-  }
-  place->lock = lock.words;
-  Steps::Prepare(place->descriptor, place->word, lock.address.bits());
+LockThread::Place* LockThread::ClaimPlace() {
+  const LocalWord word = arena_->Claim(options_.process_id);
+  if (word.is_null()) return nullptr;
+  Place* const place = &places_.emplace_back();
+  place->word = word;
+  place->descriptor = arena_->Find(word);
   return place;
 }
 
-void LockThread::Give(Place* place) {
-  place->next_free = nullptr;
-  (free_first_ == nullptr ? free_first_ : free_last_->next_free) = place;
-  free_last_ = place;
-  ++free_count_;
-}
-
-LockThread::Place* LockThread::Start(const MappedLock& lock) {
-  Place* const place = Take(lock);
-  if (place == nullptr) return nullptr;
+LockThread::Place* LockThread::Queue(Place* place, LocalWord pred) {
   place->phase = Place::Phase::kQueued;
-  place->pred = Steps::Enqueue(lock.words, place->descriptor, place->word);
-  if (place->pred.is_null()) {
+  place->pred = pred;
+  if (pred.is_null()) {
     (void)Contend(place);
   } else {
-    place->pred_descriptor = arena_->Find(place->pred);
+    place->pred_descriptor = arena_->Find(pred);
   }
   return place;
 }
@@ -70,11 +43,7 @@ LockThread::Place* LockThread::TryStart(const MappedLock& lock) {
     Give(place);
     return nullptr;
   }
-  if (Steps::OtherIsAbsent(*lock.words)) {
-    place->phase = Place::Phase::kHeld;
-    place->budget = options_.budget;
-    return place;
-  }
+  if (Steps::OtherIsAbsent(*lock.words)) return Enter(place, options_.budget);
   GiveUpLead(place);
   return nullptr;
 }
@@ -85,8 +54,7 @@ bool LockThread::Contend(Place* place) {
     place->phase = Place::Phase::kContending;
   }
   if (place->phase == Place::Phase::kContending && !Steps::MayEnter(*place->lock)) return false;
-  place->phase = Place::Phase::kHeld;
-  place->budget = options_.budget;
+  (void)Enter(place, options_.budget);
   return true;
 }
 
@@ -102,20 +70,8 @@ bool LockThread::Advance(Place* place) {
   const absl::optional<uint32_t> granted = Steps::Granted(*place->pred_descriptor, place->pred);
   if (!granted.has_value()) return false;
   if (*granted == 0) return Contend(place);
-  place->budget = *granted;
-  place->phase = Place::Phase::kHeld;
+  (void)Enter(place, *granted);
   return true;
-}
-
-void LockThread::Release(Place* place) {
-  DCHECK(place->held());
-  Leave(place, place->budget - 1);
-}
-
-void LockThread::Leave(Place* place, uint32_t grant) {
-  Steps::Grant(place->descriptor, place->word, grant);
-  Steps::LeaveEmpty(place->lock, place->word);
-  Give(place);
 }
 
 void LockThread::GiveUpLead(Place* place) {

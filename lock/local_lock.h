@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "absl/container/inlined_vector.h"
-#include "absl/status/status.h"
+#include "glog/logging.h"
 #include "lock/local_arena.h"
 #include "lock/local_cohort.h"
 #include "lock/lock_words.h"
@@ -68,8 +68,17 @@ class LockThread : public Poller {
  private:
   using Steps = LocalCohort<SharedWord>;
 
+  // A thread's places, as soon as it has taken so many locks: with fewer, one that takes locks one after another
+  // uses a descriptor again before its last successor has looked, which then asks the other cohort in vain.
+  static constexpr size_t kPlacesMin = 4;
+
+  // A1. Null: no descriptor is left.
   Place* Take(const MappedLock& lock);
+  Place* ClaimPlace();
   void Give(Place* place);
+  // Behind A3, of one that does not hold the lock at once.
+  Place* Queue(Place* place, LocalWord pred);
+  static Place* Enter(Place* place, uint32_t budget);
   // B1 to B3. True: held.
   bool Contend(Place* place);
   // R1, R2, with this grant for who follows.
@@ -105,6 +114,57 @@ struct LockThread::Place {
   uint32_t budget = 0;  // Held.
   Place* next_free = nullptr;
 };
+
+// What a free lock costs is here, for the compiler to put in place: two locked instructions and a few stores.
+
+inline LockThread::Place* LockThread::Take(const MappedLock& lock) {
+  Place* place = free_first_;
+  if (place == nullptr || places_.size() < kPlacesMin) [[unlikely]] {
+    place = ClaimPlace();
+    if (place == nullptr) return nullptr;
+  } else {
+    free_first_ = place->next_free;
+    --free_count_;
+    place->word = place->word.Next();
+  }
+  place->lock = lock.words;
+  Steps::Prepare(place->descriptor, place->word, lock.address.bits());
+  return place;
+}
+
+inline void LockThread::Give(Place* place) {
+  place->next_free = nullptr;
+  (free_first_ == nullptr ? free_first_ : free_last_->next_free) = place;
+  free_last_ = place;
+  ++free_count_;
+}
+
+inline LockThread::Place* LockThread::Enter(Place* place, uint32_t budget) {
+  place->phase = Place::Phase::kHeld;
+  place->budget = budget;
+  return place;
+}
+
+inline LockThread::Place* LockThread::Start(const MappedLock& lock) {
+  Place* const place = Take(lock);
+  if (place == nullptr) [[unlikely]]
+    return nullptr;
+  const LocalWord pred = Steps::Enqueue(lock.words, place->descriptor, place->word);
+  if (!pred.is_null() || !Steps::OtherIsAbsent(*lock.words)) [[unlikely]]
+    return Queue(place, pred);
+  return Enter(place, options_.budget);
+}
+
+inline void LockThread::Leave(Place* place, uint32_t grant) {
+  Steps::Grant(place->descriptor, place->word, grant);
+  Steps::LeaveEmpty(place->lock, place->word);
+  Give(place);
+}
+
+inline void LockThread::Release(Place* place) {
+  DCHECK(place->held());
+  Leave(place, place->budget - 1);
+}
 
 // The locks that one operation holds. Released together, by the destructor or by ReleaseAll().
 class LockSet {

@@ -14,11 +14,13 @@ constexpr uint64_t kSleepNsMax = 1'000'000;
 }  // namespace
 
 Task<void> Pause::Take(Scheduler* scheduler) {
-  if (count_++ == 0) since_ns_ = scheduler->NowNs();
-  if (count_ <= kBusyPauses || scheduler->poll_mode() == PollMode::kBusy) {
+  if (count_ < kBusyPauses || scheduler->poll_mode() == PollMode::kBusy) {
+    ++count_;
     co_await scheduler->Yield();
     co_return;
   }
+  // Nearly no wait gets here: the clock is not asked before.
+  if (since_ns_ == 0) since_ns_ = scheduler->NowNs();
   const uint64_t waited_ns = scheduler->NowNs() - since_ns_;
   co_await scheduler->SleepFor(std::clamp(waited_ns / kSleepShare, kSleepNsMin, kSleepNsMax));
 }

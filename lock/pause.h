@@ -19,14 +19,17 @@ namespace acre {
 class Pause {
  public:
   // Starts anew.
-  void Reset() { count_ = 0; }
+  void Reset() {
+    count_ = 0;
+    since_ns_ = 0;
+  }
   // Lets pollers, timers and other tasks have a pass or more: later ones up to 1 ms, never more than an eighth of
   // what was waited. The pause outlives the task.
   Task<void> Take(Scheduler* scheduler);
 
  private:
   uint32_t count_ = 0;
-  uint64_t since_ns_ = 0;
+  uint64_t since_ns_ = 0;  // When it first slept.
 };
 
 }  // namespace acre

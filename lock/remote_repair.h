@@ -51,8 +51,11 @@ class RemoteRepair {
   // No queue leads to it any more.
   bool IsForgettable(uint32_t process_id) const;
 
-  // The process is dead, and fenced at the home: nothing that it posts takes effect here any more.
-  void SetDead(uint32_t process_id) { dead_.push_back(process_id); }
+  // The process is dead, and fenced at the home: nothing that it posts takes effect here any more. One that was
+  // never added has no place in any queue.
+  void SetDead(uint32_t process_id) {
+    if (processes_.contains(process_id)) dead_.push_back(process_id);
+  }
 
   // Repairs all queues that the dead stand in. One call at a time.
   // OK: done. Else Unavailable, and *unresponsive is a process that does not answer: kill or fence it, SetDead(),

@@ -196,7 +196,7 @@ TEST(TableInvariantsTest, DamagedHeadersAreNamed) {
        [](SmallTable* t) { AddTo(&t->Bucket(3)->lock.local_tail, 64); }},
       {"remote tail", Damage::kLockHeld,
        [](SmallTable* t) { AddTo(&t->Bucket(3)->lock.remote_tail, 64); }},
-      {"victim", Damage::kLockHeld, [](SmallTable* t) { AddTo(&t->Bucket(3)->lock.victim, 1); }},
+      {"victim", Damage::kLockHeld, [](SmallTable* t) { AddTo(&t->Bucket(3)->lock.victim, 3); }},
       {"structure version", Damage::kOddStructure,
        [](SmallTable* t) { AddTo(&t->Bucket(3)->structure_version, 1); }},
       {"floor", Damage::kOddFloor, [](SmallTable* t) { AddTo(&t->Bucket(3)->floor_or_home, 1); }},

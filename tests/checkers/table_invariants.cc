@@ -71,11 +71,13 @@ class SegmentCheck {
 
   void CheckAnyBucket(const BucketAt& at) {
     const LockWords& lock = at.bucket->lock;
-    const SharedWord* const words[] = {&lock.local_tail, &lock.remote_tail, &lock.victim};
-    for (const SharedWord* const word : words) {
-      if (word->Load(kRelaxed) == 0) continue;
-      Add(Damage::kLockHeld, absl::StrCat(at.Name(), ": word ", word - &lock.local_tail,
-                                          " of its lock is ", word->Load(kRelaxed)));
+    // victim keeps what the last leader that met the other cohort, or gave up, stored.
+    constexpr auto kCohortMax = static_cast<uint64_t>(Cohort::kRemote);
+    if (lock.local_tail.Load(kRelaxed) != 0 || lock.remote_tail.Load(kRelaxed) != 0 ||
+        lock.victim.Load(kRelaxed) > kCohortMax) {
+      Add(Damage::kLockHeld,
+          absl::StrCat(at.Name(), ": its lock is ", lock.local_tail.Load(kRelaxed), " ",
+                       lock.remote_tail.Load(kRelaxed), " ", lock.victim.Load(kRelaxed)));
     }
     if (at.bucket->identity.Load(kRelaxed) != layout_.identity) {
       Add(Damage::kIdentity,

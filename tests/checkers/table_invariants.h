@@ -23,7 +23,7 @@ namespace acre::checkers {
 enum class Damage : uint8_t {
   kHeader,              // The segment's header is not what its owner wrote.
   kIdentity,            // A bucket's identity is another segment's.
-  kLockHeld,            // A word of a lock is not zero.
+  kLockHeld,            // A lock is held, or its words make no sense.
   kOddStructure,        // A structure version is odd.
   kOddFloor,            // A floor is no version that a record had.
   kSpareBucket,         // The spare bucket is somebody's home.
