@@ -33,7 +33,10 @@ LocalArena::LocalArena(absl::Span<SharedWord> words)
 }
 
 LocalArena::~LocalArena() {
-  if (mapped_bytes_ != 0) munmap(descriptors_, mapped_bytes_);
+  if (mapped_bytes_ == 0) return;
+  // A simulated CPU's stores are late: those of this thread (Free) land while there is memory to land in.
+  StoreLoadBarrier();
+  munmap(descriptors_, mapped_bytes_);
 }
 
 LocalWord LocalArena::Claim(uint32_t process_id) {
