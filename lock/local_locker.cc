@@ -70,6 +70,10 @@ Task<absl::Status> LocalLocker::Release(HeldLock lock,
   co_return absl::OkStatus();
 }
 
+LocalWord LocalLocker::WordOf(const HeldLock& lock) const {
+  return static_cast<const LockThread::Place*>(PlaceOf(lock))->word;
+}
+
 void LocalLocker::Drop(void* place) { thread_->Release(static_cast<LockThread::Place*>(place)); }
 
 }  // namespace acre

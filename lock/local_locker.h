@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "lock/local_lock.h"
+#include "lock/lock_words.h"
 #include "lock/locker.h"
 #include "runtime/shared_word.h"
 #include "runtime/task.h"
@@ -33,6 +34,9 @@ class LocalLocker final : public Locker {
   using Locker::Release;
   // CHECKs that there is no data: a local thread has stored it.
   Task<absl::Status> Release(HeldLock lock, absl::Span<const transport::WorkRequest> data) override;
+
+  // The name of a held acquisition of this locker's, never the same twice (as far as sequences reach).
+  LocalWord WordOf(const HeldLock& lock) const;
 
  protected:
   void Drop(void* place) override;
