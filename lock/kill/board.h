@@ -67,6 +67,7 @@ constexpr uint64_t kRedoOffset = sizeof(LockIntent);  // In a remote intent.
 // What the home tells a child to do at its next turn in a lock.
 enum class Order : uint64_t {
   kNone,
+  kStopItself,     // SIGSTOP of oneself, when the end of the turn is about to be posted.
   kHold,           // Stay inside until this is taken back.
   kDieInside,      // kill -9 of oneself: as soon as `inside` says so,
   kDieAnnounced,   // behind the redo record,

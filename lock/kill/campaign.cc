@@ -50,7 +50,8 @@ class Campaign {
     for (const BoardLock& lock : home_.board()->locks) {
       result_.numbers += lock.confirmed.Load(std::memory_order_relaxed);
     }
-    std::sort(result_.handover_ns.begin(), result_.handover_ns.end());
+    std::sort(result_.handovers.begin(), result_.handovers.end(),
+              [](const Handover& a, const Handover& b) { return a.to_entry_ns < b.to_entry_ns; });
     return std::move(result_);
   }
 
@@ -217,6 +218,7 @@ class Campaign {
     uint32_t waiter_place = 0;
     co_await MakeHolder(holder, &lock, &waiter_place);
     if (HasFinding()) co_return;
+    home_.stamps() = Stamps();
     const uint64_t killed_ns = home_.scheduler().NowNs();
     holder->process.Signal(SIGKILL);
     if (kills_waiter) home_.At(waiter_place)->process.Signal(SIGKILL);
@@ -224,9 +226,13 @@ class Campaign {
     Task<void> wait = Until([&entered] { return entered.Load(std::memory_order_acquire) != 0; },
                             absl::StrCat("the next one behind process ", holder->id));
     co_await std::move(wait);
-    if (!kills_waiter && !HasFinding()) {
-      result_.handover_ns.push_back(entered.Load(std::memory_order_acquire) - killed_ns);
-    }
+    if (kills_waiter || HasFinding()) co_return;
+    const Stamps& stamps = home_.stamps();
+    result_.handovers.push_back(
+        {.to_end_ns = stamps.ended_ns - killed_ns,
+         .to_fence_ns = stamps.fenced_ns - killed_ns,
+         .to_repair_ns = stamps.repaired_ns - killed_ns,
+         .to_entry_ns = entered.Load(std::memory_order_acquire) - killed_ns});
   }
 
   Task<void> KillAtAnyTime(int count) {
@@ -258,7 +264,17 @@ class Campaign {
     uint32_t waiter_place = 0;
     co_await MakeHolder(holder, &lock, &waiter_place);
     if (HasFinding()) co_return;
-    holder->process.Freeze();
+    if (options_.thaws && random_.Uniform(2) == 0) {
+      // Just when it has the words ready that end its turn.
+      home_.place(holder->place)
+          .order.Store(static_cast<uint64_t>(Order::kStopItself), std::memory_order_release);
+      Task<void> stopped =
+          Until([holder] { return holder->process.HasStopped(); }, "one that is to stop");
+      co_await std::move(stopped);
+      if (HasFinding()) co_return;
+    } else {
+      holder->process.Freeze();
+    }
     frozen_ = holder->id;
     frozen_progress_ = home_.place(holder->place).progress.Load(std::memory_order_acquire);
     home_.GiveUp(holder);

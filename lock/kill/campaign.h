@@ -38,16 +38,23 @@ struct CampaignOptions {
   bool thaws = false;       // Those who were frozen go on after the repair, if they live.
 };
 
+// From the kill of a holder, with others waiting behind it.
+struct Handover {
+  uint64_t to_end_ns = 0;     // Till the home knows that it is dead,
+  uint64_t to_fence_ns = 0;   // has fenced it,
+  uint64_t to_repair_ns = 0;  // has repaired what it guarded,
+  uint64_t to_entry_ns = 0;   // and the next one is inside.
+};
+
 struct CampaignResult {
   std::string finding;  // "": nothing was found.
   std::map<Blow, int> blows;
   uint64_t fenced = 0;
   uint64_t unanswered = 0;
   uint64_t repaired = 0;
-  uint64_t numbers = 0;  // That were confirmed.
-  int noticed = 0;       // Those who went on and found that they are given up.
-  // From the kill of a holder to the entry of the next one, who waited, sorted. In nanoseconds.
-  std::vector<uint64_t> handover_ns;
+  uint64_t numbers = 0;             // That were confirmed.
+  int noticed = 0;                  // Those who went on and found that they are given up.
+  std::vector<Handover> handovers;  // By to_entry_ns.
 };
 
 CampaignResult RunCampaign(const CampaignOptions& options);

@@ -165,6 +165,11 @@ void Child::DieIf(Order order) const {
   PCHECK(kill(getpid(), SIGKILL) == 0);
 }
 
+void Child::StopIfTold() const {
+  const auto order = static_cast<Order>(place().order.Load(std::memory_order_acquire));
+  if (order == Order::kStopItself) PCHECK(kill(getpid(), SIGSTOP) == 0);
+}
+
 void Child::OnConfirmed(uint32_t lock) {
   (void)board_->locks[lock].confirmed.FetchAdd(1, std::memory_order_acq_rel);
   (void)place().progress.FetchAdd(1, std::memory_order_acq_rel);

@@ -70,6 +70,7 @@ class Child {
   absl::Status JudgeStillInside(uint32_t lock, uint64_t inside) const;
   void OnAnnounce(uint32_t lock);
   void DieIf(Order order) const;
+  void StopIfTold() const;
   void OnConfirmed(uint32_t lock);
 
   BoardPlace& place() const { return board_->places[setup_.place]; }

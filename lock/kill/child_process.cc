@@ -47,6 +47,12 @@ void ChildProcess::Freeze() const {
   CHECK_EQ(stopped.si_code, CLD_STOPPED);
 }
 
+bool ChildProcess::HasStopped() const {
+  siginfo_t stopped{};
+  PCHECK(waitid(P_PID, static_cast<id_t>(pid_), &stopped, WSTOPPED | WNOHANG) == 0);
+  return stopped.si_pid == pid_;
+}
+
 void ChildProcess::Reap() {
   PCHECK(waitpid(pid_, &status_, WNOHANG) == pid_);
   is_reaped_ = true;

@@ -31,6 +31,8 @@ class ChildProcess {
   void Signal(int number) const;
   // SIGSTOP, and all its threads stand still when it returns.
   void Freeze() const;
+  // All its threads stand still, by its own hand.
+  bool HasStopped() const;
   // Takes its end from the kernel. CHECKs that it has ended.
   void Reap();
   bool is_reaped() const { return is_reaped_; }

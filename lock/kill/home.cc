@@ -139,6 +139,9 @@ const SharedWord* Home::guarded(uint32_t number) const {
 uint64_t Home::repaired_count() const {
   return remote_repair_->repaired_count() + local_repair_->adopted_count();
 }
+void Home::Stamp(uint64_t* at_ns) {
+  if (*at_ns == 0) *at_ns = clock_.NowNs();
+}
 void Home::Find(absl::string_view what) {
   if (finding_.empty()) finding_ = std::string(what);
 }
@@ -284,6 +287,7 @@ void Home::TellOthers(const Message& message, uint32_t but) {
 // ---- And go.
 
 void Home::OnEnd(Member* member) {
+  Stamp(&stamps_.ended_ns);
   scheduler_.UnwatchFd(member->process.end_fd());
   OnControl(member);  // Its last words.
   scheduler_.UnwatchFd(member->process.control().fd());
@@ -314,6 +318,7 @@ Task<void> Home::Close(uint32_t process_id) {
   }
   for (const auto& [link, queue_pair] : member->queue_pairs) link->port->Forget(queue_pair.get());
   member->queue_pairs.clear();
+  Stamp(&stamps_.fenced_ns);
   if (!std::exchange(member->is_fenced, true)) ++fenced_count_;
   Message message = Of(MessageKind::kDead, process_id, 0);
   message.SetDead({&process_id, 1});

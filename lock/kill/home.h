@@ -40,8 +40,16 @@ struct HomeOptions {
   // Whether a fence kills. If not it only closes queue pairs: enough where the home's side executes what the other
   // side posts (tcp), not where the other side does that itself (shm).
   bool fence_kills = true;
-  std::string program;  // Of children.
+  bool repairs_data = true;  // A mistake that must be found if not.
+  std::string program;       // Of children.
   uint64_t seed = 1;
+};
+
+// When the first of each happened since they were 0, on the clock of the board.
+struct Stamps {
+  uint64_t ended_ns = 0;     // The kernel told the home of a death.
+  uint64_t fenced_ns = 0;    // The process was fenced.
+  uint64_t repaired_ns = 0;  // Data that it guarded were, and the grant to the next one follows.
 };
 
 // Of one process.
@@ -96,6 +104,7 @@ class Home final : private LockSurvivors, private GuardedData, private LockKeepe
   // The first thing that went wrong. "": nothing.
   const std::string& finding() const { return finding_; }
   void Find(absl::string_view what);
+  Stamps& stamps() { return stamps_; }
   // Also those that did not answer.
   uint64_t fenced_count() const { return fenced_count_; }
   uint64_t unanswered_count() const { return unanswered_count_; }
@@ -161,6 +170,8 @@ class Home final : private LockSurvivors, private GuardedData, private LockKeepe
   uint64_t last_sequence_ = 0;
   uint32_t last_id_ = 1;  // The home's own.
   std::string finding_;
+  void Stamp(uint64_t* at_ns);
+  Stamps stamps_;
   uint64_t fenced_count_ = 0;
   uint64_t unanswered_count_ = 0;
 };

@@ -18,6 +18,7 @@ constexpr uint64_t kAnswerNsMax = 1'000'000'000;
 // ---- Data. Called when nobody can be inside but the dead, or the dead were not.
 
 void Home::Apply(GlobalAddress lock, const Redo& redo) {
+  if (!options_.repairs_data) return;
   SharedWord* const record = locks_->words() + GuardedOffset(LockNumber(lock)) / kWordBytes;
   uint64_t words[kRecordWords];
   CopyFromShared(words, record, kRecordWords, CopyOrder::kAscending);
@@ -28,6 +29,7 @@ void Home::Apply(GlobalAddress lock, const Redo& redo) {
 }
 
 void Home::LeaveFor(GlobalAddress lock, uint32_t process_id) {
+  Stamp(&stamps_.repaired_ns);
   SharedWord& inside = locks_->words()[GuardedOffset(LockNumber(lock)) / kWordBytes + kInsideWord];
   if (inside.Load(std::memory_order_acquire) == process_id) {
     inside.Store(0, std::memory_order_release);

@@ -224,6 +224,7 @@ Task<absl::Status> RemoteChild::Update(uint32_t lock, uint32_t task, HeldLock he
       Write(buffer, buffer.inside(), 1, inside_offset)};
   batch[0].remote_key = {lock_keys_->other};
   co_await DieWhileReleasing(batch);
+  StopIfTold();
   status = co_await locker_->Release(std::move(held), batch);
   if (status.ok()) OnConfirmed(lock);
   co_return status;
