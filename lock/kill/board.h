@@ -86,9 +86,10 @@ struct BoardLock {
 struct BoardPlace {
   SharedWord order;            // Order. The home's.
   SharedWord holding;          // kHold: which lock, plus 1.
+  SharedWord holding_word;     // By which acquisition. Stored before.
   SharedWord progress;         // Numbers that it confirmed.
   SharedWord waiting[kTasks];  // For which lock each task waits, however long that takes, plus 1.
-  SharedWord reserved[3];
+  SharedWord reserved[2];
 };
 struct Board {
   BoardLock locks[kLocks];

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -21,9 +22,9 @@ constexpr uint64_t kS = 1'000'000'000;
 constexpr uint64_t kLookNs = 100 * kUs;
 constexpr uint64_t kAnyTimeNsMax = 3'000 * kUs;
 // That everything takes at most: only what hangs takes longer.
-constexpr uint64_t kPatienceNs = 5 * kS;
+constexpr uint64_t kPatienceNs = 20 * kS;
 
-// Mappings of this process whose name has this in it.
+// Mappings of a process whose name has this in it.
 int MappingsOf(const std::string& process, const std::string& name) {
   std::ifstream maps(absl::StrCat("/proc/", process, "/maps"));
   int count = 0;
@@ -31,9 +32,13 @@ int MappingsOf(const std::string& process, const std::string& name) {
   return count;
 }
 
-int DescriptorsCount() {
-  const std::filesystem::directory_iterator entries("/proc/self/fd");
-  return static_cast<int>(std::distance(begin(entries), end(entries)));
+// Of one that has ended meanwhile: 0.
+int DescriptorsCount(const std::string& process) {
+  std::error_code error;
+  int count = 0;
+  std::filesystem::directory_iterator entry(absl::StrCat("/proc/", process, "/fd"), error);
+  for (; !error && entry != end(entry); entry.increment(error)) ++count;
+  return error ? 0 : count;
 }
 
 class Campaign {
@@ -108,15 +113,15 @@ class Campaign {
   Task<void> RunAll() {
     co_await Fill();
     co_await AwaitProgress(Mark());
-    const int descriptors_before = DescriptorsCount();
+    const int descriptors_before = DescriptorsCount("self");
     for (int round = 0; round < options_.rounds && !HasFinding(); ++round) {
       co_await Round();
       if (HasFinding()) LOG(ERROR) << "round " << round << ": " << home_.finding();
     }
     if (HasFinding()) co_return;
-    if (DescriptorsCount() > descriptors_before) {
+    if (DescriptorsCount("self") > descriptors_before) {
       home_.Find(absl::StrCat("open descriptors: ", descriptors_before, " at first, ",
-                              DescriptorsCount(), " at the end"));
+                              DescriptorsCount("self"), " at the end"));
     }
     co_await End();
   }
@@ -158,6 +163,7 @@ class Campaign {
     co_await Forget();
     co_await Fill();
     co_await AwaitProgress(Mark());
+    co_await AwaitEqualDescriptors();
   }
 
   Task<void> AwaitRepair() {
@@ -179,14 +185,16 @@ class Campaign {
     }
   }
 
-  // Somebody else stands in the queue of the lock that `holder` holds, and wants it.
+  // Somebody stands behind `holder` in a queue of the lock that it holds, and somebody else wants it.
   bool IsAwaited(const Member& holder, uint32_t lock, uint32_t* waiter_place) {
     const LockWords& words = home_.lock(lock);
-    const auto remote = RemoteWord::FromBits(words.remote_tail.Load(std::memory_order_acquire));
-    const auto local = LocalWord::FromBits(words.local_tail.Load(std::memory_order_acquire));
-    const bool has_remote = !remote.is_null() && remote.process_id() != holder.id;
-    const bool has_local = !local.is_null() && home_.arena()->Find(local)->owner.Load(
-                                                   std::memory_order_acquire) != holder.id;
+    const uint64_t held = home_.place(holder.place).holding_word.Load(std::memory_order_relaxed);
+    const auto has_waiters = [held](const SharedWord& tail) {
+      const uint64_t last = tail.Load(std::memory_order_acquire);
+      return last != 0 && last != held;
+    };
+    const bool has_remote = has_waiters(words.remote_tail);
+    const bool has_local = has_waiters(words.local_tail);
     for (uint32_t place = 0; place < places(); ++place) {
       if (place == holder.place || !(IsLocal(place) ? has_local : has_remote)) continue;
       for (const SharedWord& waiting : home_.place(place).waiting) {
@@ -382,11 +390,43 @@ class Campaign {
         "to forget the dead");
     co_await std::move(wait);
     if (HasFinding() || options_.home.fabric != "shm") co_return;  // Else they are private memory.
+    const int mapped = MappingsOf("self", "lock intents");
+    if (mapped != RemotesCount()) {
+      home_.Find(absl::StrCat(mapped, " intents are mapped, of ", RemotesCount(), " who live"));
+    }
+    // Each maps its own descriptors and those of the others.
+    Task<void> wait_for_others = Until(
+        [this] {
+          return AllRemotes([this](const Member& member) {
+            return MappingsOf(absl::StrCat(member.process.pid()), "lock descriptors") <=
+                   RemotesCount();
+          });
+        },
+        "memory of the dead at those who live");
+    co_await std::move(wait_for_others);
+  }
+  int RemotesCount() const {
     int remotes = 0;
     for (const auto& [id, member] : home_.members()) remotes += member->is_local ? 0 : 1;
-    const int mapped = MappingsOf("self", "lock intents");
-    if (mapped == remotes) co_return;
-    home_.Find(absl::StrCat(mapped, " intents are mapped, of ", remotes, " who live"));
+    return remotes;
+  }
+  bool AllRemotes(const std::function<bool(const Member&)>& is_so) const {
+    return std::all_of(home_.members().begin(), home_.members().end(), [&is_so](const auto& entry) {
+      return entry.second->is_local || is_so(*entry.second);
+    });
+  }
+  // Whoever came first has not more open than who came last: nothing that it had with the dead.
+  Task<void> AwaitEqualDescriptors() {
+    return Until(
+        [this] {
+          int first = 0;
+          return AllRemotes([&first](const Member& member) {
+            const int count = DescriptorsCount(absl::StrCat(member.process.pid()));
+            if (first == 0) first = count;
+            return count == first;
+          });
+        },
+        "descriptors of the dead at those who live");
   }
 
   // Everybody ends; nothing is left of them.

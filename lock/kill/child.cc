@@ -133,7 +133,7 @@ absl::Status Child::JudgeFound(uint32_t lock, const uint64_t* guarded) const {
       absl::StrCat("the record is at ", guarded[0], ", ", confirmed_[lock], " were confirmed"));
 }
 
-Task<void> Child::OnInside(uint32_t lock) {
+Task<void> Child::OnInside(uint32_t lock, uint64_t word) {
   uint64_t nobody = 0;
   (void)board_->locks[lock].first_entry_ns.CompareExchange(&nobody, clock_->NowNs(),
                                                            std::memory_order_acq_rel);
@@ -142,6 +142,7 @@ Task<void> Child::OnInside(uint32_t lock) {
     return place().order.Load(std::memory_order_acquire) == static_cast<uint64_t>(Order::kHold);
   };
   if (is_to_hold() && place().holding.Load(std::memory_order_relaxed) == 0) {
+    place().holding_word.Store(word, std::memory_order_relaxed);
     place().holding.Store(lock + 1, std::memory_order_release);
     while (is_to_hold()) co_await scheduler_.SleepFor(kLookNs);
     place().holding.Store(0, std::memory_order_release);

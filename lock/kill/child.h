@@ -65,7 +65,7 @@ class Child {
   // What was found there. An error: somebody else is inside, it is torn, or a number is lost.
   absl::Status JudgeFound(uint32_t lock, const uint64_t* guarded) const;
   // `inside` says that it is us: tells it to the board; stays, or dies, if it is told to.
-  Task<void> OnInside(uint32_t lock);
+  Task<void> OnInside(uint32_t lock, uint64_t word);
   // `inside` at the end of its turn.
   absl::Status JudgeStillInside(uint32_t lock, uint64_t inside) const;
   void OnAnnounce(uint32_t lock);

@@ -58,6 +58,10 @@ Home::Home(const HomeOptions& options)
 }
 
 Home::~Home() {
+  // Of those who are left after a finding.
+  for (const auto& [id, member] : members_) {
+    if (!member->ended.is_set()) member->process.Signal(SIGKILL);
+  }
   for (const auto& [id, member] : members_) {
     scheduler_.UnwatchFd(member->process.control().fd());
     scheduler_.UnwatchFd(member->process.end_fd());

@@ -81,12 +81,12 @@ Task<absl::Status> LocalChild::Update(uint32_t lock, uint32_t /*task*/, HeldLock
   CopyFromShared(found, guarded, kGuardedWords, CopyOrder::kAscending);
   if (absl::Status status = JudgeFound(lock, found); !status.ok()) co_return status;
   guarded[kInsideWord].Store(setup_.process_id, std::memory_order_release);
-  co_await OnInside(lock);
+  const LocalWord word = locker_->WordOf(held);
+  co_await OnInside(lock, word.bits());
   const uint64_t inside = guarded[kInsideWord].Load(std::memory_order_acquire);
   if (absl::Status status = JudgeStillInside(lock, inside); !status.ok()) co_return status;
 
   OnAnnounce(lock);
-  const LocalWord word = locker_->WordOf(held);
   const Redo redo = Redo::Of(word.bits(), found[0] + 1);
   CopyToShared(board_->local_redo + size_t{word.index()} * kRedoWords, &redo.word, kRedoWords,
                CopyOrder::kAscending);

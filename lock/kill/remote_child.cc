@@ -202,7 +202,8 @@ Task<absl::Status> RemoteChild::Update(uint32_t lock, uint32_t task, HeldLock he
   buffer.inside()->Store(setup_.process_id, std::memory_order_relaxed);
   status = co_await Execute(Write(buffer, buffer.inside(), 1, inside_offset));
   if (!status.ok()) co_return status;
-  co_await OnInside(lock);
+  const RemoteWord word = locker_->WordOf(held);
+  co_await OnInside(lock, word.bits());
   WorkRequest look = Write(buffer, buffer.inside(), 1, inside_offset);
   look.opcode = Opcode::kRead;
   status = co_await Execute(look);
@@ -211,7 +212,6 @@ Task<absl::Status> RemoteChild::Update(uint32_t lock, uint32_t task, HeldLock he
   if (status = JudgeStillInside(lock, inside); !status.ok()) co_return status;
 
   OnAnnounce(lock);
-  const RemoteWord word = locker_->WordOf(held);
   const Redo redo = Redo::Of(word.bits(), found[0] + 1);
   CopyToShared(buffer.redo(), &redo.word, kRedoWords, CopyOrder::kAscending);
   for (uint32_t i = 0; i < kRecordWords; ++i) {
