@@ -89,7 +89,8 @@ struct BoardPlace {
   SharedWord holding_word;     // By which acquisition. Stored before.
   SharedWord progress;         // Numbers that it confirmed.
   SharedWord waiting[kTasks];  // For which lock each task waits, however long that takes, plus 1.
-  SharedWord reserved[2];
+  // Of a remote one: 1 while the end of a turn is posted and not answered.
+  SharedWord releasing[kTasks];
 };
 struct Board {
   BoardLock locks[kLocks];

@@ -284,7 +284,12 @@ class Campaign {
       holder->process.Freeze();
     }
     frozen_ = holder->id;
-    frozen_progress_ = home_.place(holder->place).progress.Load(std::memory_order_acquire);
+    // Before the fence it may have been served, and the answers be on their way.
+    const BoardPlace& place = home_.place(holder->place);
+    frozen_progress_max_ = place.progress.Load(std::memory_order_acquire);
+    for (const SharedWord& releasing : place.releasing) {
+      frozen_progress_max_ += releasing.Load(std::memory_order_acquire);
+    }
     home_.GiveUp(holder);
     const SharedWord& entered = home_.board()->locks[lock].first_entry_ns;
     Task<void> wait = Until([&entered] { return entered.Load(std::memory_order_acquire) != 0; },
@@ -326,7 +331,7 @@ class Campaign {
     co_await std::move(wait);
     if (member->has_noticed) ++result_.noticed;
     const uint64_t progress = home_.place(member->place).progress.Load(std::memory_order_acquire);
-    if (progress != frozen_progress_) {
+    if (progress > frozen_progress_max_) {
       home_.Find(absl::StrCat("process ", member->id,
                               " was told that numbers stand, after it was "
                               "fenced"));
@@ -463,8 +468,8 @@ class Campaign {
   const CampaignOptions options_;
   Random random_;
   Home home_;
-  uint32_t frozen_ = 0;  // Process id.
-  uint64_t frozen_progress_ = 0;
+  uint32_t frozen_ = 0;               // Process id.
+  uint64_t frozen_progress_max_ = 0;  // What it may yet be told.
   CampaignResult result_;
 };
 

@@ -225,8 +225,10 @@ Task<absl::Status> RemoteChild::Update(uint32_t lock, uint32_t task, HeldLock he
   batch[0].remote_key = {lock_keys_->other};
   co_await DieWhileReleasing(batch);
   StopIfTold();
+  place().releasing[task].Store(1, std::memory_order_release);
   status = co_await locker_->Release(std::move(held), batch);
   if (status.ok()) OnConfirmed(lock);
+  place().releasing[task].Store(0, std::memory_order_release);
   co_return status;
 }
 
