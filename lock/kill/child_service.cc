@@ -11,8 +11,7 @@ namespace acre::lock_kill {
 
 ChildService::ChildService(uint32_t process_id, transport::Fabric* fabric,
                            RemoteDescriptors* descriptors, Control* control, Clock* clock)
-    : process_id_(process_id),
-      descriptors_(descriptors),
+    : descriptors_(descriptors),
       control_(control),
       scheduler_({.clock = clock, .seed = process_id, .name = "service"}) {
   auto queue = fabric->CreateCompletionQueue();

@@ -48,7 +48,6 @@ class ChildService {
   bool Answer(const Message& question);
   void CloseTo(absl::Span<const uint32_t> dead);
 
-  const uint32_t process_id_;
   RemoteDescriptors* const descriptors_;
   Control* const control_;
   std::function<void(const Message&)> to_app_;
