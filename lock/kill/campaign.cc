@@ -103,7 +103,7 @@ class Campaign {
       if (descriptor.owner.Load(std::memory_order_acquire) == 0) continue;
       absl::StrAppend(&text, "\n  local descriptor ", index, ":");
       for (const SharedWord* word : {&descriptor.owner, &descriptor.word, &descriptor.lock,
-                                     &descriptor.pred, &descriptor.next, &descriptor.grant}) {
+                                     &descriptor.pred, &descriptor.grant}) {
         absl::StrAppend(&text, " ", absl::Hex(word->Load(std::memory_order_acquire)));
       }
     }
