@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "bench/machine.h"
+#include "bench/median.h"
 #include "bench/message_rounds.h"
 
 namespace acre::bench {

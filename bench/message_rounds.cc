@@ -1,9 +1,9 @@
 #include "bench/message_rounds.h"
 
-#include <algorithm>
 #include <cstdio>
 #include <utility>
 
+#include "bench/median.h"
 #include "bench/subprocess.h"
 #include "glog/logging.h"
 
@@ -110,20 +110,6 @@ class Rounds {
 };
 
 }  // namespace
-
-double Median(std::vector<double> values) {
-  CHECK(!values.empty());
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
-double MedianRatio(const std::vector<double>& numerators, const std::vector<double>& denominators) {
-  CHECK_EQ(numerators.size(), denominators.size());
-  std::vector<double> ratios;
-  for (size_t i = 0; i < numerators.size(); ++i) ratios.push_back(numerators[i] / denominators[i]);
-  return Median(std::move(ratios));
-}
 
 absl::StatusOr<std::vector<MessageRow>> RunRounds(const RoundsOptions& options, int socket,
                                                   bool progress) {

@@ -54,11 +54,6 @@ struct Reach {
 constexpr double kReachRate = 9;
 constexpr double kReachP50 = 40;
 
-// Requires: at least one value.
-double Median(std::vector<double> values);
-// Of numerators[i] / denominators[i]. Requires: as many of both, at least one.
-double MedianRatio(const std::vector<double>& numerators, const std::vector<double>& denominators);
-
 // Runs it all, with a server process at the other end of `socket` that runs ServeRounds() with the same
 // options. `progress`: on stderr. Errors: those of MessageCaller.
 absl::StatusOr<std::vector<MessageRow>> RunRounds(const RoundsOptions& options, int socket,

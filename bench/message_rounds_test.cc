@@ -34,18 +34,6 @@ MessageRow Row(MessageWay way, uint64_t connections, uint64_t outstanding,
           .p99_us = p50_us};
 }
 
-TEST(MedianTest, MiddleOfOddAndEvenCounts) {
-  EXPECT_EQ(Median({3}), 3);
-  EXPECT_EQ(Median({9, 1, 5}), 5);
-  EXPECT_EQ(Median({9, 1, 5, 7}), 6);
-}
-
-// Goal: a round in which the machine was slow for both does not change the ratio.
-TEST(MedianTest, RatiosAreThoseWithinRounds) {
-  EXPECT_EQ(MedianRatio({100, 10, 20}, {10, 1, 2}), 10);
-  EXPECT_EQ(MedianRatio({100, 100, 100}, {1, 10, 100}), 10);
-}
-
 // Goal: each reach compares the loads that it names, the right way round.
 TEST(ReachesTest, CompareTheLoadsOfTheIssue) {
   std::vector<MessageRow> rows = {

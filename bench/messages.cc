@@ -12,12 +12,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "bench/machine.h"
 #include "bench/message_rounds.h"
 #include "bench/plot.h"
+#include "bench/rates.h"
 #include "bench/subprocess.h"
 #include "gflags/gflags.h"
 #include "glog/logging.h"
@@ -64,24 +63,6 @@ with 16 outstanding (wanted: 9 times), and the p50 of the ring as an open loop a
 
 --poll=busy wants two cores for itself. The exit code is 0 if everything was measured.)";
 
-absl::StatusOr<std::vector<uint64_t>> ListOf(const std::string& flag, const std::string& text,
-                                             uint64_t min, uint64_t max) {
-  std::vector<uint64_t> values;
-  for (const absl::string_view item : absl::StrSplit(text, ',')) {
-    uint64_t value = 0;
-    if (!absl::SimpleAtoi(item, &value) || value < min || value > max) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--", flag, ": \"", item, "\" is not a number from ", min, " to ", max));
-    }
-    if (std::find(values.begin(), values.end(), value) != values.end()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--", flag, ": ", value, " stands there twice"));
-    }
-    values.push_back(value);
-  }
-  return values;
-}
-
 absl::StatusOr<RoundsOptions> ReadOptions(Clock* clock) {
   RoundsOptions options;
   if (absl::Status status = transport::JudgeProvider(FLAGS_fabric); !status.ok()) {
@@ -98,11 +79,11 @@ absl::StatusOr<RoundsOptions> ReadOptions(Clock* clock) {
     return absl::InvalidArgumentError(
         absl::StrCat("--poll: ", FLAGS_poll, " is neither busy nor adaptive"));
   }
-  auto bytes = ListOf("bytes", FLAGS_bytes, 0, transport::kRpcBytesMax);
+  auto bytes = ParseNumbers("--bytes", FLAGS_bytes, 0, transport::kRpcBytesMax);
   if (!bytes.ok()) return bytes.status();
-  auto connections = ListOf("connections", FLAGS_connections, 1, 256);
+  auto connections = ParseNumbers("--connections", FLAGS_connections, 1, 256);
   if (!connections.ok()) return connections.status();
-  auto outstanding = ListOf("outstanding", FLAGS_outstanding, 1, transport::kCallsMax);
+  auto outstanding = ParseNumbers("--outstanding", FLAGS_outstanding, 1, transport::kCallsMax);
   if (!outstanding.ok()) return outstanding.status();
   if (!(FLAGS_seconds > 0 && FLAGS_seconds <= 3600)) {
     return absl::InvalidArgumentError("--seconds: not within (0, 3600]");

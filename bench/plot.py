@@ -1,9 +1,10 @@
 #!/usr/bin/python3
-"""Draws what a benchmark measured: plot.py FILE.png < ROWS.json, rows as `ycsb --json` or `messages --json`
-write them. The programs carry this script in them, for --plot.
+"""Draws what a benchmark measured: plot.py FILE.png < ROWS.json, rows as `ycsb --json`, `messages --json` or
+`locks --json` write them. The programs carry this script in them, for --plot.
 
 Rows of ycsb: latency (p50, p99, p99.9) over the rate that was achieved, a colour for each path.
 Rows of messages: rate and p50 over the payload, a line for each way and number of calls.
+Rows of locks: rate over locality, a line for each kind and table, and how many had their lock after which time.
 plot.py --check only says whether it can draw.
 """
 
@@ -93,6 +94,41 @@ def draw_messages(rows, figure):
         finish(axes)
 
 
+def draw_locks(rows, figure):
+    """Rate against locality; and of the lowest locality the share of operations that had their lock by then."""
+    left, right = figure.subplots(1, 2)
+    kinds = distinct(row["kind"] for row in rows)
+    tables = distinct(row["locks"] for row in rows)
+    lowest = min(row["locality_percent"] for row in rows)
+    for kind in kinds:
+        for table in tables:
+            mine = sorted(
+                (row for row in rows if (row["kind"], row["locks"]) == (kind, table)),
+                key=lambda row: row["locality_percent"],
+            )
+            look = {
+                "color": f"C{kinds.index(kind)}",
+                "linestyle": ("-", "--", ":", "-.")[tables.index(table) % 4],
+                "label": f"{kind}, {table} locks",
+            }
+            rates = [row["ops_per_second"] for row in mine]
+            left.plot([row["locality_percent"] for row in mine], rates, marker=".", **look)
+            shares, times = zip(*mine[0]["acquire_curve"])
+            right.plot([max(time, 0.001) for time in times], shares, **look)
+    first = rows[0]
+    nodes = f"{first['nodes']} nodes x {first['processes']} x {first['threads']} threads"
+    left.set_title(f"operations/s, {nodes}, {first['fabric']}")
+    left.set_xlabel("own locks, %")
+    left.set_yscale("log")
+    left.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    finish(left)
+    right.set_title(f"share of operations that had their lock, {lowest} % own")
+    right.set_xlabel("us")
+    right.set_xscale("log")
+    finish(right)
+    right.yaxis.set_major_formatter(ticker.PercentFormatter(xmax=1))
+
+
 def finish(axes):
     axes.grid(True, which="both", alpha=0.3)
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
@@ -106,9 +142,13 @@ def main():
     if sys.argv[1] == "--check":
         return 0
     rows = json.load(sys.stdin)
-    is_messages = "bytes" in rows[0]
-    figure = pyplot.figure(figsize=(14, 6) if is_messages else (9, 6))
-    (draw_messages if is_messages else draw_loads)(rows, figure)
+    draw = draw_loads
+    if "bytes" in rows[0]:
+        draw = draw_messages
+    elif "acquire_curve" in rows[0]:
+        draw = draw_locks
+    figure = pyplot.figure(figsize=(9, 6) if draw is draw_loads else (14, 6))
+    draw(rows, figure)
     figure.tight_layout()
     try:
         figure.savefig(sys.argv[1], format="png", dpi=120)

@@ -27,37 +27,13 @@ std::array<uint64_t*, 13> NumbersOf(Result* result) {
           &result->verbs.round_trips};
 }
 
-std::string ErrorMessage(const absl::Status& status) {
-  return absl::StrCat("error ", static_cast<int>(status.code()), " ", status.message());
-}
-
-absl::Status Nonsense(absl::string_view message) {
-  return absl::DataLossError(
-      absl::StrCat("the other process said \"", message.substr(0, 100), "\", which is nonsense"));
-}
-
-// What stands behind "WORD " or "WORD\n"; the error that the message tells; or DataLoss.
-absl::StatusOr<std::string> Expect(absl::string_view word, absl::string_view message) {
-  absl::string_view rest = message;
-  if (absl::ConsumePrefix(&rest, "error ")) {
-    const std::vector<absl::string_view> parts = absl::StrSplit(rest, absl::MaxSplits(' ', 1));
-    int code = 0;
-    if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &code) || code <= 0) {
-      return Nonsense(message);
-    }
-    return absl::Status(static_cast<absl::StatusCode>(code), parts[1]);
-  }
-  if (!absl::ConsumePrefix(&rest, word)) return Nonsense(message);
-  return std::string(rest.empty() ? rest : rest.substr(1));
-}
-
 absl::StatusOr<std::vector<PickedPath>> ParsePicked(absl::string_view text) {
   std::vector<PickedPath> picked;
   for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
     const std::pair<absl::string_view, absl::string_view> parts =
         absl::StrSplit(line, absl::MaxSplits(' ', 1));
     const absl::StatusOr<Path> path = ParsePath(parts.first);
-    if (!path.ok()) return Nonsense(text);
+    if (!path.ok()) return NonsenseError(text);
     picked.push_back({*path, std::string(parts.second)});
   }
   return picked;
@@ -69,7 +45,7 @@ absl::StatusOr<SliceEnd> ParseSliceEnd(absl::string_view text) {
   if (words.size() != 3 || !absl::SimpleAtoi(words[0], &end.operations) ||
       !absl::SimpleAtoi(words[1], &end.operations_most) ||
       !absl::SimpleAtoi(words[2], &end.errors)) {
-    return Nonsense(text);
+    return NonsenseError(text);
   }
   return end;
 }
@@ -151,7 +127,7 @@ class ProcessCrew : public Crew {
       const absl::optional<std::vector<PathTotal>> totals = ParseTotals(text);
       if (sums.empty() && totals.has_value()) sums.resize(totals->size());
       if (!totals.has_value() || sums.size() != totals->size()) {
-        Fail(Nonsense(text));
+        Fail(NonsenseError(text));
         return status_;
       }
       for (size_t path = 0; path < sums.size(); ++path) {
@@ -191,7 +167,7 @@ class ProcessCrew : public Crew {
       FailOf(i, message.status());
       return "";
     }
-    absl::StatusOr<std::string> rest = Expect(word, *message);
+    absl::StatusOr<std::string> rest = ParseAnswer(word, *message);
     if (rest.ok()) return *std::move(rest);
     Fail(rest.status());
     return "";
@@ -222,7 +198,7 @@ absl::StatusOr<std::string> RunSlice(Crew* crew, int socket, absl::string_view a
   uint64_t operations_max = 0;
   if (words.size() != 2 || !absl::SimpleAtoi(words[0], &path_index) ||
       !absl::SimpleAtoi(words[1], &operations_max)) {
-    return Nonsense(arguments);
+    return NonsenseError(arguments);
   }
   absl::Status status = crew->BeginSlice(path_index, operations_max);
   if (!status.ok()) return status;
@@ -231,7 +207,7 @@ absl::StatusOr<std::string> RunSlice(Crew* crew, int socket, absl::string_view a
     const absl::StatusOr<std::string> message = ReceiveMessage(socket);
     if (!message.ok()) return message.status();
     if (*message == "end") break;
-    return Nonsense(*message);
+    return NonsenseError(*message);
   }
   const absl::StatusOr<SliceEnd> end = crew->EndSlice();
   if (!end.ok()) return end.status();
@@ -261,7 +237,7 @@ absl::StatusOr<std::string> Answer(Crew* crew, int socket, absl::string_view mes
     if (!status.ok()) return status;
     return std::string("loaded");
   }
-  return Nonsense(message);
+  return NonsenseError(message);
 }
 
 }  // namespace
@@ -278,7 +254,7 @@ absl::Status ServeCrew(Crew* crew, int socket) {
     if (*message == "end") continue;  // It crossed the slice's own end.
     const absl::StatusOr<std::string> answer = Answer(crew, socket, *message);
     const absl::Status sent =
-        SendMessage(socket, answer.ok() ? *answer : ErrorMessage(answer.status()));
+        SendMessage(socket, answer.ok() ? *answer : ErrorAnswer(answer.status()));
     if (!answer.ok()) return answer.status();
     if (!sent.ok()) return absl::OkStatus();
   }

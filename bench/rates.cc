@@ -1,5 +1,7 @@
 #include "bench/rates.h"
 
+#include <algorithm>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -49,6 +51,23 @@ absl::StatusOr<std::vector<double>> ParseRates(absl::string_view text) {
     rates.push_back(rate);
   }
   return rates;
+}
+
+absl::StatusOr<std::vector<uint64_t>> ParseNumbers(absl::string_view flag, absl::string_view text,
+                                                   uint64_t min, uint64_t max) {
+  std::vector<uint64_t> values;
+  for (const absl::string_view item : absl::StrSplit(text, ',')) {
+    uint64_t value = 0;
+    if (!absl::SimpleAtoi(item, &value) || value < min || value > max) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(flag, ": \"", item, "\" is not a number from ", min, " to ", max));
+    }
+    if (std::find(values.begin(), values.end(), value) != values.end()) {
+      return absl::InvalidArgumentError(absl::StrCat(flag, ": ", value, " stands there twice"));
+    }
+    values.push_back(value);
+  }
+  return values;
 }
 
 }  // namespace acre::bench

@@ -24,5 +24,15 @@ TEST(ParseRatesTest, WhatIsNoRateIsNamed) {
   }
 }
 
+TEST(ParseNumbersTest, ListsAreReadAndWhatIsWrongIsNamed) {
+  EXPECT_THAT(ParseNumbers("--bytes", "16,4,100", 4, 100).value(), ElementsAre(16, 4, 100));
+  for (const char* item : {"", "x", "3", "101", "-5", "5.5"}) {
+    EXPECT_THAT(ParseNumbers("--bytes", "16," + std::string(item), 4, 100).status().message(),
+                HasSubstr("--bytes: \"" + std::string(item) + "\""));
+  }
+  EXPECT_THAT(ParseNumbers("--bytes", "16,16", 4, 100).status().message(),
+              HasSubstr("16 stands there twice"));
+}
+
 }  // namespace
 }  // namespace acre::bench

@@ -13,7 +13,10 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "glog/logging.h"
 
 extern char** environ;
@@ -79,6 +82,29 @@ absl::StatusOr<std::string> ReceiveMessage(int socket) {
 bool CanReceive(int socket, int timeout_ms) {
   pollfd ready = {.fd = socket, .events = POLLIN, .revents = 0};
   return poll(&ready, 1, timeout_ms) > 0;
+}
+
+std::string ErrorAnswer(const absl::Status& status) {
+  return absl::StrCat("error ", static_cast<int>(status.code()), " ", status.message());
+}
+
+absl::Status NonsenseError(absl::string_view message) {
+  return absl::DataLossError(
+      absl::StrCat("the other process said \"", message.substr(0, 100), "\", which is nonsense"));
+}
+
+absl::StatusOr<std::string> ParseAnswer(absl::string_view word, absl::string_view answer) {
+  absl::string_view rest = answer;
+  if (absl::ConsumePrefix(&rest, "error ")) {
+    const std::vector<absl::string_view> parts = absl::StrSplit(rest, absl::MaxSplits(' ', 1));
+    int code = 0;
+    if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &code) || code <= 0) {
+      return NonsenseError(answer);
+    }
+    return absl::Status(static_cast<absl::StatusCode>(code), parts[1]);
+  }
+  if (!absl::ConsumePrefix(&rest, word)) return NonsenseError(answer);
+  return std::string(rest.empty() ? rest : rest.substr(1));
 }
 
 absl::StatusOr<std::unique_ptr<Subprocess>> Subprocess::Start(

@@ -36,6 +36,14 @@ absl::StatusOr<std::string> ReceiveMessage(int socket);
 // Something has arrived, or the other process has gone: waits for that at most so long.
 bool CanReceive(int socket, int timeout_ms);
 
+// Answers of a copy that does what its parent says, "WORD ..." in text, and errors as answers: "error", the status's
+// code and its message.
+std::string ErrorAnswer(const absl::Status& status);
+// What stands behind "WORD " or "WORD\n"; the error that the answer tells; or NonsenseError().
+absl::StatusOr<std::string> ParseAnswer(absl::string_view word, absl::string_view answer);
+// DataLoss: the other process says what it never should.
+absl::Status NonsenseError(absl::string_view message);
+
 class Subprocess {
  public:
   // `arguments`: those behind the program's name. `shared`: a descriptor of which the process gets a copy,
