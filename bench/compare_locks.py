@@ -84,6 +84,8 @@ def main():
         for kind in ("mcs", "spin"):
             found = [row for row in rows if row["kind"] == kind and row["locality_percent"] == percent]
             ratio = found[0]["alock_times"]
+            if ratio is None:
+                fail(f"there is no round in which both alock and {kind} got on with {percent} % own locks")
             ratios.append({"locality_percent": percent, "against": kind, "times": ratio, "wanted": wanted})
             reached = reached and ratio >= wanted
             print(f"{percent:6} {kind:<14}{ratio:8.2f}{wanted:8}  {'reached' if ratio >= wanted else 'MISSED'}")

@@ -1,6 +1,7 @@
 // The table and the JSON of bench/locks.
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -44,16 +45,23 @@ double Fairness(const LockRow& row) {
   return static_cast<double>(*slowest) / static_cast<double>(std::max<uint64_t>(*fastest, 1));
 }
 
-// How often as many operations an ALock did. Nothing: none was measured, or this kind did nothing in a round.
+// How often as many operations an ALock did, in the rounds in which both did any: the kernel may keep a thread off its
+// core for a whole slice. Nothing: no ALock was measured, or there is no such round.
 absl::optional<double> ALockTimes(const std::vector<LockRow>& rows, const LockRow& row) {
-  for (const LockRow& other : rows) {
-    if (other.kind != TableLock::kALock || other.locks != row.locks ||
-        other.locality_percent != row.locality_percent) {
+  for (const LockRow& alock : rows) {
+    if (alock.kind != TableLock::kALock || alock.locks != row.locks ||
+        alock.locality_percent != row.locality_percent) {
       continue;
     }
-    const std::vector<double>& rates = row.operations_per_second;
-    if (*std::min_element(rates.begin(), rates.end()) <= 0) return absl::nullopt;
-    return MedianRatio(other.operations_per_second, rates);
+    std::vector<double> ratios;
+    for (size_t i = 0; i < row.operations_per_second.size(); ++i) {
+      const double rate = row.operations_per_second[i];
+      if (rate > 0 && alock.operations_per_second[i] > 0) {
+        ratios.push_back(alock.operations_per_second[i] / rate);
+      }
+    }
+    if (ratios.empty()) return absl::nullopt;
+    return Median(std::move(ratios));
   }
   return absl::nullopt;
 }
