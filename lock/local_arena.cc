@@ -50,10 +50,20 @@ LocalWord LocalArena::Claim(uint32_t process_id) {
     // Acquire: the word that its last owner left.
     if (!descriptor.owner.CompareExchange(&free, process_id, std::memory_order_acquire)) continue;
     hint_.Store(index, std::memory_order_relaxed);
+    // Before the descriptor gets into any queue: whoever finds it there, or its owner dead, finds it below the end.
+    uint64_t end = descriptors_[0].pred.Load(std::memory_order_relaxed);
+    while (end <= index &&
+           !descriptors_[0].pred.CompareExchange(&end, index + 1, std::memory_order_release)) {
+    }
     const uint64_t last = descriptor.word.Load(std::memory_order_relaxed);
     return LocalWord(index, LocalWord::FromBits(last).sequence() + 1);
   }
   return LocalWord();
+}
+
+uint32_t LocalArena::claimed_end() const {
+  const uint64_t end = descriptors_[0].pred.Load(std::memory_order_acquire);
+  return end < count_ ? static_cast<uint32_t>(end) : count_;
 }
 
 void LocalArena::Free(LocalWord word) {

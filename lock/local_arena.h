@@ -3,7 +3,8 @@
 // Threads:   any, also of other processes that map the same memory.
 // Ownership: with Create() it owns its memory; on a region it borrows it.
 // Trust:     whoever can write here can write the locks, too. Still no word of it is followed out of bounds: an
-//            index that is none leads to descriptor 0, which nobody uses.
+//            index that is none leads to descriptor 0, which is no descriptor: its `pred` says how many others were
+//            ever claimed.
 
 #ifndef ACRE_LOCK_LOCAL_ARENA_H_
 #define ACRE_LOCK_LOCAL_ARENA_H_
@@ -35,6 +36,9 @@ class LocalArena {
   LocalDescriptor* Find(LocalWord word) const {
     return &descriptors_[word.index() < count_ ? word.index() : 0];
   }
+
+  // Above the index of every descriptor that was ever claimed.
+  uint32_t claimed_end() const;
 
   // Claims a free descriptor for a process (not 0), for any of its threads. Returns the word of its next
   // acquisition, null: there is none left.

@@ -45,7 +45,8 @@ bool LocalRepair::IsInQueue(const LockWords& lock, GlobalAddress address, LocalW
 }
 
 void LocalRepair::Adopt(uint32_t process_id) {
-  for (uint32_t index = 1; index < arena_->descriptors_count(); ++index) {
+  const uint32_t end = arena_->claimed_end();
+  for (uint32_t index = 1; index < end; ++index) {
     const LocalDescriptor& descriptor = *arena_->Find(LocalWord(index, 0));
     // Relaxed: its owner is dead, and was seen to be.
     if (descriptor.owner.Load(std::memory_order_relaxed) != process_id) continue;

@@ -90,7 +90,7 @@ class RemoteDescriptors {
   bool HasGrant(RemoteWord word);
   // M5. A grant of leadership, unless it has one. A predecessor that is alive, and had been told its name by an
   // earlier repair, may have one on its way that lands later: leadership is always safe to have, and the
-  // descriptor is spoilt.
+  // descriptor is spoilt, for good: a process that outlives thousands of dead predecessors has none left.
   void GrantLeadership(RemoteWord word);
 
  private:
