@@ -71,7 +71,10 @@ void Child::Tell(MessageKind kind, absl::string_view text) const {
 }
 
 Task<void> Child::MapBoard() {
-  while (!board_key_.has_value()) co_await scheduler_.SleepFor(kLookNs);
+  // The key may be heard of before the connection is.
+  while (!board_key_.has_value() || link_.home->state() == transport::QueuePairState::kConnecting) {
+    co_await scheduler_.SleepFor(kLookNs);
+  }
   const auto mapped = link_.home->Map({*board_key_});
   CHECK(mapped.ok()) << mapped.status();
   board_ = BoardIn(mapped->writable_words);
