@@ -72,6 +72,12 @@ void Print(const CampaignResult& result) {
   }
   PrintTimes("from the kill of a holder to the next one's entry", in_all);
   PrintTimes("from when the home knows of its end", since_known);
+  if (result.handovers.empty()) return;
+  const Handover& slowest = result.handovers.back();
+  std::cout << "the slowest, a " << (slowest.is_local ? "local" : "remote") << " one: end known "
+            << Ms(slowest.to_end_ns) << " ms, fenced " << Ms(slowest.to_fence_ns)
+            << " ms, repaired " << Ms(slowest.to_repair_ns) << " ms, entry "
+            << Ms(slowest.to_entry_ns) << " ms\n";
 }
 
 bool HasChildren() { return waitpid(-1, nullptr, WNOHANG) != -1 || errno != ECHILD; }

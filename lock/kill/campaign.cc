@@ -227,6 +227,7 @@ class Campaign {
     co_await MakeHolder(holder, &lock, &waiter_place);
     if (HasFinding()) co_return;
     home_.stamps() = Stamps();
+    const uint32_t holder_place = holder->place;
     const uint64_t killed_ns = home_.scheduler().NowNs();
     holder->process.Signal(SIGKILL);
     if (kills_waiter) home_.At(waiter_place)->process.Signal(SIGKILL);
@@ -237,7 +238,8 @@ class Campaign {
     if (kills_waiter || HasFinding()) co_return;
     const Stamps& stamps = home_.stamps();
     result_.handovers.push_back(
-        {.to_end_ns = stamps.ended_ns - killed_ns,
+        {.is_local = IsLocal(holder_place),
+         .to_end_ns = stamps.ended_ns - killed_ns,
          .to_fence_ns = stamps.fenced_ns - killed_ns,
          .to_repair_ns = stamps.repaired_ns - killed_ns,
          .to_entry_ns = entered.Load(std::memory_order_acquire) - killed_ns});

@@ -40,6 +40,7 @@ struct CampaignOptions {
 
 // From the kill of a holder, with others waiting behind it.
 struct Handover {
+  bool is_local = false;      // Who was killed.
   uint64_t to_end_ns = 0;     // Till the home knows that it is dead,
   uint64_t to_fence_ns = 0;   // has fenced it,
   uint64_t to_repair_ns = 0;  // has repaired what it guarded,
