@@ -86,6 +86,8 @@ class LockWorker final : private LockPeers {
   };
 
   Task<absl::StatusOr<Peer>> Find(uint32_t process_id) override;
+  // A node that dies ends the run.
+  void OnUnreachable(uint32_t /*process_id*/) override {}
   absl::Status AttachOwnNode(const LockKeys& keys);
   absl::StatusOr<std::unique_ptr<RemoteLocker>> MakeLocker(uint32_t node, TableLock kind,
                                                            const RemoteHome* home);

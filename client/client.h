@@ -107,7 +107,7 @@ class AsyncClient {
   virtual Task<void> MultiGet(absl::Span<const absl::string_view> keys,
                               absl::Span<std::string> values,
                               absl::Span<absl::Status> statuses) = 0;
-  // Waits for the lock, at most `timeout_ms`. First come, first served.
+  // Waits for the lock, at most `timeout_ms` from when its server has heard of it. First come, first served.
   // Errors: as Put, with DeadlineExceeded - others had it all the time. Unimplemented: on Path::kTcp.
   virtual Task<absl::StatusOr<NamedLock>> Lock(absl::string_view name,
                                                int64_t timeout_ms = kNoTimeout) = 0;
@@ -115,6 +115,7 @@ class AsyncClient {
   virtual Task<absl::StatusOr<absl::optional<NamedLock>>> TryLock(absl::string_view name) = 0;
   // `lock` outlives the task. FailedPrecondition: it was lost: the connection broke since it was taken, or it was
   // forced open. Somebody else may have it. Unavailable: the connection has just broken; the lock is lost, too.
+  // DeadlineExceeded: no answer: it may still be held, call again (which says FailedPrecondition if it was not).
   virtual Task<absl::Status> Unlock(const NamedLock& lock) = 0;
   // A server's locks, their holders and who waits for them, as text (docs/locks.md). `server`: as ServerStats.
   virtual Task<absl::StatusOr<std::string>> Locks(std::string server = "") = 0;

@@ -51,7 +51,8 @@ FabricBackend::FabricBackend(transport::Fabric* fabric, transport::Port* port,
       epoch_interval_ns_(peer.lease_ns / 5),
       share_(kvs::ShareOf(peer.place)),
       link_(std::move(peer.link)),
-      rpc_(scheduler_, link_.channel(), /*handler=*/nullptr, peer.place.view) {
+      rpc_(scheduler_, link_.channel(), /*handler=*/nullptr, peer.place.view),
+      lock_calls_ended_(scheduler_) {
   port_->SetSink(link_.queue_pair(), this);
   scheduler_->AddPoller(this);
 }
@@ -123,8 +124,12 @@ Task<absl::Status> FabricBackend::Delete(absl::string_view key, uint64_t deadlin
 // A lock that was asked for, while there is no answer: the server may have given it to us.
 class FabricBackend::AskedLock {
  public:
-  AskedLock(FabricBackend* backend, uint64_t ticket) : backend_(backend), ticket_(ticket) {}
+  AskedLock(FabricBackend* backend, uint64_t ticket) : backend_(backend), ticket_(ticket) {
+    ++backend_->lock_calls_;
+  }
   ~AskedLock() {
+    --backend_->lock_calls_;
+    backend_->lock_calls_ended_.NotifyOne();
     if (!is_answered_) backend_->UnlockInBackground(ticket_);
   }
   AskedLock(const AskedLock&) = delete;
@@ -136,6 +141,8 @@ class FabricBackend::AskedLock {
   const uint64_t ticket_;
   bool is_answered_ = false;
 };
+
+Task<void> FabricBackend::LockCallEnded() { co_await lock_calls_ended_.Wait(); }
 
 void FabricBackend::UnlockInBackground(uint64_t ticket) {
   unlocking_.remove_if([](const SpawnHandle& task) { return task.done(); });
@@ -152,6 +159,11 @@ Task<void> FabricBackend::UnlockUnasked(uint64_t ticket) {
 
 Task<absl::StatusOr<uint64_t>> FabricBackend::Lock(absl::string_view name, uint64_t ticket,
                                                    uint64_t wait_ns, uint64_t deadline_ns) {
+  while (lock_calls_ >= kLockCallsMax) {
+    Task<void> room = LockCallEnded();
+    const absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(room));
+    if (!status.ok()) co_return status;
+  }
   std::string head;
   std::string response;
   transport::AppendWire(&head, kvs::LockHeader{ticket, wait_ns});

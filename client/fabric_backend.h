@@ -14,6 +14,7 @@
 
 #include "client/backend.h"
 #include "runtime/scheduler.h"
+#include "runtime/wait_queue.h"
 #include "transport/bootstrap_peer.h"
 #include "transport/completion_sink.h"
 #include "transport/port.h"
@@ -69,6 +70,7 @@ class FabricBackend final : public Backend, private Poller, private transport::C
                                    absl::Span<absl::Status> statuses);
   // Tells the server that nobody waits for the lock any more, or holds it.
   class AskedLock;
+  Task<void> LockCallEnded();
   void UnlockInBackground(uint64_t ticket);
   Task<void> UnlockUnasked(uint64_t ticket);
   bool Poll() override;
@@ -91,6 +93,10 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   uint64_t look_at_epoch_ticks_ = 0;
   SpawnHandle reading_epoch_;
   std::list<SpawnHandle> unlocking_;  // And some that have ended.
+  // Locks that are asked for. So many at a time that calls which get them on, Unlock above all, find a place.
+  static constexpr uint32_t kLockCallsMax = transport::kCallsMax / 2;
+  uint32_t lock_calls_ = 0;
+  WaitQueue lock_calls_ended_;
 };
 
 }  // namespace acre

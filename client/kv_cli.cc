@@ -95,9 +95,10 @@ class ClientStore : public ShellStore {
   absl::Status Unlock(const std::string& name) override {
     const auto found = locks_.find(name);
     if (found == locks_.end()) return absl::NotFoundError("this shell does not hold it");
-    const NamedLock lock = found->second;
-    locks_.erase(found);
-    return client_->Unlock(lock);
+    absl::Status status = client_->Unlock(found->second);
+    // After a timeout it may still be held.
+    if (!absl::IsDeadlineExceeded(status)) locks_.erase(found);
+    return status;
   }
   absl::StatusOr<std::string> Locks(const std::string& server) override {
     return client_->Locks(server);

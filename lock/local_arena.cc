@@ -68,7 +68,6 @@ uint32_t LocalArena::claimed_end() const {
 
 void LocalArena::Free(LocalWord word) {
   LocalDescriptor* const descriptor = Find(word);
-  CHECK_NE(descriptor->owner.Load(std::memory_order_relaxed), 0u);
   descriptor->word.Store(word.bits(), std::memory_order_relaxed);
   descriptor->owner.Store(0, std::memory_order_release);
   hint_.Store(word.index() - 1, std::memory_order_relaxed);

@@ -2,7 +2,7 @@
 // free lock costs two CPU atomics. Waiting coroutines suspend, they never block their thread.
 //
 // Threads:    LockThread and LockSet are confined to one thread. The locks' words and the arena are touched by
-//             all local threads, the locks' words by remote ones too (lock/remote_lock.h).
+//             all local threads, the locks' words by remote ones too (lock/remote_locker.h).
 // Ownership:  a LockThread owns its places in queues and claims descriptors of the arena, which outlives it; it
 //             outlives its LockSets. A place stays in its queue until its turn has come and gone, even when the
 //             coroutine that waited was destroyed: the thread's poller then passes it on.

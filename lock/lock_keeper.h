@@ -2,7 +2,8 @@
 // repair the data, repair the queues, in this order (docs/alock.md, "Repair").
 //
 // Threads:   confined to the scheduler's.
-// Ownership: borrows all that it is given. Destroyed with no repair under way (idle()), or with the scheduler's
+// Ownership: borrows all that it is given. Whoever made a process known to RemoteRepair removes it there when it is
+//            forgettable; till then each later repair looks at it again. Destroyed with no repair under way (idle()), or with the scheduler's
 //            tasks.
 
 #ifndef ACRE_LOCK_LOCK_KEEPER_H_

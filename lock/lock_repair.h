@@ -19,7 +19,8 @@ namespace acre {
 
 // The home's regions with locks: their ids, and where they are.
 using LockRegions = std::vector<std::pair<uint32_t, SharedWord*>>;
-// Null: the address is in none of them, or no lock can lie there.
+// Null: the address is in none of them, or not that of a word behind the header. Whether a lock lies there, only
+// whoever laid the region out knows.
 LockWords* FindLock(const LockRegions& regions, GlobalAddress address);
 
 // Repairs what a lock guards, from what the dead one had announced, before anybody else gets the lock. Called

@@ -111,6 +111,13 @@ class LockNode final : public LockPeers {
     co_return found->second;
   }
 
+  void OnUnreachable(uint32_t process_id) override {
+    if (on_unreachable_) on_unreachable_(process_id);
+  }
+  void SetOnUnreachable(std::function<void(uint32_t)> on_unreachable) {
+    on_unreachable_ = std::move(on_unreachable);
+  }
+
   // ---- Connections.
 
   // Lets everybody, and the network, get on a little.
@@ -262,6 +269,7 @@ class LockNode final : public LockPeers {
   // With whom; null: closed.
   std::vector<std::pair<uint32_t, std::unique_ptr<transport::QueuePair>>> queue_pairs_;
   std::map<uint32_t, Peer> peers_;
+  std::function<void(uint32_t)> on_unreachable_;
   RemoteHome home_;
   std::unique_ptr<LockThread> lock_thread_;
   std::unique_ptr<LocalLocker> local_locker_;

@@ -206,12 +206,15 @@ void RemoteCohort::JudgeLeave(Place* place) {
 Task<void> RemoteCohort::Tell(Place* place, RemoteWord peer, uint64_t offset_bytes,
                               uint64_t value) {
   const absl::StatusOr<LockPeers::Peer> found = co_await options_.peers->Find(peer.process_id());
-  // A peer that is gone needs no word of us: the home repairs the queue (docs/alock.md).
-  if (!found.ok()) co_return;
+  if (!found.ok()) {
+    options_.peers->OnUnreachable(peer.process_id());
+    co_return;
+  }
   place->landing->out.Store(value, std::memory_order_relaxed);
   WorkRequest request = Request(*place, Opcode::kWrite, &place->landing->out, 1, offset_bytes);
   request.remote_key = found->descriptors;
-  (void)co_await options_.port->Execute(found->queue_pair, {&request, 1});
+  const CompletionStatus status = co_await options_.port->Execute(found->queue_pair, {&request, 1});
+  if (status != CompletionStatus::kOk) options_.peers->OnUnreachable(peer.process_id());
 }
 
 Task<void> RemoteCohort::Link(Place* place) {

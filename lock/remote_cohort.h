@@ -49,8 +49,12 @@ class LockPeers {
     transport::RemoteKey descriptors;            // Its RemoteDescriptors for that home: WRITE.
   };
   virtual ~LockPeers() = default;
-  // Connects where need be. Unavailable: that process is gone, or fenced; the home knows.
+  // Connects where need be. Unavailable: it cannot be reached.
   virtual Task<absl::StatusOr<Peer>> Find(uint32_t process_id) = 0;
+  // A link or a grant did not reach that process, which stands beside us in a queue. If it is dead, the home repairs
+  // the queue. If it lives, and only the way between us broke, nobody would: so tell the home, which fences one of
+  // us two.
+  virtual void OnUnreachable(uint32_t process_id) = 0;
 };
 
 enum class LockKind : uint8_t {

@@ -115,7 +115,9 @@ absl::StatusOr<RemoteLocker::Entry*> RemoteLocker::Take(GlobalAddress lock, Goal
 void RemoteLocker::Give(Entry* entry) {
   DCHECK(entry->is_taken && !entry->runs && entry->under_way == 0);
   options_.cohort.descriptors->SetLeft(entry->place.word);
-  // A spoilt one stays taken for good.
+  // A spoilt one stays taken for good, and so does one whose home was lost: neighbours in the queue may still write
+  // to it.
+  if (entry->place.phase == Phase::kLost) return;
   if (options_.cohort.descriptors->IsSpoilt(entry->place.word)) return;
   entry->is_taken = false;
   free_.push_back(entry);

@@ -12,6 +12,11 @@ namespace {
 // A queue has no more places than descriptors exist; words that a peer broke may lead in circles.
 constexpr size_t kQueueMax = 1 << 16;
 
+// Whatever a survivor says instead of an answer: it does not answer.
+absl::Status Silent(const absl::Status& status) {
+  return absl::UnavailableError(absl::StrCat("no answer: ", status.ToString()));
+}
+
 }  // namespace
 
 RemoteRepair::RemoteRepair(Options options) : options_(std::move(options)) {}
@@ -103,18 +108,19 @@ Task<absl::StatusOr<bool>> RemoteRepair::SwapTail(GlobalAddress lock, RemoteWord
 
 Task<absl::StatusOr<bool>> RemoteRepair::RepairRun(GlobalAddress lock, const Run& run) {
   RemoteWord before = run.before;
+  const std::vector<uint32_t> dead = dead_;
   if (!before.is_null()) {
     unresponsive_ = before.process_id();
     const absl::StatusOr<bool> stands_by =
-        co_await options_.survivors->StandBy(before, dead_);  // M1.
-    if (!stands_by.ok()) co_return stands_by.status();
+        co_await options_.survivors->StandBy(before, dead);  // M1.
+    if (!stands_by.ok()) co_return Silent(stands_by.status());
     if (!*stands_by) before = RemoteWord();
   }
   if (before.is_null() && !run.behind.is_null()) {
     unresponsive_ = run.behind.process_id();
     const absl::StatusOr<bool> has_grant =
-        co_await options_.survivors->HasGrant(run.behind, dead_);  // M5.
-    if (!has_grant.ok()) co_return has_grant.status();
+        co_await options_.survivors->HasGrant(run.behind, dead);  // M5.
+    if (!has_grant.ok()) co_return Silent(has_grant.status());
     if (*has_grant) co_return true;
   }
   if (before.is_null()) options_.data->RepairRemote(lock, run.dead);
@@ -131,7 +137,7 @@ Task<absl::StatusOr<bool>> RemoteRepair::RepairRun(GlobalAddress lock, const Run
     unresponsive_ = run.behind.process_id();
     told = co_await options_.survivors->GrantLeadership(run.behind);  // M5.
   }
-  if (!told.ok()) co_return told;
+  if (!told.ok()) co_return Silent(told);
   ++repaired_count_;
   co_return true;
 }

@@ -46,7 +46,7 @@ class RemoteRepair {
 
   // A process that may take locks here, and its intents: so many, behind the region's header.
   void AddProcess(uint32_t process_id, const SharedWord* intents, uint32_t descriptors_count);
-  // Its intents are no longer wanted. Requires: it is dead, and IsForgettable().
+  // Its intents are no longer wanted. Requires: it is dead, and IsForgettable(); no Repair() is under way.
   void RemoveProcess(uint32_t process_id);
   // No queue leads to it any more.
   bool IsForgettable(uint32_t process_id) const;
@@ -58,8 +58,8 @@ class RemoteRepair {
   }
 
   // Repairs all queues that the dead stand in. One call at a time.
-  // OK: done. Else Unavailable, and *unresponsive is a process that does not answer: kill or fence it, SetDead(),
-  // and repair again.
+  // OK: done. Unavailable: *unresponsive is a process that does not answer: kill or fence it, SetDead(), and repair
+  // again. Internal: the home's own queue pair broke.
   Task<absl::Status> Repair(uint32_t* unresponsive);
 
   // Queues that were repaired, since it was made.

@@ -81,6 +81,7 @@ class Judge {
   void OnLeave(uint32_t lock, uint32_t process) { std::erase(inside_[lock], process); }
   void OnConfirmed(uint32_t lock) { ++confirmed_[lock]; }
   void OnFenced(uint32_t process) { fenced_.insert(process); }
+  bool is_fenced(uint32_t process) const { return fenced_.contains(process); }
   void JudgeEnd(uint32_t lock, const SharedWord* record) {
     const uint64_t value = record[0].Load(std::memory_order_relaxed);
     for (uint32_t i = 1; i < kRecordWords; ++i) {
@@ -110,8 +111,10 @@ struct Plan {
   int rounds = 10;
   int kills = 2;       // How many of those die,
   int pauses = 1;      // and how many stand still for a while.
+  int breaks = 0;      // Connections between two that live.
   bool fences = true;  // Mistakes that must be found if these are false.
   bool repairs_data = true;
+  uint64_t patience_ns = 10 * kS;  // Virtual time after which it hangs.
 };
 
 class Scene final : private LockSurvivors, private GuardedData, private LockKeeper::Fence {
@@ -133,6 +136,8 @@ class Scene final : private LockSurvivors, private GuardedData, private LockKeep
       for (const auto& to : remotes_) {
         if (from != to) LockNode::JoinPeer(from.get(), to.get(), progress);
       }
+      const uint32_t id = from->process_id();
+      from->SetOnUnreachable([this, id](uint32_t other) { Report(id, other); });
     }
     home_->MakeRepair(this, this, this, progress);
     for (int i = 0; i < plan_.locals; ++i) {
@@ -163,7 +168,7 @@ class Scene final : private LockSurvivors, private GuardedData, private LockKeep
     }
     MakeTrouble();
     const bool done = world_.RunUntil([&] { return !judge_.finding().empty() || IsDone(); },
-                                      world_.NowNs() + 10 * kS);
+                                      world_.NowNs() + plan_.patience_ns);
     if (!judge_.finding().empty()) return judge_.finding();
     if (!done) return Stuck();
     for (uint32_t lock = 0; lock < kLocks; ++lock) {
@@ -199,6 +204,12 @@ class Scene final : private LockSurvivors, private GuardedData, private LockKeep
     for (const auto& [id, process] : processes_) {
       if (id != 1) ids.push_back(id);
     }
+    for (int i = 0; i < plan_.breaks; ++i) {
+      LockNode* const node = remotes_[random_.Uniform(remotes_.size())].get();
+      const auto other = static_cast<uint32_t>(2 + random_.Uniform(remotes_.size()));
+      if (other == node->process_id()) continue;
+      world_.After(random_.Uniform(200 * kUs), [this, node, other] { Break(node, other); });
+    }
     for (int i = 0; i < plan_.kills + plan_.pauses && !ids.empty(); ++i) {
       const size_t chosen = random_.Uniform(ids.size());
       const uint32_t id = ids[chosen];
@@ -219,6 +230,22 @@ class Scene final : private LockSurvivors, private GuardedData, private LockKeep
         world_.After(at_ns + random_.Uniform(40 * kMs), [process] { process->Resume(); });
       }
     }
+  }
+  // `id` tells the home that it cannot reach `other`: a message, which one that is fenced cannot send.
+  void Report(uint32_t id, uint32_t other) {
+    ++notices_left_;
+    world_.After(random_.Uniform(100 * kUs), [this, id, other] {
+      if (judge_.is_fenced(id)) {
+        --notices_left_;
+      } else {
+        Notice(other);
+      }
+    });
+  }
+  void Break(LockNode* node, uint32_t other) {
+    const auto question = std::make_shared<Question>();
+    question->ask = [node, other] { node->CloseTo(other); };
+    questions_[node->process_id()].push_back(question);
   }
   void Notice(uint32_t id) {
     --notices_left_;
@@ -517,6 +544,7 @@ Plan DrawPlan(uint64_t seed) {
   Plan plan;
   plan.kills = static_cast<int>(seed % 4);
   plan.pauses = static_cast<int>(seed / 4 % 2);
+  plan.breaks = static_cast<int>(seed / 8 % 3);
   plan.locals = static_cast<int>(seed % 3);
   plan.remotes = static_cast<int>(2 + seed / 3 % 4);
   return plan;
@@ -550,6 +578,8 @@ TEST(RepairSimTest, RepairWithoutDataOrFencesIsFoundOut) {
       Plan plan = DrawPlan(seed);
       plan.fences = fences;
       plan.repairs_data = !fences;
+      plan.breaks = 0;
+      plan.patience_ns = kS / 5;
       Scene scene(seed, plan, Draw(seed));
       if (!scene.Run().empty()) found = seed;
     }

@@ -6,7 +6,6 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
-#include "lock/pause.h"
 #include "runtime/deadline.h"
 
 namespace acre::server {
@@ -15,6 +14,7 @@ namespace {
 // Region ids begin at 1 and are a server's; named locks lie in none of its regions.
 constexpr uint32_t kNoRegion = UINT32_MAX;
 constexpr uint64_t kNsPerMs = 1'000'000;
+constexpr size_t kLoggedNameBytesMax = 100;
 
 Task<void> WaitFor(Event* event) { co_await event->Wait(); }
 
@@ -22,40 +22,33 @@ Task<void> WaitFor(Event* event) { co_await event->Wait(); }
 
 NamedLocks::~NamedLocks() {
   MutexLock lock(&mutex_);
-  ForgetLingering();
   CHECK(entries_.empty()) << "a lock is held or awaited beyond its session";
 }
 
 NamedLocks::Entry* NamedLocks::Find(absl::string_view name) {
-  ForgetLingering();
-  std::unique_ptr<Entry>& entry = entries_[name];
-  if (entry == nullptr) {
-    entry = std::make_unique<Entry>();
-    entry->name = std::string(name);
-    entry->address = GlobalAddress(kNoRegion, ++entries_made_);
-  }
-  return entry.get();
+  const auto found = entries_.find(name);
+  if (found != entries_.end()) return found->second.get();
+  if (name_bytes_ + name.size() > kNameBytesMax) return nullptr;
+  name_bytes_ += name.size();
+  auto entry = std::make_unique<Entry>();
+  entry->name = std::string(name);
+  entry->address = GlobalAddress(kNoRegion, ++entries_made_);
+  Entry* const made = entry.get();
+  entries_[made->name] = std::move(entry);
+  return made;
 }
 
 void NamedLocks::Forget(Entry* entry) {
   if (entry->token != 0 || !entry->waiters.empty()) return;
-  // Relaxed: whoever gets in line does so under the mutex; what leaves it late is seen later.
-  if (entry->words.local_tail.Load(std::memory_order_acquire) != 0) {
-    lingering_.insert(entry);
-    return;
-  }
-  lingering_.erase(entry);
-  entries_.erase(entry->name);
+  name_bytes_ -= entry->name.size();
+  const auto found = entries_.find(entry->name);
+  const std::unique_ptr<Entry> last = std::move(found->second);
+  entries_.erase(found);
 }
 
-void NamedLocks::ForgetLingering() {
-  const std::vector<Entry*> lingering(lingering_.begin(), lingering_.end());
-  for (Entry* const entry : lingering) Forget(entry);
-}
-
-void NamedLocks::WakeFirst(Entry* entry) {
-  if (entry->waiters.empty()) return;
-  const std::shared_ptr<Waiter> first = entry->waiters.front();
+void NamedLocks::WakeFirst(const Entry& entry) {
+  if (entry.token != 0 || entry.waiters.empty()) return;
+  const std::shared_ptr<Waiter> first = entry.waiters.front();
   first->scheduler->Post([first] { first->turn.Set(); });
 }
 
@@ -64,20 +57,15 @@ uint64_t NamedLocks::NextToken() {
   return last_token_;
 }
 
-std::string NamedLocks::List() {
+std::string NamedLocks::List(size_t bytes_max) {
   MutexLock lock(&mutex_);
-  ForgetLingering();
   const uint64_t now_ns = clock_->NowNs();
   const auto age_ms = [now_ns](uint64_t since_ns) {
     return now_ns < since_ns ? 0 : (now_ns - since_ns) / kNsPerMs;
   };
-  std::vector<const Entry*> entries;
-  for (const auto& [name, entry] : entries_) entries.push_back(entry.get());
-  std::sort(entries.begin(), entries.end(),
-            [](const Entry* a, const Entry* b) { return a->name < b->name; });
   std::string text;
-  for (const Entry* const entry : entries) {
-    absl::StrAppend(&text, "lock \"", absl::CHexEscape(entry->name), "\"");
+  for (const auto& [name, entry] : entries_) {
+    absl::StrAppend(&text, "lock \"", absl::CHexEscape(name), "\"");
     if (entry->token == 0) {
       absl::StrAppend(&text, " changes hands");
     } else {
@@ -88,6 +76,11 @@ std::string NamedLocks::List() {
     for (const std::shared_ptr<Waiter>& waiter : entry->waiters) {
       absl::StrAppend(&text, "  awaited_by ", waiter->client, " waits_ms ",
                       age_ms(waiter->since_ns), "\n");
+      if (text.size() > bytes_max) break;
+    }
+    if (text.size() > bytes_max) {
+      absl::StrAppend(&text, "... and more than one answer holds\n");
+      break;
     }
   }
   return text;
@@ -104,7 +97,6 @@ absl::Status NamedLocks::Force(absl::string_view name, uint64_t token) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the lock has another holder by now: ", entry.client, ", token ", entry.token));
   }
-  ++counts_.forced;
   const std::weak_ptr<LockSession*> session = entry.session;
   const uint64_t ticket = entry.ticket;
   entry.scheduler->Post([session, ticket, token] {
@@ -120,7 +112,7 @@ NamedLocks::Counts NamedLocks::counts() {
 
 // ---- LockSession.
 
-// A place in a queue, for a task that may be destroyed while it waits.
+// A lock that a task awaits, which may be destroyed meanwhile.
 class LockSession::Waiting {
  public:
   Waiting(LockSession* session, uint64_t ticket) : session_(session), ticket_(ticket) {}
@@ -148,13 +140,11 @@ LockSession::~LockSession() {
   for (const uint64_t ticket : tickets) GiveBack(ticket);
 }
 
-uint64_t LockSession::Enter(uint64_t ticket, Hold* hold) {
+uint64_t LockSession::TryEnter(uint64_t ticket, Hold* hold) {
   NamedLocks::Entry* const entry = hold->entry;
-  if (hold->waiter != nullptr) {
-    entry->waiters.remove(hold->waiter);
-    --locks_->counts_.waiting;
-    hold->waiter = nullptr;
-  }
+  if (entry->token != 0) return 0;
+  hold->place = thread_->TryStart({&entry->words, entry->address});
+  if (hold->place == nullptr) return 0;
   entry->token = locks_->NextToken();
   entry->since_ns = locks_->clock_->NowNs();
   entry->client = client_;
@@ -166,6 +156,11 @@ uint64_t LockSession::Enter(uint64_t ticket, Hold* hold) {
   return entry->token;
 }
 
+void LockSession::StopWaiting(Hold* hold) {
+  hold->entry->waiters.erase(hold->waiter);
+  --locks_->counts_.waiting;
+}
+
 Task<absl::StatusOr<uint64_t>> LockSession::Lock(absl::string_view name, uint64_t ticket,
                                                  uint64_t wait_ns) {
   if (holds_.contains(ticket)) {
@@ -175,45 +170,59 @@ Task<absl::StatusOr<uint64_t>> LockSession::Lock(absl::string_view name, uint64_
     co_return absl::ResourceExhaustedError(absl::StrCat(
         "a client holds and awaits at most ", kLocksPerClientMax, " locks: release some"));
   }
-  Hold* const hold = (holds_[ticket] = std::make_unique<Hold>()).get();
+  auto owned = std::make_unique<Hold>();
+  Hold* const hold = owned.get();
+  std::shared_ptr<NamedLocks::Waiter> waiter;
   {
     MutexLock lock(&locks_->mutex_);
     hold->entry = locks_->Find(name);
-    const MappedLock mapped = {&hold->entry->words, hold->entry->address};
-    hold->place = wait_ns == 0 ? thread_->TryStart(mapped) : thread_->Start(mapped);
-    if (hold->place != nullptr && hold->place->held()) co_return Enter(ticket, hold);
-    if (hold->place != nullptr) {
-      hold->waiter = std::make_shared<NamedLocks::Waiter>(scheduler());
-      hold->waiter->client = client_;
-      hold->waiter->since_ns = locks_->clock_->NowNs();
-      // Before us are only places that were given up, or one that leaves right now: nobody will wake us.
-      if (hold->entry->token == 0 && hold->entry->waiters.empty()) hold->waiter->turn.Set();
-      hold->entry->waiters.push_back(hold->waiter);
-      ++locks_->counts_.waiting;
+    if (hold->entry == nullptr) {
+      co_return absl::ResourceExhaustedError(
+          absl::StrCat("names of locks take ", kNameBytesMax, " bytes already: try later"));
     }
+    if (hold->entry->waiters.empty()) {
+      const uint64_t token = TryEnter(ticket, hold);
+      if (token != 0) {
+        holds_[ticket] = std::move(owned);
+        co_return token;
+      }
+    }
+    if (wait_ns == 0) {
+      locks_->Forget(hold->entry);
+      co_return uint64_t{0};
+    }
+    waiter = std::make_shared<NamedLocks::Waiter>(scheduler());
+    waiter->client = client_;
+    waiter->since_ns = locks_->clock_->NowNs();
+    hold->waiter = hold->entry->waiters.insert(hold->entry->waiters.end(), waiter);
+    ++locks_->counts_.waiting;
+    holds_[ticket] = std::move(owned);
+    // Who left it without a holder may have looked before we stood here.
+    locks_->WakeFirst(*hold->entry);
   }
   Waiting waiting(this, ticket);
-  if (hold->place == nullptr) {
-    if (wait_ns == 0) co_return uint64_t{0};
-    co_return absl::ResourceExhaustedError("the server has no room for another waiter: try later");
-  }
-  const std::shared_ptr<NamedLocks::Waiter> waiter = hold->waiter;
   const uint64_t now_ns = scheduler()->NowNs();
   const uint64_t deadline_ns = wait_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + wait_ns;
-  // Till the lock is given back with us next in line. From then on we look: somebody before us may have given up,
-  // whose place passes the lock on by itself and wakes nobody.
-  Task<void> turn = WaitFor(&waiter->turn);
-  const absl::Status came = co_await WithDeadline(*scheduler(), deadline_ns, std::move(turn));
-  Pause pause;
-  while (came.ok() && !hold->is_cancelled && scheduler()->NowNs() < deadline_ns) {
-    if (thread_->Advance(hold->place)) {
-      waiting.Release();
+  while (true) {
+    Task<void> turn = WaitFor(&waiter->turn);
+    const absl::Status came = co_await WithDeadline(*scheduler(), deadline_ns, std::move(turn));
+    if (!came.ok() || hold->is_called_off) co_return uint64_t{0};
+    waiter->turn.Reset();
+    {
       MutexLock lock(&locks_->mutex_);
-      co_return Enter(ticket, hold);
+      // A wake-up that is not up to date any more: the next one comes when it is our turn.
+      if (hold->entry->waiters.front() != waiter || hold->entry->token != 0) continue;
+      const uint64_t token = TryEnter(ticket, hold);
+      if (token != 0) {
+        StopWaiting(hold);
+        waiting.Release();
+        co_return token;
+      }
     }
-    co_await pause.Take(scheduler());
+    // No descriptor is left for the ALock just now: nobody wakes us when there is one.
+    co_await scheduler()->SleepFor(kNsPerMs);
+    waiter->turn.Set();
   }
-  co_return uint64_t{0};
 }
 
 absl::Status LockSession::Unlock(uint64_t ticket) {
@@ -224,13 +233,13 @@ absl::Status LockSession::Unlock(uint64_t ticket) {
         "open");
   }
   Hold* const hold = found->second.get();
-  if (hold->waiter == nullptr) {
+  if (hold->is_held()) {
     GiveBack(ticket);
     return absl::OkStatus();
   }
-  // The task that waits gives it back.
-  hold->is_cancelled = true;
-  hold->waiter->turn.Set();
+  // The task that waits gives up.
+  hold->is_called_off = true;
+  (*hold->waiter)->turn.Set();
   return absl::OkStatus();
 }
 
@@ -241,34 +250,28 @@ void LockSession::GiveBack(uint64_t ticket) {
   holds_.erase(found);
   MutexLock lock(&locks_->mutex_);
   NamedLocks::Entry* const entry = hold->entry;
-  const bool was_first = hold->waiter == nullptr || entry->waiters.front() == hold->waiter;
-  if (hold->waiter != nullptr) {
-    entry->waiters.remove(hold->waiter);
-    --locks_->counts_.waiting;
-    // The lock may have come to us in this moment, unseen: then it is handed on like any other.
-    if (thread_->Advance(hold->place)) {
-      thread_->Release(hold->place);
-    } else {
-      thread_->Abandon(hold->place);
-    }
-  } else if (hold->place != nullptr) {
+  if (hold->is_held()) {
     entry->token = 0;
     entry->session.reset();
     --locks_->counts_.held;
     thread_->Release(hold->place);
+  } else {
+    StopWaiting(hold.get());
   }
-  if (was_first) locks_->WakeFirst(entry);
+  locks_->WakeFirst(*entry);
   locks_->Forget(entry);
 }
 
 void LockSession::OnForced(uint64_t ticket, uint64_t token) {
   const auto found = holds_.find(ticket);
-  if (found == holds_.end() || found->second->waiter != nullptr) return;
+  if (found == holds_.end() || !found->second->is_held()) return;
   {
     MutexLock lock(&locks_->mutex_);
-    if (found->second->entry->token != token) return;
-    LOG(WARNING) << "lock \"" << absl::CHexEscape(found->second->entry->name) << "\" of " << client_
-                 << " was forced open, token " << token;
+    const NamedLocks::Entry& entry = *found->second->entry;
+    if (entry.token != token) return;
+    ++locks_->counts_.forced;
+    LOG(WARNING) << "lock \"" << absl::CHexEscape(entry.name.substr(0, kLoggedNameBytesMax))
+                 << "\" of " << client_ << " was forced open, token " << token;
   }
   GiveBack(ticket);
 }

@@ -1,6 +1,7 @@
-// NamedLocks: locks that clients take by name (docs/locks.md). Each is an ALock of the local cohort, as the buckets'
-// are: threads of the server hold and await it for clients, which ask by RPC. It exists while somebody holds or
-// awaits it.
+// NamedLocks: locks that clients take by name (docs/locks.md). Each is an ALock, as the buckets' are, which threads of
+// the server hold for clients, in the local cohort. It exists while somebody holds or awaits it. Clients wait in a
+// list of their own, in the order in which they came, and only the first of them tries the ALock, when it was given
+// back: so one that gives up leaves nothing behind, and those who wait cost no CPU.
 //
 // Every acquisition has a token above all earlier ones, of any lock: whoever guards something with a lock passes
 // it along, and what is guarded refuses a token below the highest that it has seen. It comes from the wall clock, so
@@ -9,6 +10,7 @@
 // Threads:   NamedLocks is shared by the workers. A LockSession is confined to its worker's; another worker may force
 //            one of its locks open.
 // Ownership: sessions go before the thread's LockThread, that before NamedLocks.
+// Limits:    kLocksPerClientMax for each connection, kNameBytesMax for all of them.
 
 #ifndef ACRE_SERVER_NAMED_LOCKS_H_
 #define ACRE_SERVER_NAMED_LOCKS_H_
@@ -22,7 +24,6 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -37,8 +38,10 @@
 
 namespace acre::server {
 
-// That one client may hold and await at a time.
+// That one connection may hold and await at a time.
 constexpr size_t kLocksPerClientMax = 10'000;
+// Names of all locks that there are, in bytes.
+constexpr size_t kNameBytesMax = size_t{256} << 20;
 
 class LockSession;
 
@@ -53,8 +56,9 @@ class NamedLocks {
 
   LocalArena* arena() const { return arena_.get(); }
 
-  // A line for each lock, with those who wait for it behind it: docs/locks.md.
-  std::string List();
+  // A line for each lock, with those who wait for it behind it: docs/locks.md. About `bytes_max` at most; the last line
+  // says so if there are more.
+  std::string List(size_t bytes_max);
   // Opens a lock whose holder has this token. Its worker does it a moment later.
   // NotFound: nobody holds it. FailedPrecondition: somebody else does by now, the message has his token.
   absl::Status Force(absl::string_view name, uint64_t token);
@@ -74,7 +78,7 @@ class NamedLocks {
   struct Waiter {
     explicit Waiter(Scheduler* of) : scheduler(of), turn(of) {}
     Scheduler* const scheduler;
-    Event turn;  // It is the first by now, or the lock was given back. Worker's thread.
+    Event turn;  // It is the first, and the lock is free; or it was called off. Worker's thread.
     std::string client;
     uint64_t since_ns = 0;
   };
@@ -92,21 +96,21 @@ class NamedLocks {
     std::list<std::shared_ptr<Waiter>> waiters;  // In their order in the queue.
   };
 
-  // The entry of that name, made if need be. It stays while somebody is in it.
+  // The entry of that name, made if need be. It stays while somebody is in it. Null: kNameBytesMax.
   Entry* Find(absl::string_view name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Lets go of it, if nobody is in it. Of places that were abandoned some linger in queues: looked at again
-  // later.
+  // Lets go of it, if nobody is in it.
   void Forget(Entry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void ForgetLingering() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void WakeFirst(Entry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // If the lock is free, and somebody waits for it.
+  void WakeFirst(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t NextToken() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Clock* const clock_;
   const std::function<uint64_t()> wall_ns_;
   const std::unique_ptr<LocalArena> arena_;
   Mutex mutex_;
-  absl::flat_hash_map<std::string, std::unique_ptr<Entry>> entries_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_set<Entry*> lingering_ ABSL_GUARDED_BY(mutex_);
+  // By their own names.
+  absl::flat_hash_map<absl::string_view, std::unique_ptr<Entry>> entries_ ABSL_GUARDED_BY(mutex_);
+  size_t name_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t last_token_ ABSL_GUARDED_BY(mutex_) = 0;
   uint32_t entries_made_ ABSL_GUARDED_BY(mutex_) = 0;
   Counts counts_ ABSL_GUARDED_BY(mutex_);
@@ -123,7 +127,7 @@ class LockSession {
 
   // Waits for the lock, at most `wait_ns`; 0: takes it if it is free. Gives its token; 0: others had it all the time,
   // or Unlock() came. `name` is copied.
-  // Errors: InvalidArgument - the ticket is in use. ResourceExhausted - kLocksPerClientMax.
+  // Errors: InvalidArgument - the ticket is in use. ResourceExhausted - the limits above.
   Task<absl::StatusOr<uint64_t>> Lock(absl::string_view name, uint64_t ticket, uint64_t wait_ns);
   // NotFound: there is no such ticket (any more).
   absl::Status Unlock(uint64_t ticket);
@@ -133,12 +137,17 @@ class LockSession {
   class Waiting;
   struct Hold {
     NamedLocks::Entry* entry = nullptr;
-    LockThread::Place* place = nullptr;
-    std::shared_ptr<NamedLocks::Waiter> waiter;  // Null: held.
-    bool is_cancelled = false;
+    LockThread::Place* place = nullptr;  // Held.
+    // Awaited: its place among the entry's waiters.
+    std::list<std::shared_ptr<NamedLocks::Waiter>>::iterator waiter;
+    bool is_called_off = false;
+
+    bool is_held() const { return place != nullptr; }
   };
 
-  uint64_t Enter(uint64_t ticket, Hold* hold) ABSL_EXCLUSIVE_LOCKS_REQUIRED(locks_->mutex_);
+  // Takes the lock, if it is free. A token, or 0.
+  uint64_t TryEnter(uint64_t ticket, Hold* hold) ABSL_EXCLUSIVE_LOCKS_REQUIRED(locks_->mutex_);
+  void StopWaiting(Hold* hold) ABSL_EXCLUSIVE_LOCKS_REQUIRED(locks_->mutex_);
   void GiveBack(uint64_t ticket);
   // Of NamedLocks::Force, on the worker's thread.
   void OnForced(uint64_t ticket, uint64_t token);

@@ -43,12 +43,10 @@ TEST_F(NamedLocksTest, TicketsTokensAndTries) {
   EXPECT_EQ(lock(&session, "b", 2, 0).value(), 1001u) << "tokens rise though the clock stands";
   EXPECT_EQ(lock(&other, "a", 1, 0).value(), 0u);
   EXPECT_EQ(lock(&other, "a", 1, 1000).value(), 0u) << "a ticket that got nothing is free again";
-  EXPECT_THAT(locks_.List(), HasSubstr("lock \"a\" held_by one token 1000 held_ms "));
+  EXPECT_THAT(locks_.List(1 << 20), HasSubstr("lock \"a\" held_by one token 1000 held_ms "));
   EXPECT_TRUE(absl::IsNotFound(other.Unlock(1)));
   EXPECT_TRUE(session.Unlock(1).ok());
   EXPECT_TRUE(absl::IsNotFound(session.Unlock(1)));
-  // The place of the one that gave up leaves the queue by itself.
-  while (!thread_->idle()) scheduler_.RunOnce();
   EXPECT_EQ(lock(&other, "a", 7, 0).value(), 1002u);
   EXPECT_EQ(locks_.counts().held, 2u);
   EXPECT_EQ(locks_.counts().acquired, 3u);
@@ -61,7 +59,7 @@ TEST_F(NamedLocksTest, SessionThatGoesGivesAllBack) {
       EXPECT_GT(scheduler_.RunUntilDone(session.Lock(absl::StrCat("l", i), i, 0)).value(), 0u);
     }
   }
-  EXPECT_EQ(locks_.List(), "");
+  EXPECT_EQ(locks_.List(1 << 20), "");
   EXPECT_EQ(locks_.counts().held, 0u);
 }
 
@@ -73,6 +71,51 @@ TEST_F(NamedLocksTest, WaiterBehindAPlaceThatWasGivenUpIsNotForgotten) {
   EXPECT_EQ(scheduler_.RunUntilDone(other.Lock("x", 1, 1)).value(), 0u);
   EXPECT_TRUE(holder.Unlock(1).ok());
   EXPECT_GT(scheduler_.RunUntilDone(holder.Lock("x", 2, kForEver)).value(), 0u);
+}
+
+// Goal: tries, and waiters that give up, wake nobody: who waits sleeps.
+TEST_F(NamedLocksTest, WaitersSleepWhateverOthersTry) {
+  LockSession holder(&locks_, thread_.get(), "holder");
+  LockSession waiter(&locks_, thread_.get(), "waiter");
+  EXPECT_GT(scheduler_.RunUntilDone(holder.Lock("x", 1, 0)).value(), 0u);
+  uint64_t token = 0;
+  const auto wait = [](LockSession* session, uint64_t* got) -> Task<void> {
+    *got = (co_await session->Lock("x", 1, kForEver)).value();
+  };
+  SpawnHandle waiting = scheduler_.Spawn(wait(&waiter, &token));
+  for (uint64_t i = 0; i < 20; ++i) {
+    EXPECT_EQ(scheduler_.RunUntilDone(holder.Lock("x", 2 + i, i % 2)).value(), 0u);
+  }
+  while (scheduler_.RunOnce()) {
+  }
+  for (int i = 0; i < 100; ++i) EXPECT_FALSE(scheduler_.RunOnce()) << "somebody is awake";
+  EXPECT_TRUE(holder.Unlock(1).ok());
+  while (!waiting.done()) scheduler_.RunOnce();
+  EXPECT_GT(token, 0u);
+  EXPECT_TRUE(waiter.Unlock(1).ok());
+  EXPECT_TRUE(thread_->idle());
+}
+
+// Goal: a list of any length is cut, and says so.
+TEST_F(NamedLocksTest, ListIsCutToSize) {
+  LockSession session(&locks_, thread_.get(), "one");
+  for (uint64_t i = 1; i <= 1000; ++i) {
+    const std::string name = absl::StrCat(std::string(1000, '\0'), i);
+    EXPECT_GT(scheduler_.RunUntilDone(session.Lock(name, i, 0)).value(), 0u);
+  }
+  const std::string list = locks_.List(50'000);
+  EXPECT_LT(list.size(), 60'000u);
+  EXPECT_THAT(list, HasSubstr("more than one answer holds"));
+}
+
+TEST_F(NamedLocksTest, OneConnectionHoldsSoManyAndNoMore) {
+  LockSession session(&locks_, thread_.get(), "greedy");
+  for (uint64_t i = 1; i <= kLocksPerClientMax; ++i) {
+    ASSERT_GT(scheduler_.RunUntilDone(session.Lock(absl::StrCat(i), i, 0)).value(), 0u);
+  }
+  const absl::Status refused =
+      scheduler_.RunUntilDone(session.Lock("one more", kLocksPerClientMax + 1, 0)).status();
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
 }
 
 // Goal: Unlock of one that waits ends its wait; who stands behind is not forgotten.
@@ -88,7 +131,7 @@ TEST_F(NamedLocksTest, WaiterThatIsCalledOffLeavesTheQueue) {
   SpawnHandle first = scheduler_.Spawn(wait(&waiter, 1, &tokens[0]));
   SpawnHandle second = scheduler_.Spawn(wait(&waiter, 2, &tokens[1]));
   for (int i = 0; i < 10; ++i) scheduler_.RunOnce();
-  EXPECT_THAT(locks_.List(), HasSubstr("waiters 2\n  awaited_by waiter waits_ms "));
+  EXPECT_THAT(locks_.List(1 << 20), HasSubstr("waiters 2\n  awaited_by waiter waits_ms "));
   EXPECT_TRUE(waiter.Unlock(1).ok());
   while (!first.done()) scheduler_.RunOnce();
   EXPECT_EQ(tokens[0], 0u);
@@ -125,7 +168,7 @@ Task<void> Work(NamedLocks* locks, LockThread* thread, std::vector<Guarded>* gua
     } else {
       EXPECT_TRUE(session->Unlock(ticket).ok());
     }
-    if (random.Uniform(50) == 0) (void)locks->List();
+    if (random.Uniform(50) == 0) (void)locks->List(1 << 20);
   }
 }
 
@@ -155,15 +198,15 @@ TEST(NamedLocksRaceTest, WorkersExcludeEachOther) {
         return all;
       };
       while (!all_done()) scheduler.RunOnce();
-      // What others abandoned may stand behind what this thread did: all go on till all are done.
+      // Wake-ups of others may be on their way here: all go on till all are done.
       --threads_left;
-      while (threads_left > 0 || !thread.idle()) scheduler.RunOnce();
+      while (threads_left > 0) scheduler.RunOnce();
     });
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(guarded[0].count + guarded[1].count, entries.load());
   EXPECT_GT(entries.load(), 500u);
-  EXPECT_EQ(locks.List(), "");
+  EXPECT_EQ(locks.List(1 << 20), "");
 }
 
 }  // namespace

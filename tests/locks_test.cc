@@ -218,6 +218,11 @@ Task<void> LockAndGiveUp(AsyncClient* client, Scheduler* scheduler) {
       CHECK(released.ok()) << released;
     }
   }
+  // Comes behind all that was taken back on the way.
+  const absl::StatusOr<NamedLock> last = co_await client->Lock("given up");
+  CHECK(last.ok()) << last.status();
+  const absl::Status released = co_await client->Unlock(*last);
+  CHECK(released.ok()) << released;
 }
 
 // Goal: a Lock() that is destroyed at any moment leaves nothing at the server.
@@ -236,6 +241,31 @@ TEST_F(LocksTest, GivenUpOnTheWayLeavesNothing) {
     // What it has taken back on the way was sent while its scheduler ran.
     LocksWhen(watcher.get(), [](const std::string& text) { return text.empty(); });
   }
+}
+
+Task<void> LockUnlock(AsyncClient* client, int* done) {
+  const absl::StatusOr<NamedLock> held = co_await client->Lock("popular");
+  CHECK(held.ok()) << held.status();
+  const absl::Status released = co_await client->Unlock(*held);
+  CHECK(released.ok()) << released;
+  ++*done;
+}
+
+// Goal: more tasks of one client want a lock than calls may wait at once: those that hold it still get on.
+TEST_F(LocksTest, ManyTasksOfOneClientDoNotLockThemselvesOut) {
+  RealClock clock;
+  Scheduler scheduler({.clock = &clock});
+  ClientOptions options;
+  options.servers = {server_->address()};
+  auto client = scheduler.RunUntilDone(AsyncClient::Connect(&scheduler, options));
+  ASSERT_TRUE(client.ok()) << client.status();
+  constexpr int kTasks = 1500;
+  int done = 0;
+  std::vector<SpawnHandle> tasks;
+  for (int i = 0; i < kTasks; ++i) {
+    tasks.push_back(scheduler.Spawn(LockUnlock(client->get(), &done)));
+  }
+  while (done < kTasks) scheduler.RunOnce();
 }
 
 // Goal: a server that is restarted has no locks, who held one learns it, and tokens go on rising.

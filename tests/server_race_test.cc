@@ -39,6 +39,7 @@ std::unique_ptr<Server> StartOrDie(Clock* clock, int threads) {
   options.lease_ms = 5000;  // Under tsan, on a busy machine, threads may stall.
   options.state_dir = testing::TempDir() + "/state";
   options.clock = clock;
+  options.wall_ns = [] { return uint64_t{1}; };
   options.fill_random = [](absl::Span<uint8_t> bytes) {
     PCHECK(getrandom(bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()));
   };
@@ -188,6 +189,7 @@ TEST(ServerTest, SecondServerOnOneAddressIsRefused) {
   ServerOptions options;
   options.listen = *transport::ParseHostPort(server->address());
   options.clock = &clock;
+  options.wall_ns = [] { return uint64_t{1}; };
   options.fill_random = [](absl::Span<uint8_t> bytes) { bytes[0] = 1; };
   options.state_dir = testing::TempDir() + "/state";
   EXPECT_TRUE(absl::IsAlreadyExists(Server::Start(std::move(options)).status()));

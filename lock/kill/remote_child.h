@@ -89,6 +89,8 @@ class RemoteChild final : public Child, private LockPeers {
   void MakeLocker();
   Task<void> WorkAndDrain();
   Task<absl::StatusOr<Peer>> Find(uint32_t process_id) override;
+  // The home watches all processes, and on one machine nothing breaks between two that live.
+  void OnUnreachable(uint32_t /*process_id*/) override {}
 
   Task<absl::Status> Update(uint32_t lock, uint32_t task, HeldLock held) override;
   // The end of a turn in which it dies.
