@@ -1,5 +1,6 @@
 // TestCard: a queue pair and its completion queue in one, for tests of readers on cards that shm is
 // not: what a READ does and when it completes is the derived class's business.
+// Whoever waits for it polls (PollMode::kBusy): Arm() does nothing, and fd() never becomes readable.
 
 #ifndef ACRE_KVS_CARD_TEST_UTIL_H_
 #define ACRE_KVS_CARD_TEST_UTIL_H_

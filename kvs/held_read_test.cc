@@ -131,7 +131,8 @@ class HeldReadTest : public ::testing::Test {
   const std::string kShort = "short";
   const std::string kLong = "long";
   RealClock clock_;
-  Scheduler scheduler_{{.clock = &clock_, .name = "held_read_test"}};
+  // Busy: the card wakes nobody (kvs/card_test_util.h).
+  Scheduler scheduler_{{.clock = &clock_, .poll_mode = PollMode::kBusy, .name = "held_read_test"}};
   TestServer server_;
   std::unique_ptr<TableWriter> writer_;
   std::unique_ptr<GateCard> card_;
