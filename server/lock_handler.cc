@@ -67,6 +67,7 @@ absl::Status LockHandler::Unlock(transport::RpcContext* context) {
 }
 
 absl::Status LockHandler::List(transport::RpcContext* context) {
+  if (absl::Status status = CheckView(context->view); !status.ok()) return status;
   // One lock more than fills it fits, too: its name and one who waits are some KiB.
   static_assert(kListBytesMax + 64 * 1024 < transport::kRpcBytesMax);
   context->response = context_.locks->List(kListBytesMax);
