@@ -407,18 +407,17 @@ Task<absl::StatusOr<NamedLock>> Router::LockFor(absl::string_view name, uint64_t
 }
 
 Task<absl::StatusOr<NamedLock>> Router::Lock(absl::string_view name, int64_t timeout_ms) {
-  constexpr int64_t kNsPerMs = 1'000'000;
   // 0 would not wait its turn in the queue, but 1 ns does.
   uint64_t wait_ns = UINT64_MAX;
   if (timeout_ms <= 0) {
     wait_ns = 1;
-  } else if (timeout_ms < INT64_MAX / kNsPerMs) {
-    wait_ns = static_cast<uint64_t>(timeout_ms * kNsPerMs);
+  } else if (static_cast<uint64_t>(timeout_ms) < UINT64_MAX / kNsPerMs) {
+    wait_ns = static_cast<uint64_t>(timeout_ms) * kNsPerMs;
   }
   absl::StatusOr<NamedLock> lock = co_await LockFor(name, wait_ns);
   if (lock.ok() && lock->token == 0) {
     co_return absl::DeadlineExceededError(
-        absl::StrCat("others held the lock for all of ", timeout_ms, " ms"));
+        absl::StrCat("others held the lock for all of ", std::max<int64_t>(timeout_ms, 0), " ms"));
   }
   co_return lock;
 }
