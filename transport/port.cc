@@ -153,9 +153,21 @@ void Port::ToSink(Completion completion) {
 }
 
 bool Port::ShouldSpin() {
-  if (pending_.size() == free_.size()) return true;
-  is_judging_ = spin_judge_.ShouldSpin();
-  idle_since_ticks_ = tick_clock_.Ticks();
+  if (pending_.size() == free_.size()) {
+    is_judging_ = false;  // What it was about was forgotten.
+    return true;
+  }
+  const uint64_t now_ticks = tick_clock_.Ticks();
+  // The loop runs idle again and again while a batch is under way, at each message and timer: it is judged from
+  // the first time on, and has failed when it is late, whether or not it ever completes.
+  if (is_judging_ && now_ticks - idle_since_ticks_ >= late_ticks_) {
+    spin_judge_.Report(/*paid=*/false);
+    is_judging_ = false;
+  }
+  if (!is_judging_) {
+    is_judging_ = spin_judge_.ShouldSpin();
+    idle_since_ticks_ = now_ticks;
+  }
   return is_judging_;
 }
 
