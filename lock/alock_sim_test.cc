@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "lock/lock_test_mesh.h"
+#include "lock/sim_test_faults.h"
 #include "runtime/random.h"
 #include "runtime/scheduler.h"
 #include "runtime/sim/world.h"
@@ -342,14 +343,6 @@ class Scene {
   bool is_done_ = false;
 };
 
-// Faults as drawn, but for connections that break: those are deaths (lock/repair_sim_test.cc).
-SimFaults Draw(uint64_t seed) {
-  Random random(seed);
-  SimFaults faults = seed % 5 == 0 ? SimFaults::All() : SimFaults::Draw(&random);
-  faults.lost_connection = 0;
-  return faults;
-}
-
 TEST(ALockSimTest, ExcludesInOrderAndWithinBudgets) {
   uint64_t local_entries = 0;
   uint64_t remote_entries = 0;
@@ -359,7 +352,7 @@ TEST(ALockSimTest, ExcludesInOrderAndWithinBudgets) {
     plan.local_threads = static_cast<int>(1 + seed % 3);
     plan.remotes = static_cast<int>(1 + seed / 3 % 3);
     plan.deadlines = seed % 2 == 0;
-    Scene scene(seed, plan, Draw(seed));
+    Scene scene(seed, plan, DrawWithoutBreaks(seed));
     ASSERT_EQ(scene.Run(), "") << "seed " << seed;
     local_entries += scene.judge().entries_of(Cohort::kLocal);
     remote_entries += scene.judge().entries_of(Cohort::kRemote);
@@ -386,7 +379,7 @@ TEST(ALockSimTest, McsAndSpinLocksExclude) {
     plan.kind = seed % 2 == 0 ? LockKind::kMcs : LockKind::kSpin;
     plan.local_threads = 0;
     plan.remotes = 3;
-    Scene scene(seed, plan, Draw(seed));
+    Scene scene(seed, plan, DrawWithoutBreaks(seed));
     ASSERT_EQ(scene.Run(), "") << "seed " << seed;
   }
 }
@@ -401,7 +394,7 @@ TEST(ALockSimTest, CpuAndFabricAtomicsOnOneWordAreFoundOut) {
     plan.deadlines = false;
     plan.cpu_atomics_on_the_remote_word = true;
     plan.patience_ns = kNsPerS / 10;  // An unlock that is lost is a finding, too.
-    Scene scene(seed, plan, Draw(seed));
+    Scene scene(seed, plan, DrawWithoutBreaks(seed));
     if (!scene.Run().empty()) ++found;
   }
   EXPECT_GT(found, 5);

@@ -25,6 +25,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "lock/lock_test_mesh.h"
+#include "lock/sim_test_faults.h"
 #include "runtime/random.h"
 #include "runtime/scheduler.h"
 #include "runtime/sim/world.h"
@@ -533,13 +534,6 @@ class Scene final : private LockSurvivors, private GuardedData, private LockKeep
   bool home_is_idle_ = true;
 };
 
-SimFaults Draw(uint64_t seed) {
-  Random random(seed);
-  SimFaults faults = seed % 5 == 0 ? SimFaults::All() : SimFaults::Draw(&random);
-  faults.lost_connection = 0;
-  return faults;
-}
-
 Plan DrawPlan(uint64_t seed) {
   Plan plan;
   plan.kills = static_cast<int>(seed % 4);
@@ -561,7 +555,7 @@ TEST(RepairSimTest, SurvivorsGoOnWhoeverDies) {
   uint64_t confirmed = 0;
   const uint64_t seeds = SeedsOr(120);
   for (uint64_t seed = 1; seed <= seeds; ++seed) {
-    Scene scene(seed, DrawPlan(seed), Draw(seed));
+    Scene scene(seed, DrawPlan(seed), DrawWithoutBreaks(seed));
     ASSERT_EQ(scene.Run(), "") << "seed " << seed;
     repaired += scene.repaired();
     confirmed += scene.judge().confirmed();
@@ -580,7 +574,7 @@ TEST(RepairSimTest, RepairWithoutDataOrFencesIsFoundOut) {
       plan.repairs_data = !fences;
       plan.breaks = 0;
       plan.patience_ns = kS / 5;
-      Scene scene(seed, plan, Draw(seed));
+      Scene scene(seed, plan, DrawWithoutBreaks(seed));
       if (!scene.Run().empty()) found = seed;
     }
     EXPECT_NE(found, 0u) << (fences ? "without repair of data" : "without fences");
