@@ -118,6 +118,9 @@ class LockNode final : public LockPeers {
     on_unreachable_ = std::move(on_unreachable);
   }
 
+  // Who finds the others, before JoinHome: by default this node, which JoinPeer has told of them.
+  void SetPeers(LockPeers* peers) { locker_peers_ = peers; }
+
   // ---- Connections.
 
   // Lets everybody, and the network, get on a little.
@@ -141,7 +144,7 @@ class LockNode final : public LockPeers {
     options.region_id = 3;
     options.cohort.port = from->port_.get();
     options.cohort.home = &from->home_;
-    options.cohort.peers = from;
+    options.cohort.peers = from->locker_peers_;
     options.cohort.descriptors = from->descriptors_.get();
     options.cohort.kind = kind;
     options.cohort.budget = budget;
@@ -269,6 +272,7 @@ class LockNode final : public LockPeers {
   // With whom; null: closed.
   std::vector<std::pair<uint32_t, std::unique_ptr<transport::QueuePair>>> queue_pairs_;
   std::map<uint32_t, Peer> peers_;
+  LockPeers* locker_peers_ = this;
   std::function<void(uint32_t)> on_unreachable_;
   RemoteHome home_;
   std::unique_ptr<LockThread> lock_thread_;
