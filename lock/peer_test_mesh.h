@@ -145,22 +145,9 @@ class PeerMesh : public ::testing::Test {
     return transport::StepUntil(&clock_, is_done, [this] { Pass(); });
   }
 
-  Task<absl::StatusOr<std::string>> FindEndpoint(Scheduler* scheduler, uint32_t of) {
-    ++asked_count_;
-    while (!tells_) co_await scheduler->Yield();
-    const auto found = endpoints_.find(of);
-    if (found == endpoints_.end()) co_return absl::NotFoundError("nobody has that number");
-    co_return found->second;
-  }
-  Task<void> Report(Scheduler* scheduler, uint32_t of) {
-    ++reports_under_way_;
-    while (!hears_) co_await scheduler->Yield();
-    --reports_under_way_;
-    reports_.push_back(of);
-  }
-  static Task<void> FindInto(PeerLinks* links, uint32_t of, absl::optional<FoundPeer>* found) {
-    *found = co_await links->Find(of);
-  }
+  Task<absl::StatusOr<std::string>> FindEndpoint(Scheduler* scheduler, uint32_t of);
+  Task<void> Report(Scheduler* scheduler, uint32_t of);
+  static Task<void> FindInto(PeerLinks* links, uint32_t of, absl::optional<FoundPeer>* found);
   // Finds, and says how that went.
   FoundPeer Find(PeerLinks* links, Scheduler* scheduler, uint32_t of) {
     absl::optional<FoundPeer> found;
