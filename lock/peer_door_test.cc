@@ -129,6 +129,20 @@ TEST_F(PeerDoorTest, WhoIsServedNoMoreLosesItsVisitors) {
   EXPECT_TRUE(Find(0, 1).ok());
 }
 
+TEST_F(PeerDoorTest, WhoSpeaksIsShownOut) {
+  Make(2);
+  const FoundPeer found = Find(0, 1);
+  ASSERT_TRUE(found.ok()) << found.status();
+  transport::WorkRequest words;
+  words.opcode = transport::Opcode::kWriteWithImm;
+  words.id = transport::kSinkIdBit;
+  words.signaled = false;
+  ASSERT_TRUE(found->queue_pair->Post({&words, 1}).ok());
+  EXPECT_TRUE(PassUntil(
+      [&] { return clients_[1]->visitors() == 0 && clients_[0]->links->links_count() == 0; }));
+  EXPECT_EQ(clients_[1]->door->refusals_count(PeerRefusal::kNonsense), 1u);
+}
+
 TEST_F(PeerDoorTest, ACrowdIsBounded) {
   Make(2);
   clients_[1]->OpenDoor({.connections_max = 2});
