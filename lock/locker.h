@@ -74,9 +74,10 @@ class Locker {
   [[nodiscard]] virtual Task<absl::StatusOr<HeldLock>> TryAcquire(GlobalAddress lock) = 0;
 
   // Posts `data`, WRITEs to the lock's home which outlive the task, then gives the lock back: whoever takes it
-  // next sees what they wrote. Local lockers take no data. One batch where nobody waits. A task that is destroyed
-  // before it is done leaves the lock given back, and the data WRITTEN or not: which matters only before they were
-  // posted, while the send queue is full.
+  // next sees what they wrote. Local lockers take no data. One batch where nobody waits. When it is done nothing is
+  // left to do: who was behind us has the lock, so that a thread may stop running its scheduler then. A task that is
+  // destroyed before leaves the lock given back, in the background where that takes round trips, and the data WRITTEN
+  // or not: which matters only before they were posted, while the send queue is full.
   // Unavailable: the home is gone or has given us up. The data may be there or not; where locks are repaired
   // (docs/alock.md) the home has decided that already.
   [[nodiscard]] virtual Task<absl::Status> Release(

@@ -395,6 +395,41 @@ TEST_P(EveryKind, DroppedGuardGivesTheLockBack) {
   ASSERT_TRUE(PassUntil([&] { return released_ == 1 && AllIsFree(); }));
 }
 
+Task<void> ReleaseAndLook(RemoteLocker* locker, bool* go, Scheduler* scheduler, bool* was_idle) {
+  absl::StatusOr<HeldLock> held = co_await locker->Acquire(TestLockAddress(0));
+  CHECK(held.ok()) << held.status();
+  while (!*go) co_await scheduler->Yield();
+  const absl::Status released = co_await locker->Release(*std::move(held));
+  EXPECT_TRUE(released.ok()) << released;
+  *was_idle = locker->idle();
+}
+
+// Goal: a thread may stop running its scheduler as soon as its release is done: who was behind it has the lock, and
+// never waits for it any more.
+TEST_P(EveryKind, ReleaseIsDoneWhenTheLockWasHandedOn) {
+  Make(2, GetParam());
+  bool go = false;
+  bool was_idle = false;
+  const SpawnHandle holder = remotes_[0]->scheduler().Spawn(
+      ReleaseAndLook(remotes_[0]->remote_locker(), &go, &remotes_[0]->scheduler(), &was_idle));
+  ASSERT_TRUE(PassUntil([this] { return !home_->IsFree(0); }));
+  PassOften();
+  const SpawnHandle next = SpawnRemote(1, 0, 1);
+  PassOften();
+  go = true;
+  ASSERT_TRUE(PassUntil([&] { return holder.done(); }));
+  EXPECT_TRUE(was_idle);
+  // From here on without the first.
+  open_ = true;
+  ASSERT_TRUE(transport::StepUntil(
+      &clock_, [this] { return released_ == 1; },
+      [this] {
+        home_->scheduler().RunOnce();
+        remotes_[1]->scheduler().RunOnce();
+      }));
+  ASSERT_TRUE(PassUntil([this] { return AllIsFree(); }));
+}
+
 Task<void> TakeMany(LockNode* node, int count, int* taken, absl::Status* refused) {
   std::vector<HeldLock> held;
   for (int i = 0; i < count; ++i) {

@@ -25,9 +25,10 @@ struct RemoteLocker::Entry {
 
   Place place;
   bool is_taken = false;
-  bool runs = false;       // In a task of its own.
-  uint32_t under_way = 0;  // Requests that a task left behind when it was destroyed.
-  Event settled;           // That task has reached the goal.
+  bool runs = false;        // In a task of its own.
+  bool is_awaited = false;  // By a Release(), which gives the entry back.
+  uint32_t under_way = 0;   // Requests that a task left behind when it was destroyed.
+  Event settled;            // That task has reached the goal.
   SpawnHandle runner;
 };
 
@@ -128,7 +129,7 @@ Task<void> RemoteLocker::Run(Entry* entry) {
   entry->runs = false;
   --in_background_;
   entry->settled.Set();
-  if (entry->place.goal == Goal::kLeave) Give(entry);
+  if (entry->place.goal == Goal::kLeave && !entry->is_awaited) Give(entry);
   if (idle()) drained_.NotifyAll();
 }
 
@@ -142,6 +143,7 @@ void RemoteLocker::RunInBackground(Entry* entry) {
 void RemoteLocker::Forsake(Entry* entry) {
   Place& place = entry->place;
   place.goal = Goal::kLeave;
+  entry->is_awaited = false;
   // The one that runs it looks at the goal; the end of what is under way comes back here.
   if (entry->runs || entry->under_way > 0) return;
   if (cohort_.home_is_lost()) place.phase = Phase::kLost;
@@ -196,8 +198,15 @@ Task<absl::Status> RemoteLocker::Release(HeldLock lock,
   entry->place.goal = Goal::kLeave;
   Owner owner(this, entry);
   co_await cohort_.Leave(&entry->place, data);
+  if (entry->place.phase != Phase::kOutside && entry->place.phase != Phase::kLost) {
+    // Somebody is behind us. In a task of its own, which goes on if this one is destroyed.
+    entry->is_awaited = true;
+    RunInBackground(entry);
+    co_await entry->settled.Wait();
+  }
+  // The owner gives the entry back.
   if (entry->place.phase == Phase::kLost) co_return Lost();
-  // Nobody waited, or the owner hands it on: the data are there.
+  CHECK(entry->place.phase == Phase::kOutside);
   co_return absl::OkStatus();
 }
 
