@@ -222,9 +222,13 @@ class ReaderRace {
     TableWriter reader(server_.table(), &scheduler);
     ReadAndJudge(
         "owner", 300,
-        [&reader](absl::string_view key, std::string* value) { return reader.Get(key, value); },
-        [&reader](auto keys, auto values, auto statuses) {
-          for (size_t i = 0; i < keys.size(); ++i) statuses[i] = reader.Get(keys[i], &values[i]);
+        [&](absl::string_view key, std::string* value) {
+          return scheduler.RunUntilDone(reader.Get(key, value));
+        },
+        [&](auto keys, auto values, auto statuses) {
+          for (size_t i = 0; i < keys.size(); ++i) {
+            statuses[i] = scheduler.RunUntilDone(reader.Get(keys[i], &values[i]));
+          }
         });
   }
 

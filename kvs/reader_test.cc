@@ -59,7 +59,7 @@ class ReaderTest : public ::testing::Test {
   }
   Segment::Place Find(const std::string& key) {
     const uint64_t hash = HashKey(key);
-    return segment().Find(HomeBucket(hash, buckets_count()), hash, key);
+    return segment().Find(HomeBucket(hash, buckets_count()), hash, key, /*holds_next=*/true);
   }
   Bucket* HomeOf(const std::string& key) {
     const uint64_t home = HomeBucket(HashKey(key), buckets_count());
@@ -190,14 +190,14 @@ TEST_F(ShareTest, ForeignKeysAreRefusedAndOwnOnesFound) {
     if (kShare.Holds(HashKey(key))) {
       ++own;
       EXPECT_EQ(put, absl::OkStatus());
-      EXPECT_EQ(writer_->Get(key, &found), absl::OkStatus());
+      EXPECT_EQ(scheduler_.RunUntilDone(writer_->Get(key, &found)), absl::OkStatus());
       EXPECT_EQ(mapped, absl::OkStatus());
       EXPECT_EQ(remote, absl::OkStatus());
       EXPECT_EQ(found, value);
     } else {
       foreign += 3;
       EXPECT_TRUE(absl::IsOutOfRange(put)) << put;
-      EXPECT_TRUE(absl::IsOutOfRange(writer_->Get(key, &found)));
+      EXPECT_TRUE(absl::IsOutOfRange(scheduler_.RunUntilDone(writer_->Get(key, &found))));
       EXPECT_TRUE(absl::IsOutOfRange(scheduler_.RunUntilDone(writer_->Delete(key))));
       EXPECT_TRUE(absl::IsOutOfRange(mapped)) << mapped;
       EXPECT_TRUE(absl::IsOutOfRange(remote)) << remote;
@@ -233,7 +233,7 @@ TEST_F(ShareTest, MissesAreBelievedOfOwnKeysOnly) {
         kShare.Holds(HashKey(key)) ? absl::StatusCode::kNotFound : absl::StatusCode::kOutOfRange;
     EXPECT_EQ(readers_.mapped()->Get(key, &found).code(), expected);
     EXPECT_EQ(readers_.RemoteGet(key, &found).code(), expected);
-    EXPECT_EQ(writer_->Get(key, &found).code(), expected);
+    EXPECT_EQ(scheduler_.RunUntilDone(writer_->Get(key, &found)).code(), expected);
   }
 }
 

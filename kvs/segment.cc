@@ -6,7 +6,6 @@
 #include "kvs/hash.h"
 #include "kvs/object.h"
 #include "runtime/planted_bug.h"
-#include "runtime/this_thread.h"
 
 namespace acre::kvs {
 namespace {
@@ -14,6 +13,9 @@ namespace {
 // How far an insert looks for a free slot to displace into. Farther ones are rare below 95 %
 // occupancy, and cost as many locks.
 constexpr uint64_t kDisplacementBucketsMax = 24;
+
+// How often a slot under somebody else's lock is looked at before that counts as waiting for the lock.
+constexpr int kSpinsMax = 64;
 
 absl::optional<size_t> FreeSlot(const Bucket& bucket) {
   for (size_t i = 0; i < kSlotsPerBucket; ++i) {
@@ -55,6 +57,13 @@ Segment::Freed ObjectOf(const SlotCopy& copy) {
 }
 
 }  // namespace
+
+absl::Status HalfWritten() {
+  return absl::DataLossError(
+      "a record of this bucket is half-written though nobody is at work on it: a client that the "
+      "server trusts "
+      "has broken it");
+}
 
 class Segment::StructureChange {
  public:
@@ -117,6 +126,14 @@ MappedLock Segment::LockOf(uint64_t bucket) {
           GlobalAddress(region_->region_id(), static_cast<uint32_t>(offset))};
 }
 
+Bucket* Segment::FindBucketOf(GlobalAddress lock) {
+  const uint64_t first = layout_.BucketOffset(0) + offsetof(Bucket, lock);
+  if (lock.region_id() != region_id() || lock.offset_bytes() < first) return nullptr;
+  const uint64_t offset = lock.offset_bytes() - first;
+  if (offset % kBucketBytes != 0 || offset / kBucketBytes > layout_.buckets_count) return nullptr;
+  return BucketAt(offset / kBucketBytes);
+}
+
 Bucket* Segment::OverflowAt(uint64_t address_bits) {
   if (address_bits == 0) return nullptr;
   const GlobalAddress address = GlobalAddress::FromBits(address_bits);
@@ -148,8 +165,9 @@ uint64_t Segment::HashOf(const SlotCopy& copy) const {
   return copy.first().kind() == SlotKind::kInline ? HashKey(copy.inline_key()) : copy.object_hash();
 }
 
-Segment::Place Segment::Find(uint64_t home, uint64_t hash, absl::string_view key) {
+Segment::Place Segment::Find(uint64_t home, uint64_t hash, absl::string_view key, bool holds_next) {
   Bucket* const bucket = BucketAt(home);
+  Place place;
   SlotCopy copy;
   // Under the home's lock nobody changes its tags.
   const uint64_t tags = bucket->tags.Load(std::memory_order_relaxed);
@@ -158,12 +176,16 @@ Segment::Place Segment::Find(uint64_t home, uint64_t hash, absl::string_view key
     Slot* const slot = &SlotAt(bucket, position);
     // A slot of the next bucket may be updated in place meanwhile, under the next bucket's lock.
     // Nothing else can change in it: to move it takes this home's lock.
+    const bool is_ours = holds_next || position < kSlotsPerBucket;
     LoadSlot(*slot, &copy);
-    for (int spins = 0; !copy.IsConsistent(); ++spins) {
-      if (spins >= 64) YieldThread();  // Its writer does not suspend, but may be preempted.
+    for (int spins = 0; !copy.IsConsistent() && !is_ours && spins < kSpinsMax; ++spins) {
       LoadSlot(*slot, &copy);
     }
-    if (Holds(copy, hash, key)) return {slot, position, nullptr, nullptr};
+    if (!copy.IsConsistent()) {
+      (is_ours ? place.is_damaged : place.is_busy) = true;
+    } else if (Holds(copy, hash, key)) {
+      return {.slot = slot, .position = position};
+    }
   }
   Bucket* before = nullptr;
   for (Bucket* overflow = OverflowAt(bucket->overflow.Load(std::memory_order_relaxed));
@@ -171,10 +193,12 @@ Segment::Place Segment::Find(uint64_t home, uint64_t hash, absl::string_view key
                overflow = OverflowAt(overflow->overflow.Load(std::memory_order_relaxed))) {
     for (Slot& slot : overflow->slots) {
       LoadSlot(slot, &copy);
-      if (Holds(copy, hash, key)) return {&slot, kNeighbourhood, overflow, before};
+      if (Holds(copy, hash, key)) {
+        return {.slot = &slot, .position = kNeighbourhood, .overflow = overflow, .before = before};
+      }
     }
   }
-  return {};
+  return place;
 }
 
 uint64_t Segment::NewVersion(const Slot& slot, const Bucket& home) const {
@@ -182,10 +206,10 @@ uint64_t Segment::NewVersion(const Slot& slot, const Bucket& home) const {
   return std::max(slot.first().version(), home.floor_or_home.Load(std::memory_order_relaxed)) + 2;
 }
 
-Segment::Freed Segment::Update(const Place& place, const SlotContent& content) {
+absl::StatusOr<Segment::Freed> Segment::Update(const Place& place, const SlotContent& content) {
   SlotCopy old;
   LoadSlot(*place.slot, &old);
-  CHECK(old.IsConsistent());
+  if (!old.IsConsistent()) return HalfWritten();
   const SlotWord word = content.Word(old.first().version() + 2, old.first().home_is_previous());
   WriteSlot(place.slot, word, content.body, content.body_words);
   return ObjectOf(old);
@@ -236,8 +260,8 @@ bool Segment::Displace(uint64_t home, LockSet* locks, size_t* position) {
   }
   for (; hole_bucket > home + 1; --hole_bucket) {
     const absl::optional<size_t> from = MovableSlot(*BucketAt(hole_bucket - 1));
-    CHECK(from.has_value());
-    MoveToNext(hole_bucket - 1, *from, *hole);
+    // What moved so far is where it may be.
+    if (!from.has_value() || !MoveToNext(hole_bucket - 1, *from, *hole)) return false;
     hole = from;
     displacements_.fetch_add(1, std::memory_order_relaxed);
   }
@@ -245,14 +269,14 @@ bool Segment::Displace(uint64_t home, LockSet* locks, size_t* position) {
   return true;
 }
 
-// Moves a record from its home bucket into a free slot of the next one.
-void Segment::MoveToNext(uint64_t bucket, size_t from, size_t to) {
+// Moves a record from its home bucket into a free slot of the next one. false: it is half-written (HalfWritten).
+bool Segment::MoveToNext(uint64_t bucket, size_t from, size_t to) {
   Bucket* const home = BucketAt(bucket);
   Slot* const source = &home->slots[from];
   Slot* const target = &home[1].slots[to];
   SlotCopy copy;
   LoadSlot(*source, &copy);
-  CHECK(copy.IsConsistent());
+  if (!copy.IsConsistent()) return false;
   const SlotContent content = SlotContent::Of(copy);
   const uint64_t version = MovedVersion(copy, *target);
 
@@ -265,6 +289,7 @@ void Segment::MoveToNext(uint64_t bucket, size_t from, size_t to) {
   const uint8_t tag = static_cast<uint8_t>(tags >> (8 * from));
   home->tags.Store(WithTag(WithTag(tags, from, 0), kSlotsPerBucket + to, tag),
                    std::memory_order_release);
+  return true;
 }
 
 bool Segment::InsertIntoChain(uint64_t home, const SlotContent& content) {
@@ -298,11 +323,11 @@ bool Segment::InsertIntoChain(uint64_t home, const SlotContent& content) {
   return true;
 }
 
-Segment::Freed Segment::Delete(uint64_t home, const Place& place) {
+absl::StatusOr<Segment::Freed> Segment::Delete(uint64_t home, const Place& place) {
   Bucket* const bucket = BucketAt(home);
   SlotCopy old;
   LoadSlot(*place.slot, &old);
-  CHECK(old.IsConsistent());
+  if (!old.IsConsistent()) return HalfWritten();
   {
     StructureChange change(bucket);
     const uint64_t floor = bucket->floor_or_home.Load(std::memory_order_relaxed);

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "kvs/bucket.h"
@@ -26,6 +27,9 @@
 #include "transport/fabric.h"
 
 namespace acre::kvs {
+
+// A slot under its lock is half-written, and nobody is at work on it.
+absl::Status HalfWritten();
 
 class Segment {
  public:
@@ -39,6 +43,8 @@ class Segment {
   uint32_t region_id() const { return region_->region_id(); }
   Heap& heap() { return heap_; }
   MappedLock LockOf(uint64_t bucket);
+  // The bucket that this lock guards; null: it is that of none, whoever says so.
+  Bucket* FindBucketOf(GlobalAddress lock);
 
   // Where a record is.
   struct Place {
@@ -46,11 +52,15 @@ class Segment {
     size_t position = 0;         // In the neighbourhood; kNeighbourhood: in the chain.
     Bucket* overflow = nullptr;  // In the chain: the bucket, and the one before it.
     Bucket* before = nullptr;
+    // Not found, but a slot that may be the record's is half-written: one of the next bucket, whose lock somebody
+    // holds who may be slow, or dead and not yet repaired, or one under a lock that we hold ourselves.
+    bool is_busy = false;
+    bool is_damaged = false;
     bool found() const { return slot != nullptr; }
     bool in_next() const { return position >= kSlotsPerBucket && position < kNeighbourhood; }
   };
-  // Holds: home's lock.
-  Place Find(uint64_t home, uint64_t hash, absl::string_view key);
+  // Holds: home's lock. `holds_next`: the next bucket's, too, which is what ends is_busy.
+  Place Find(uint64_t home, uint64_t hash, absl::string_view key, bool holds_next);
 
   // An object that nobody can reach any more. offset 0: none.
   struct Freed {
@@ -59,7 +69,8 @@ class Segment {
   };
 
   // Replaces the value of a record. Holds: home's lock, and the next bucket's if place.in_next().
-  [[nodiscard]] Freed Update(const Place& place, const SlotContent& content);
+  // DataLoss: the slot is half-written, which a trusted client has to answer for; nothing was changed.
+  [[nodiscard]] absl::StatusOr<Freed> Update(const Place& place, const SlotContent& content);
 
   // Inserts a record that is not there, into the home bucket's own slots. false: they are full.
   // Holds: home's lock.
@@ -71,8 +82,8 @@ class Segment {
   [[nodiscard]] bool InsertBeyond(uint64_t home, uint64_t hash, const SlotContent& content,
                                   LockSet* locks);
 
-  // Removes a record, and pulls one of the chain into its slot. Locks as Update().
-  [[nodiscard]] Freed Delete(uint64_t home, const Place& place);
+  // Removes a record, and pulls one of the chain into its slot. Locks and errors as Update().
+  [[nodiscard]] absl::StatusOr<Freed> Delete(uint64_t home, const Place& place);
 
   uint64_t records() const { return records_.load(std::memory_order_relaxed); }
   uint64_t displacements() const { return displacements_.load(std::memory_order_relaxed); }
@@ -94,7 +105,7 @@ class Segment {
   uint64_t HashOf(const SlotCopy& copy) const;
   void PlaceAt(Bucket* home, size_t position, uint64_t hash, const SlotContent& content);
   bool Displace(uint64_t home, LockSet* locks, size_t* position);
-  void MoveToNext(uint64_t bucket, size_t from, size_t to);
+  bool MoveToNext(uint64_t bucket, size_t from, size_t to);
   bool InsertIntoChain(uint64_t home, const SlotContent& content);
   void PullFromChain(Bucket* home, size_t position);
   void Unlink(Bucket* home, Bucket* overflow, Bucket* before);

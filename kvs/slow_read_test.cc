@@ -353,7 +353,7 @@ TEST_F(SlowReadTest, TornSlotBesideAKeyOfTheSameHashIsNoMiss) {
   for (const std::string& key : KeysOfHome("fill", home, count, kNeighbourhood)) put(key, 0);
   put(one, 0);
   put(other, 0);
-  const Segment::Place place = segment().Find(home, HashKey(one), one);
+  const Segment::Place place = segment().Find(home, HashKey(one), one, /*holds_next=*/true);
   ASSERT_NE(place.overflow, nullptr) << "not in the chain";
   ASSERT_EQ(place.slot, &place.overflow->slots[0]);
 

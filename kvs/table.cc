@@ -12,8 +12,8 @@
 #include "kvs/segment.h"
 #include "kvs/segment_view.h"
 #include "lock/local_lock.h"
+#include "lock/pause.h"
 #include "runtime/planted_bug.h"
-#include "runtime/this_thread.h"
 
 namespace acre::kvs {
 
@@ -109,6 +109,11 @@ class TableWriter::Record {
 
 namespace {
 
+// How often a Get looks at a record that a writer is at work on before it suspends.
+constexpr int kRetriesAtOnce = 64;
+
+bool IsAbsent(const Segment::Place& place) { return !place.found() && !place.is_busy; }
+
 absl::Status NoMemory() {
   return absl::ResourceExhaustedError(
       "the server has no memory left for this record (or thousands of keys collide with its key); "
@@ -150,18 +155,30 @@ Task<absl::Status> TableWriter::Put(absl::string_view key, absl::string_view val
   if (!record.has_memory()) co_return NoMemory();
 
   LockSet locks(locks_.get());
-  if (!locks.Start(segment->LockOf(home))) co_await locks.Wait();
-  const Segment::Place place = segment->Find(home, hash, key);
-  if (!place.found() && segment->InsertAtHome(home, hash, record.content())) {
+  absl::Status locked;
+  if (!locks.Start(segment->LockOf(home))) locked = co_await locks.Wait();
+  if (!locked.ok()) co_return locked;
+  Segment::Place place = segment->Find(home, hash, key, /*holds_next=*/false);
+  if (place.is_damaged) co_return HalfWritten();
+  if (IsAbsent(place) && segment->InsertAtHome(home, hash, record.content())) {
     record.Published(key, value);
     co_return absl::OkStatus();
   }
   if (!place.found() || place.in_next()) {
-    if (!locks.Start(segment->LockOf(home + 1))) co_await locks.Wait();
+    if (!locks.Start(segment->LockOf(home + 1))) locked = co_await locks.Wait();
+    if (!locked.ok()) co_return locked;
+  }
+  if (place.is_busy) {
+    // Whoever was at work has left: now it can be told what is there.
+    place = segment->Find(home, hash, key, /*holds_next=*/true);
+    if (place.is_damaged) co_return HalfWritten();
   }
   if (place.found()) {
-    Retire(segment, segment->Update(place, record.content()));
-  } else if (!segment->InsertBeyond(home, hash, record.content(), &locks)) {
+    const absl::StatusOr<Segment::Freed> freed = segment->Update(place, record.content());
+    if (!freed.ok()) co_return freed.status();
+    Retire(segment, *freed);
+  } else if (!segment->InsertAtHome(home, hash, record.content()) &&
+             !segment->InsertBeyond(home, hash, record.content(), &locks)) {
     co_return NoMemory();
   }
   record.Published(key, value);
@@ -175,30 +192,65 @@ Task<absl::Status> TableWriter::Delete(absl::string_view key) {
   Segment* const segment = &table_->SegmentOf(hash);
   const uint64_t home = HomeBucket(hash, segment->layout().buckets_count);
   LockSet locks(locks_.get());
-  if (!locks.Start(segment->LockOf(home))) co_await locks.Wait();
-  const Segment::Place place = segment->Find(home, hash, key);
-  if (!place.found()) co_return absl::NotFoundError("no such record");
-  if (place.in_next()) {
-    if (!locks.Start(segment->LockOf(home + 1))) co_await locks.Wait();
+  absl::Status locked;
+  if (!locks.Start(segment->LockOf(home))) locked = co_await locks.Wait();
+  if (!locked.ok()) co_return locked;
+  Segment::Place place = segment->Find(home, hash, key, /*holds_next=*/false);
+  if (place.is_busy || place.in_next()) {
+    if (!locks.Start(segment->LockOf(home + 1))) locked = co_await locks.Wait();
+    if (!locked.ok()) co_return locked;
+    if (place.is_busy) place = segment->Find(home, hash, key, /*holds_next=*/true);
   }
-  Retire(segment, segment->Delete(home, place));
+  if (place.is_damaged) co_return HalfWritten();
+  if (!place.found()) co_return absl::NotFoundError("no such record");
+  const absl::StatusOr<Segment::Freed> freed = segment->Delete(home, place);
+  if (!freed.ok()) co_return freed.status();
+  Retire(segment, *freed);
   co_return absl::OkStatus();
 }
 
-absl::Status TableWriter::Get(absl::string_view key, std::string* value) {
-  if (absl::Status status = CheckKey(key); !status.ok()) return status;
+bool TableWriter::GetAtOnce(absl::string_view key, std::string* value, absl::Status* status) {
+  *status = CheckKey(key);
+  if (!status->ok()) return true;
   const LookupKey lookup(key);
-  if (absl::Status status = table_->CheckShare(lookup.hash); !status.ok()) return status;
+  *status = table_->CheckShare(lookup.hash);
+  if (!status->ok()) return true;
   const SegmentView& view = views_[table_->share_.SegmentOf(lookup.hash, views_.size())];
   LookupResult result = view.Lookup(lookup, value, &scratch_, &stats_);
-  // Writers hold no slot odd across a suspension, so the one that is at work is another thread.
-  for (int retries = 0; result == LookupResult::kRetry; ++retries) {
-    if (retries >= 64) YieldThread();
+  // A server thread that is at work is done soon, unless it was preempted.
+  for (int retries = 0; result == LookupResult::kRetry && retries < kRetriesAtOnce; ++retries) {
     result = view.Lookup(lookup, value, &scratch_, &stats_);
   }
-  CHECK(result != LookupResult::kDamaged) << "our own table is damaged";
-  if (result == LookupResult::kMiss) return absl::NotFoundError("no such record");
-  return absl::OkStatus();
+  switch (result) {
+    case LookupResult::kHit:
+      return true;
+    case LookupResult::kMiss:
+      *status = absl::NotFoundError("no such record");
+      return true;
+    case LookupResult::kRetry:
+      return false;
+    case LookupResult::kDamaged:
+      *status = absl::DataLossError(
+          "the server's table is damaged: a client that it trusts has broken it; restart the "
+          "server");
+      return true;
+  }
+  LOG(FATAL) << "unreachable";
+}
+
+Task<absl::Status> TableWriter::Get(absl::string_view key, std::string* value) {
+  absl::Status status;
+  if (GetAtOnce(key, value, &status)) co_return status;
+  // The writer needs this thread, it may be: it is a remote one, dead, and repaired by us.
+  Scheduler* const scheduler = locks_->scheduler();
+  const uint64_t deadline_ns = scheduler->NowNs() + kLockedNsMax;
+  Pause pause;
+  do {
+    co_await pause.Take(scheduler);
+    if (GetAtOnce(key, value, &status)) co_return status;
+  } while (scheduler->NowNs() < deadline_ns);
+  co_return absl::UnavailableError(
+      "the record stayed locked: the client that was to update it has stalled; try again");
 }
 
 }  // namespace acre::kvs

@@ -94,13 +94,22 @@ class TableWriter {
   [[nodiscard]] bool PassOnAbandonedLocks();
 
   // `key` and `value` outlive the task. When it returns OK every reader sees the new value.
-  // Errors: InvalidArgument - kvs/limits.h. ResourceExhausted - no memory: the record is as it was
-  // before. OutOfRange - the key is another server's (kvs/key_share.h); so too of the others.
+  // Errors: InvalidArgument - kvs/limits.h. ResourceExhausted - no memory, or too many operations wait for locks:
+  // the record is as it was before. OutOfRange - the key is another server's (kvs/key_share.h); so too of the
+  // others. DataLoss - a trusted client broke the record, or the table around it: this server has to be given up.
   Task<absl::Status> Put(absl::string_view key, absl::string_view value);
   // NotFound: there was no such record.
   Task<absl::Status> Delete(absl::string_view key);
-  // Replaces *value. NotFound. Takes no lock.
-  absl::Status Get(absl::string_view key, std::string* value);
+  // Replaces *value. Takes no lock. NotFound; DataLoss as above. Unavailable - the record stayed locked for
+  // kLockedNsMax: its writer, a trusted client, is slow, or dead and not yet repaired.
+  // Arguments outlive the task.
+  Task<absl::Status> Get(absl::string_view key, std::string* value);
+  // The same where nothing has to be waited for, which is nearly always: true, and *status is the answer.
+  // false: a writer is at work on the record: ask Get(). *value is unspecified then.
+  [[nodiscard]] bool GetAtOnce(absl::string_view key, std::string* value, absl::Status* status);
+
+  // Time enough for a client that died to be noticed and repaired.
+  static constexpr uint64_t kLockedNsMax = 2'000'000'000;
 
  private:
   class Record;

@@ -56,7 +56,7 @@ class ModelledTable {
   // The owner, the mapped reader and the remote reader say what the model says.
   void ExpectAllAgree(const std::string& key) {
     std::string value = "an old value, to be replaced";
-    Expect(key, writer_->Get(key, &value), value, "owner");
+    Expect(key, scheduler_.RunUntilDone(writer_->Get(key, &value)), value, "owner");
     value = "an old value, to be replaced";
     Expect(key, readers_.mapped()->Get(key, &value), value, "mapped");
     value = "an old value, to be replaced";
@@ -114,8 +114,8 @@ class ModelledTable {
   void ExpectVersionRose(const std::string& key) {
     const uint64_t hash = HashKey(key);
     Segment& segment = server_.table()->SegmentOf(hash);
-    const Segment::Place place =
-        segment.Find(HomeBucket(hash, segment.layout().buckets_count), hash, key);
+    const Segment::Place place = segment.Find(HomeBucket(hash, segment.layout().buckets_count),
+                                              hash, key, /*holds_next=*/true);
     ASSERT_TRUE(place.found());
     const SlotWord word = place.slot->first();
     EXPECT_FALSE(word.is_odd());

@@ -1,6 +1,7 @@
 #include "lock/local_lock.h"
 
 #include "glog/logging.h"
+#include "lock/pause.h"
 
 namespace acre {
 LockThread::LockThread(Scheduler* scheduler, LocalArena* arena, const Options& options)
@@ -116,8 +117,7 @@ bool LockSet::Start(const MappedLock& lock) {
   CHECK(highest_ < lock.address.bits()) << "locks are taken in address order";
   highest_ = lock.address.bits();
   LockThread::Place* const place = thread_->Start(lock);
-  CHECK(place != nullptr) << "no descriptor is left for a lock";
-  if (place->held()) {
+  if (place != nullptr && place->held()) {
     held_.push_back(place);
     return true;
   }
@@ -125,13 +125,18 @@ bool LockSet::Start(const MappedLock& lock) {
   return false;
 }
 
-Task<void> LockSet::Wait() {
-  CHECK(waiting_ != nullptr);
-  // Holders do not suspend while they change things, so the wait is short: it polls, it does not
-  // sleep.
-  while (!thread_->Advance(waiting_)) co_await scheduler()->Yield();
+Task<absl::Status> LockSet::Wait() {
+  if (waiting_ == nullptr) {
+    co_return absl::ResourceExhaustedError(
+        "more locks are held and awaited at once than this server has places for: try again");
+  }
+  // Local holders do not suspend while they change things: a short wait polls. A remote one may be slow, or dead and
+  // not yet repaired.
+  Pause pause;
+  while (!thread_->Advance(waiting_)) co_await pause.Take(scheduler());
   held_.push_back(waiting_);
   waiting_ = nullptr;
+  co_return absl::OkStatus();
 }
 
 bool LockSet::TryAcquire(const MappedLock& lock) {

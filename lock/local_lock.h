@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/container/inlined_vector.h"
+#include "absl/status/status.h"
 #include "glog/logging.h"
 #include "lock/local_arena.h"
 #include "lock/local_cohort.h"
@@ -175,10 +176,10 @@ class LockSet {
   LockSet& operator=(const LockSet&) = delete;
 
   // Takes the lock, or gets in line for it: true: held. false: co_await Wait() before anything
-  // else. The lock's address is above that of every lock taken this way before. CHECKs that there is a
-  // descriptor: an arena has more of them than operations that run.
+  // else. The lock's address is above that of every lock taken this way before.
   [[nodiscard]] bool Start(const MappedLock& lock);
-  Task<void> Wait();
+  // ResourceExhausted: the arena had no descriptor left: not held, nor awaited.
+  Task<absl::Status> Wait();
 
   // Takes the lock if nobody holds it or waits for it. At any address.
   [[nodiscard]] bool TryAcquire(const MappedLock& lock);
@@ -188,8 +189,8 @@ class LockSet {
 
  private:
   LockThread* const thread_;
-  uint64_t highest_ = 0;  // Address of the last that was taken by Start().
-  LockThread::Place* waiting_ = nullptr;
+  uint64_t highest_ = 0;                  // Address of the last that was taken by Start().
+  LockThread::Place* waiting_ = nullptr;  // Null behind a Start() that found no descriptor, too.
   absl::InlinedVector<LockThread::Place*, 4> held_;
 };
 

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <memory>
 
+#include "absl/status/status.h"
+#include "glog/logging.h"
 #include "gtest/gtest.h"
 #include "lock/local_arena.h"
 #include "lock/local_lock.h"
@@ -28,6 +30,13 @@ MappedLock At(Guarded* guarded) {
   return {&guarded->lock, GlobalAddress::FromBits(reinterpret_cast<uintptr_t>(guarded))};
 }
 
+// Waits for it: there are descriptors enough.
+Task<void> Take(LockSet* locks, MappedLock lock) {
+  if (locks->Start(lock)) co_return;
+  const absl::Status status = co_await locks->Wait();
+  CHECK(status.ok()) << status;
+}
+
 void Increment(Guarded* guarded) {
   const uint64_t value = guarded->counter.Load(std::memory_order_relaxed);
   guarded->counter.Store(value + 1, std::memory_order_relaxed);
@@ -37,7 +46,7 @@ Task<void> IncrementAll(LockThread* thread, Guarded* guarded, int* done) {
   for (int round = 0; round < kRounds; ++round) {
     LockSet locks(thread);
     for (int i = 0; i < 2; ++i) {
-      if (!locks.Start(At(&guarded[i]))) co_await locks.Wait();
+      co_await Take(&locks, At(&guarded[i]));
       Increment(&guarded[i]);
       if (round % 4 == 0) co_await locks.scheduler()->Yield();
     }

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "glog/logging.h"
 #include "gtest/gtest.h"
 #include "lock/local_arena.h"
 #include "lock/lock_words.h"
@@ -32,6 +34,13 @@ bool IsFree(const LockWords& lock) {
          lock.remote_tail.Load(std::memory_order_acquire) == 0;
 }
 
+// Waits for it: there are descriptors enough.
+Task<void> Take(LockSet* locks, MappedLock lock) {
+  if (locks->Start(lock)) co_return;
+  const absl::Status status = co_await locks->Wait();
+  CHECK(status.ok()) << status;
+}
+
 // ---- One thread, step by step.
 
 class LocalLockTest : public ::testing::Test {
@@ -39,7 +48,7 @@ class LocalLockTest : public ::testing::Test {
   // Takes the lock, notes its turn, holds on till the gate opens.
   Task<void> HoldUntilOpen(TestLock* lock, int name) {
     LockSet locks(&thread_);
-    if (!locks.Start(At(lock))) co_await locks.Wait();
+    co_await Take(&locks, At(lock));
     turns_.push_back(name);
     while (!open_) co_await scheduler_.Yield();
   }
@@ -239,6 +248,14 @@ TEST_F(LocalLockTest, ArenaIsSharedAndBounded) {
     }
     EXPECT_EQ(thread.Start(At(&locks[3])), nullptr);
     EXPECT_EQ(thread.TryStart(At(&locks[3])), nullptr);
+    {
+      LockSet set(&thread);
+      EXPECT_FALSE(set.TryAcquire(At(&locks[3])));
+      ASSERT_FALSE(set.Start(At(&locks[3])));
+      const absl::Status waited = scheduler_.RunUntilDone(set.Wait());
+      EXPECT_TRUE(absl::IsResourceExhausted(waited)) << waited;
+    }
+    EXPECT_TRUE(IsFree(locks[3].words));
     for (LockThread::Place* const place : places) thread.Release(place);
   }
   LockThread thread(&scheduler_, arena.get(), {.process_id = 4});
@@ -308,7 +325,7 @@ Task<void> Work(LockThread* thread, Scheduler* scheduler, std::vector<Guarded>* 
     for (size_t i = 0; i < kLocks; ++i) {
       if (random.Uniform(2) == 0) continue;
       Guarded* const place = &(*guarded)[i];
-      if (!locks.Start(At(&place->lock))) co_await locks.Wait();
+      co_await Take(&locks, At(&place->lock));
       held.push_back(place);
     }
     // One above all of them, which nobody waits for while holding others: by trying only.
@@ -334,7 +351,7 @@ Task<void> Work(LockThread* thread, Scheduler* scheduler, std::vector<Guarded>* 
 Task<void> GiveUp(LockThread* thread, std::vector<Guarded>* guarded) {
   LockSet locks(thread);
   for (size_t i = 0; i < kLocks; ++i) {
-    if (!locks.Start(At(&(*guarded)[i].lock))) co_await locks.Wait();
+    co_await Take(&locks, At(&(*guarded)[i].lock));
   }
 }
 
@@ -407,7 +424,8 @@ TEST(LocalLockRaceTest, QueueIsFirstComeFirstServedAcrossThreads) {
         Scheduler scheduler({.clock = &clock});
         LockThread thread(&scheduler, arena.get(), {});
         const auto wait = [](LockSet* locks, std::vector<int>* order, int name) -> Task<void> {
-          co_await locks->Wait();
+          const absl::Status status = co_await locks->Wait();
+          EXPECT_EQ(status, absl::OkStatus());
           order->push_back(name);
         };
         while (queued.load(std::memory_order_acquire) != t) std::this_thread::yield();

@@ -28,7 +28,11 @@ Task<absl::Status> KvHandler::Handle(transport::RpcContext* context) {
   switch (static_cast<kvs::Method>(context->method)) {
     case kvs::Method::kGet: {
       AddToCounter(&counters_->gets_rpc);
-      co_return writer_->Get(context->request, &context->response);
+      absl::Status status;
+      if (!writer_->GetAtOnce(context->request, &context->response, &status)) {
+        status = co_await writer_->Get(context->request, &context->response);
+      }
+      co_return status;
     }
     case kvs::Method::kPut: {
       const absl::StatusOr<kvs::PutRequest> request = kvs::ParsePut(context->request);
@@ -42,8 +46,12 @@ Task<absl::Status> KvHandler::Handle(transport::RpcContext* context) {
       AddToCounter(&counters_->deletes_rpc);
       co_return status;
     }
-    case kvs::Method::kMultiGet:
-      co_return MultiGet(context);
+    case kvs::Method::kMultiGet: {
+      absl::Status status;
+      Task<absl::Status> rest = MultiGet(context, &status);
+      if (rest) status = co_await std::move(rest);
+      co_return status;
+    }
     case kvs::Method::kStats: {
       context->response = stats_();
       co_return absl::OkStatus();
@@ -61,16 +69,31 @@ Task<absl::Status> KvHandler::Handle(transport::RpcContext* context) {
   co_return absl::UnimplementedError("the server knows no such method: is it an older release?");
 }
 
-absl::Status KvHandler::MultiGet(transport::RpcContext* context) {
-  const auto keys = kvs::ParseMultiGet(context->request);
-  if (!keys.ok()) return keys.status();
+Task<absl::Status> KvHandler::MultiGet(transport::RpcContext* context, absl::Status* status) {
+  auto keys = kvs::ParseMultiGet(context->request);
+  *status = keys.status();
+  if (!keys.ok()) return {};
   kvs::MultiGetResponse response(&context->response);
-  for (absl::string_view key : *keys) {
-    const absl::Status status = writer_->Get(key, &value_);
-    if (!response.Add(status.code(), value_)) break;  // The client asks again for the rest.
+  for (size_t i = 0; i < keys->size(); ++i) {
+    absl::Status of_key;
+    if (!writer_->GetAtOnce((*keys)[i], &value_, &of_key)) {
+      return MultiGetOn(*std::move(keys), i, response);
+    }
+    if (!response.Add(of_key.code(), value_)) break;  // The client asks again for the rest.
     AddToCounter(&counters_->gets_rpc);
   }
-  return absl::OkStatus();
+  return {};
+}
+
+Task<absl::Status> KvHandler::MultiGetOn(std::vector<absl::string_view> keys, size_t next,
+                                         kvs::MultiGetResponse response) {
+  std::string value;  // Others use value_ meanwhile.
+  for (; next < keys.size(); ++next) {
+    const absl::Status status = co_await writer_->Get(keys[next], &value);
+    if (!response.Add(status.code(), value)) break;
+    AddToCounter(&counters_->gets_rpc);
+  }
+  co_return absl::OkStatus();
 }
 
 absl::Status KvHandler::Cluster(uint64_t view, std::string* answer) {
@@ -81,9 +104,16 @@ absl::Status KvHandler::Cluster(uint64_t view, std::string* answer) {
   return absl::OkStatus();
 }
 
-absl::Status KvHandler::Get(absl::string_view key, std::string* value) {
+bool KvHandler::GetAtOnce(absl::string_view key, std::string* value, absl::Status* status) {
+  if (!writer_->GetAtOnce(key, value, status)) return false;
   AddToCounter(&counters_->gets_socket);
-  return writer_->Get(key, value);
+  return true;
+}
+
+Task<absl::Status> KvHandler::Get(absl::string_view key, std::string* value) {
+  absl::Status status = co_await writer_->Get(key, value);
+  AddToCounter(&counters_->gets_socket);
+  co_return status;
 }
 
 Task<absl::Status> KvHandler::Put(absl::string_view key, absl::string_view value) {

@@ -9,10 +9,12 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "kvs/table.h"
+#include "kvs/wire.h"
 #include "runtime/shared_word.h"
 #include "runtime/task.h"
 #include "server/socket_server.h"
@@ -50,7 +52,9 @@ class KvHandler : public transport::RpcHandler, public SocketService {
   // of another view, or for a key that is another server's.
   Task<absl::Status> Handle(transport::RpcContext* context) override;
 
-  absl::Status Get(absl::string_view key, std::string* value) override;
+  [[nodiscard]] bool GetAtOnce(absl::string_view key, std::string* value,
+                               absl::Status* status) override;
+  Task<absl::Status> Get(absl::string_view key, std::string* value) override;
   Task<absl::Status> Put(absl::string_view key, absl::string_view value) override;
   Task<absl::Status> Delete(absl::string_view key) override;
   std::string Stats() override { return stats_(); }
@@ -59,7 +63,11 @@ class KvHandler : public transport::RpcHandler, public SocketService {
  private:
   // OutOfRange, and counted: a request of another view than ours.
   absl::Status CheckView(uint64_t view);
-  absl::Status MultiGet(transport::RpcContext* context);
+  // As much as can be done without waiting: an empty task, and *status is the answer; else the task is the rest.
+  Task<absl::Status> MultiGet(transport::RpcContext* context, absl::Status* status);
+  // From `keys[next]` on, which has to wait.
+  Task<absl::Status> MultiGetOn(std::vector<absl::string_view> keys, size_t next,
+                                kvs::MultiGetResponse response);
 
   kvs::TableWriter* const writer_;
   OperationCounters* const counters_;

@@ -159,8 +159,8 @@ SocketServer::Next SocketServer::RunPass(Connection* connection) {
   return connection->end_seen ? Next::kClose : Next::kEvent;
 }
 
-// Answers the Gets that are at the front of the input. kChange: a Put or Delete is next; kEvent: no
-// complete request is, or no room for its answer.
+// Answers the Gets that are at the front of the input. kChange: a Put or Delete is next, or a Get that
+// has to wait; kEvent: no complete request is, or no room for its answer.
 SocketServer::Next SocketServer::ExecuteReads(Connection* connection) {
   SocketBuffer& input = connection->input;
   uint64_t requests_count = 0;
@@ -181,7 +181,11 @@ SocketServer::Next SocketServer::ExecuteReads(Connection* connection) {
     }
     const auto opcode = static_cast<SocketOpcode>(header.opcode);
     if (opcode == SocketOpcode::kGet) {
-      const absl::Status status = service_->Get(Parse(header, bytes).key, &value_);
+      absl::Status status;
+      if (!service_->GetAtOnce(Parse(header, bytes).key, &value_, &status)) {
+        next = Next::kChange;
+        break;
+      }
       Answer(connection, opcode, status, value_);
     } else if (opcode == SocketOpcode::kStats) {
       const std::string text = service_->Stats();
@@ -204,21 +208,24 @@ SocketServer::Next SocketServer::ExecuteReads(Connection* connection) {
   return next;
 }
 
-// Requires: a complete Put or Delete is at the front of the input; it stays there till it is done,
-// as nobody reads meanwhile.
+// Requires: a complete Put, Delete or Get is at the front of the input; it stays there till it is
+// done, as nobody reads meanwhile.
 Task<void> SocketServer::ExecuteChange(Connection* connection) {
   const absl::string_view bytes = connection->input.readable();
   const SocketRequestHeader header = HeaderOf(bytes);
   const Request request = Parse(header, bytes);
   const auto opcode = static_cast<SocketOpcode>(header.opcode);
   absl::Status status;
-  if (opcode == SocketOpcode::kPut) {
+  std::string value;  // Others use value_ meanwhile.
+  if (opcode == SocketOpcode::kGet) {
+    status = co_await service_->Get(request.key, &value);
+  } else if (opcode == SocketOpcode::kPut) {
     status = co_await service_->Put(request.key, request.value);
   } else {
     CHECK(opcode == SocketOpcode::kDelete);
     status = co_await service_->Delete(request.key);
   }
-  Answer(connection, opcode, status, {});
+  Answer(connection, opcode, status, value);
   connection->input.Consume(FrameBytes(header));
   AddToCounter(&counters_.requests, 1);
 }

@@ -3,8 +3,8 @@
 //
 // Requests of one connection are executed and answered in their order; each time a connection has
 // something to say, all complete requests that have arrived are executed and their answers leave
-// with one system call. Gets are answered in place; a Put or Delete that has to wait for a lock
-// suspends its own connection alone.
+// with one system call. Gets are answered in place; a Put or Delete that has to wait for a lock, and
+// a Get that has to wait for a writer, suspends its own connection alone.
 //
 // Back-pressure: a connection whose client does not take its answers is neither read nor executed
 // while more than kOutputBytesMax of them wait. Fairness: after kPassBytesMax a connection lets the
@@ -41,9 +41,11 @@ namespace acre::server {
 class SocketService {
  public:
   virtual ~SocketService() = default;
-  // Replaces *value. NotFound.
-  virtual absl::Status Get(absl::string_view key, std::string* value) = 0;
-  // Arguments outlive the task.
+  // Replaces *value, NotFound: true, and *status is the answer. false: it has to wait: ask Get().
+  [[nodiscard]] virtual bool GetAtOnce(absl::string_view key, std::string* value,
+                                       absl::Status* status) = 0;
+  // Arguments outlive the tasks.
+  virtual Task<absl::Status> Get(absl::string_view key, std::string* value) = 0;
   virtual Task<absl::Status> Put(absl::string_view key, absl::string_view value) = 0;
   virtual Task<absl::Status> Delete(absl::string_view key) = 0;
   // "name value" lines.
@@ -95,7 +97,7 @@ class SocketServer {
   // Why a pass over a connection ended.
   enum class Next {
     kEvent,   // Nothing to do until the kernel reports something.
-    kChange,  // The next request is a Put or Delete, complete.
+    kChange,  // The next request is complete, and a Put, a Delete, or a Get that has to wait.
     kAgain,   // There is more, but it had its turn.
     kClose,   // Over.
   };

@@ -34,12 +34,16 @@ using kvs::SocketResponseHeader;
 
 class MapStore : public SocketService {
  public:
-  absl::Status Get(absl::string_view key, std::string* value) override {
+  bool GetAtOnce(absl::string_view key, std::string* value, absl::Status* status) override {
     JudgeKey(key);
-    const auto found = records_.find(std::string(key));
-    if (found == records_.end()) return absl::NotFoundError("no such record");
-    *value = found->second;
-    return absl::OkStatus();
+    // Every second one has to wait.
+    if (++gets_count_ % 2 == 0) return false;
+    *status = Find(key, value);
+    return true;
+  }
+  Task<absl::Status> Get(absl::string_view key, std::string* value) override {
+    JudgeKey(key);
+    co_return Find(key, value);
   }
   Task<absl::Status> Put(absl::string_view key, absl::string_view value) override {
     JudgeKey(key);
@@ -66,7 +70,15 @@ class MapStore : public SocketService {
     CHECK(!key.empty() && key.size() <= kvs::kKeyBytesMax);
   }
 
+  absl::Status Find(absl::string_view key, std::string* value) const {
+    const auto found = records_.find(std::string(key));
+    if (found == records_.end()) return absl::NotFoundError("no such record");
+    *value = found->second;
+    return absl::OkStatus();
+  }
+
   std::map<std::string, std::string> records_;
+  uint64_t gets_count_ = 0;
 };
 
 template <class Header>

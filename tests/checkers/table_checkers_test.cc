@@ -86,7 +86,8 @@ class SmallTable {
   Place Find(const std::function<bool(const Place&)>& fits) {
     for (const auto& [key, value] : model_) {
       const uint64_t home = HomeOf(key);
-      const kvs::Segment::Place found = segment().Find(home, kvs::HashKey(key), key);
+      const kvs::Segment::Place found =
+          segment().Find(home, kvs::HashKey(key), key, /*holds_next=*/true);
       const Place place = {found.slot, found.position, home, key};
       if (found.position < kvs::kNeighbourhood && fits(place)) return place;
     }
