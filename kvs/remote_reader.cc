@@ -11,7 +11,6 @@
 #include "kvs/hash.h"
 #include "kvs/limits.h"
 #include "kvs/object.h"
-#include "runtime/deadline.h"
 #include "runtime/planted_bug.h"
 #include "transport/region_header.h"
 
@@ -20,7 +19,6 @@ namespace {
 
 using transport::CompletionStatus;
 
-constexpr uint32_t kPairBytes = 2 * kBucketBytes;
 // A landing holds the first collect of a pair, and behind it the second one, or a bucket of the
 // chain.
 constexpr size_t kSecondOffset = kPairBytes;
@@ -35,17 +33,6 @@ const BucketCopy* BucketsAt(const LandingPool::Landing& landing, size_t offset_b
   return reinterpret_cast<const BucketCopy*>(landing.landed(offset_bytes));
 }
 
-// `status`: what Port::ExecuteUntil gave.
-absl::Status StatusOf(absl::optional<CompletionStatus> status) {
-  if (!status.has_value()) {
-    return absl::DeadlineExceededError("a READ of the server's memory is held up");
-  }
-  if (*status == CompletionStatus::kOk) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat(
-      "a READ of the server's memory failed (", transport::CompletionStatusName(*status),
-      "): the server is gone, or its lease is over; connect again"));
-}
-
 absl::Status WriterAtWork() { return absl::AbortedError("a writer is at work on the record"); }
 
 }  // namespace
@@ -53,7 +40,6 @@ absl::Status WriterAtWork() { return absl::AbortedError("a writer is at work on 
 Task<absl::StatusOr<std::unique_ptr<RemoteReader>>> RemoteReader::Create(
     transport::Fabric* fabric, transport::Port* port, transport::QueuePair* queue_pair,
     std::vector<RegionEntry> directory, uint32_t region_id, uint64_t deadline_ns, KeyShare share) {
-  if (directory.empty()) co_return absl::DataLossError("the server's directory names no region");
   std::unique_ptr<RemoteReader> reader(new RemoteReader(port, queue_pair, share));
   absl::StatusOr<std::unique_ptr<LandingPool>> landings =
       LandingPool::Create(fabric, port, region_id, kLandingsCount, kLandingBytes);
@@ -64,22 +50,11 @@ Task<absl::StatusOr<std::unique_ptr<RemoteReader>>> RemoteReader::Create(
   if (!objects.ok()) co_return objects.status();
   reader->object_landings_ = *std::move(objects);
 
-  for (const RegionEntry& entry : directory) {
-    RemoteSegment segment;
-    segment.key = entry.key;
-    Landing landing = reader->landings_->TryTake();
-    const absl::Status status =
-        co_await reader->Read(&segment, kSegmentHeaderOffset, sizeof(SegmentHeader),
-                              reader->landings_.get(), &landing, 0, deadline_ns);
-    if (!status.ok()) co_return status;
-    uint64_t words[sizeof(SegmentHeader) / kWordBytes];
-    std::copy_n(landing.landed(), std::size(words), words);
-    absl::StatusOr<SegmentLayout> layout =
-        SegmentLayout::Parse(words, entry.region_id, entry.size_bytes);
-    if (!layout.ok()) co_return layout.status();
-    segment.layout = *layout;
-    reader->segments_.push_back(segment);
-  }
+  auto read = co_await RemoteDirectory::Read(port, queue_pair, reader->landings_.get(),
+                                             std::move(directory), share, deadline_ns);
+  if (!read.ok()) co_return read.status();
+  reader->directory_ = *std::move(read);
+  reader->segments_ = reader->directory_->segments();
   reader->usual_request_.local_region = reader->landings_->region();
   reader->usual_request_.length_bytes = kPairBytes;
   reader->stats_ = {};
@@ -109,25 +84,10 @@ transport::WorkRequest RemoteReader::ReadRequest(const RemoteSegment& segment,
 Task<absl::Status> RemoteReader::Read(const RemoteSegment* segment, uint64_t offset_bytes,
                                       uint32_t length_bytes, const LandingPool* pool,
                                       Landing* landing, size_t at_bytes, uint64_t deadline_ns) {
-  transport::WorkRequest request =
+  const transport::WorkRequest request =
       ReadRequest(*segment, offset_bytes, length_bytes, landing->words(at_bytes), pool->region());
   ++stats_.reads;
-  CompletionStatus read;
-  if (queue_pair_->ReadAtOnce(request, &read)) co_return StatusOf(read);
-  const absl::optional<CompletionStatus> status =
-      co_await port_->ExecuteUntil(queue_pair_, absl::MakeSpan(&request, 1), deadline_ns);
-  co_return StatusOf(status);
-}
-
-Task<absl::StatusOr<LandingPool::Landing>> RemoteReader::TakeLanding(LandingPool* pool,
-                                                                     uint64_t deadline_ns) {
-  Task<Landing> take = pool->Take();
-  absl::StatusOr<Landing> landing =
-      co_await WithDeadline(*port_->scheduler(), deadline_ns, std::move(take));
-  if (!landing.ok()) {
-    co_return absl::DeadlineExceededError("all places to READ into stayed taken by other reads");
-  }
-  co_return landing;
+  return ReadUntil(port_, queue_pair_, request, deadline_ns);
 }
 
 const SlotCopy* RemoteReader::FindByTags(const BucketCopy* pair, const Target& target) {
@@ -215,7 +175,7 @@ RemoteReader::Progress RemoteReader::GetAtOnce(const Target& target, const Landi
   if (!queue_pair_->ReadAtOnce(usual_request_, &read)) return Progress::kNothing;
   ++stats_.reads;
   if (read != CompletionStatus::kOk) [[unlikely]] {
-    *status = StatusOf(read);
+    *status = ReadStatus(read);
     return Progress::kAnswered;
   }
   if (!TakeUsual(landing, target, value)) [[unlikely]]
@@ -240,7 +200,7 @@ RemoteReader::Progress RemoteReader::ChainAtOnce(const Target& target, const Lan
   if (!queue_pair_->ReadAtOnce(request, &read)) return Progress::kRead;
   ++stats_.reads;
   if (read != CompletionStatus::kOk) {
-    *status = StatusOf(read);
+    *status = ReadStatus(read);
     return Progress::kAnswered;
   }
   const BucketCopy* const bucket = BucketsAt(landing, kSecondOffset);
@@ -294,7 +254,8 @@ Task<absl::Status> RemoteReader::Get(absl::string_view key, std::string* value,
 Task<absl::Status> RemoteReader::GoOn(Target target, Landing landing, Progress progress,
                                       std::string* value) {
   if (!landing) {
-    absl::StatusOr<Landing> waited = co_await TakeLanding(landings_.get(), target.deadline_ns);
+    absl::StatusOr<Landing> waited =
+        co_await TakeLandingUntil(landings_.get(), port_->scheduler(), target.deadline_ns);
     if (!waited.ok()) co_return waited.status();
     landing.Swap(&*waited);
   }
@@ -303,7 +264,7 @@ Task<absl::Status> RemoteReader::GoOn(Target target, Landing landing, Progress p
     ++stats_.reads;
     const absl::optional<CompletionStatus> status =
         co_await port_->ExecuteUntil(queue_pair_, absl::MakeSpan(&request, 1), target.deadline_ns);
-    if (status != CompletionStatus::kOk) co_return StatusOf(status);
+    if (status != CompletionStatus::kOk) co_return ReadStatus(status);
     // The usual case needs no further frame: one READ, and the record is there.
     if (TakeUsual(landing, target, value)) co_return absl::OkStatus();
   }
@@ -433,7 +394,7 @@ Task<absl::Status> RemoteReader::Answer(const Target* target, const SlotCopy* sl
   }
   const size_t bytes = ObjectBytes(slot->object_key_bytes(), slot->object_value_bytes());
   absl::StatusOr<Landing> landing =
-      co_await TakeLanding(object_landings_.get(), target->deadline_ns);
+      co_await TakeLandingUntil(object_landings_.get(), port_->scheduler(), target->deadline_ns);
   if (!landing.ok()) co_return landing.status();
   const absl::Status status = co_await Read(target->segment, slot->object_address().offset_bytes(),
                                             static_cast<uint32_t>(bytes), object_landings_.get(),
@@ -484,13 +445,13 @@ Task<void> RemoteReader::MultiGet(absl::Span<const absl::string_view> keys,
       // Further READs would be held up behind these.
       for (size_t i = begin; i < keys.size(); ++i) {
         statuses[i] = CheckKey(keys[i]);
-        if (statuses[i].ok()) statuses[i] = StatusOf(status);
+        if (statuses[i].ok()) statuses[i] = ReadStatus(status);
       }
       co_return;
     }
     for (size_t i = 0; i < count; ++i) {
       if (status != CompletionStatus::kOk) {
-        statuses[begin + i] = StatusOf(status);
+        statuses[begin + i] = ReadStatus(status);
         continue;
       }
       if (TakeUsual(landings[i], targets[i], &values[begin + i])) {

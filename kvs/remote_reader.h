@@ -20,6 +20,7 @@
 #include "kvs/key_share.h"
 #include "kvs/landing.h"
 #include "kvs/reader.h"
+#include "kvs/remote_directory.h"
 #include "kvs/segment_layout.h"
 #include "kvs/segment_view.h"
 #include "runtime/task.h"
@@ -60,14 +61,12 @@ class RemoteReader {
   size_t reads_under_way() const { return landings_->held_count(); }
 
   const ReaderStats& stats() const { return stats_; }
+  // For others of the same connection (kvs/remote_writer.h).
+  const std::shared_ptr<const RemoteDirectory>& directory() const { return directory_; }
 
  private:
   using Landing = LandingPool::Landing;
 
-  struct RemoteSegment {
-    transport::RemoteKey key;
-    SegmentLayout layout;
-  };
   // A key on its way: where its home is, and how long to try.
   struct Target {
     LookupKey key;
@@ -112,8 +111,6 @@ class RemoteReader {
                         size_t* position);
   static bool StoodStill(const BucketCopy* before, const BucketCopy* after);
 
-  // Waits for a landing while all are taken by other coroutines' reads.
-  Task<absl::StatusOr<Landing>> TakeLanding(LandingPool* pool, uint64_t deadline_ns);
   // READs into the landing and waits. OK, DeadlineExceeded, or what became of the server.
   Task<absl::Status> Read(const RemoteSegment* segment, uint64_t offset_bytes,
                           uint32_t length_bytes, const LandingPool* pool, Landing* landing,
@@ -140,7 +137,8 @@ class RemoteReader {
   transport::Port* const port_;
   transport::QueuePair* const queue_pair_;
   const KeyShare share_;
-  std::vector<RemoteSegment> segments_;
+  std::shared_ptr<const RemoteDirectory> directory_;
+  absl::Span<const RemoteSegment> segments_;  // Its.
   std::unique_ptr<LandingPool> landings_;
   std::unique_ptr<LandingPool> object_landings_;
   transport::WorkRequest usual_request_;  // READs a pair of buckets at once.

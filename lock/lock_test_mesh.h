@@ -76,6 +76,7 @@ class LockNode final : public LockPeers {
     local_locker_ = std::make_unique<LocalLocker>(
         lock_thread_.get(), LocalLocker::Regions{{kTestLockRegion, locks_->words()}});
   }
+  transport::MemoryRegion* lock_region() const { return locks_.get(); }
   LockWords* WordsOf(uint32_t number) const {
     return reinterpret_cast<LockWords*>(locks_->words() +
                                         TestLockAddress(number).offset_bytes() / kWordBytes);
@@ -100,6 +101,7 @@ class LockNode final : public LockPeers {
   // ---- As a client.
 
   RemoteLocker* remote_locker() const { return remote_locker_.get(); }
+  const RemoteHome& home() const { return home_; }
   RemoteDescriptors* descriptors() const { return descriptors_.get(); }
   transport::QueuePair* home_queue_pair() const { return home_.queue_pair; }
   transport::RemoteKey lock_key() const { return home_.regions.front().second; }

@@ -17,7 +17,7 @@
 
 namespace acre {
 
-// What each removes stands in tests/sim/plants.cc. Some do harm only together with another.
+// What each removes stands in tests/sim/plants.cc, or where it is planted. Some do harm only together with another.
 enum class PlantedBug : uint8_t {
   // Readers.
   kMissAfterOneRead,
@@ -40,6 +40,10 @@ enum class PlantedBug : uint8_t {
   kFrameTakenEarly,
   kWakeWithoutBarrier,
   kAnswerOfForgottenCall,
+  // One-sided updates and their repair. Planted by //kvs:remote_writer_sim_test.
+  kRedoAfterMark,
+  kSlotNotReadAgain,
+  kRepairIgnoresVersion,
   // What the scenario plays itself.
   kPutSentAgain,
 };
