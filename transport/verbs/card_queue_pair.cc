@@ -231,6 +231,10 @@ void CardQueuePair::OnTick() {
       if (!is_reported_ && ticks_ > kDrainTicksMax) GiveUpDraining();
       return;
     case QueuePairState::kReady:
+      // Who gave up between our answer and his is nobody; rdma_cm would go on asking for minutes.
+      if (!is_established_ && ticks_ > kConnectTicksMax) {
+        return Break(absl::UnavailableError("the peer asked to connect, and gave up"));
+      }
       break;
   }
   TickLanes();
