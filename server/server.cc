@@ -38,7 +38,7 @@ class Server::Door : public transport::BootstrapServer::Delegate {
  public:
   explicit Door(const std::vector<std::unique_ptr<Worker>>* workers) : workers_(*workers) {}
 
-  absl::Status MayEnter() override {
+  absl::Status MayEnter(const transport::Hello& /*hello*/) override {
     uint64_t peers = 0;
     for (const auto& worker : workers_) {
       peers += Load(worker->counters().peers_open) + Load(worker->counters().peers_welcoming);

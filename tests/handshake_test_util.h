@@ -152,7 +152,7 @@ class HandshakeTest : public testing::Test, public BootstrapServer::Delegate {
   }
 
   // Of the delegate.
-  absl::Status MayEnter() override { return may_enter_; }
+  absl::Status MayEnter(const transport::Hello& /*hello*/) override { return may_enter_; }
   void OnPeer(ArrivingPeer peer) override {
     arrivals_.push_back(std::move(peer));
     arrived_.NotifyAll();

@@ -60,6 +60,7 @@ Task<absl::StatusOr<Welcome>> Greet(Stream* stream, const ConnectOptions* option
   hello.process_id = options->process_id;
   hello.process_id_generation = options->process_id_generation;
   hello.view = options->view;
+  hello.is_control = options->is_control;
   const bool is_choice = options->fabrics.size() > 1 || options->more_fabrics;
   if (!is_choice) hello.fabric = options->fabrics[0].fabric->device().provider;
   hello.has_secret = options->credentials.secret != nullptr;
@@ -171,6 +172,7 @@ Task<absl::StatusOr<ConnectedPeer>> TryConnect(const ConnectOptions* options,
   peer.generation = welcome->generation;
   peer.lease_ns = welcome->lease_ns;
   peer.process_id = welcome->process_id;
+  peer.local_host = (*stream)->LocalHost();
   peer.place = welcome->place;
   absl::StatusOr<Link> link = co_await OpenLink(options, useless, &*welcome, &peer.local);
   if (!link.ok()) co_return link.status();
@@ -226,8 +228,14 @@ Task<absl::StatusOr<Link>> AcceptPeer(ArrivingPeer peer, AcceptOptions options) 
 
   Setup setup;
   setup.offer = link.channel()->offer();
+  const uint32_t rights = options.rights_for ? options.rights_for(*link.queue_pair()) : kRightRead;
   for (const MemoryRegion* region : options.regions) {
-    const auto key = link.queue_pair()->Grant(*region, kRightRead);
+    if (rights == 0) break;
+    const auto key = link.queue_pair()->Grant(*region, rights);
+    if (options.rights_for && absl::IsInvalidArgument(key.status())) {
+      setup.regions.clear();
+      break;
+    }
     if (!key.ok()) co_return key.status();
     setup.regions.push_back({region->region_id(), *key, region->size_bytes()});
   }

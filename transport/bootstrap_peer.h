@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -49,7 +50,7 @@ class Link {
   std::unique_ptr<Channel> channel_;
 };
 
-// Server: takes a peer in. Grants READ on `regions`, in their order. All pointers outlive the task.
+// Server: takes a peer in. Grants rights on `regions`, in their order. All pointers outlive the task.
 // Errors: Unavailable, DeadlineExceeded - the peer went or dawdles. InvalidArgument - its bytes make no
 // sense. ResourceExhausted - no memory for the channel. In every case nothing is left behind.
 struct AcceptOptions {
@@ -57,6 +58,9 @@ struct AcceptOptions {
   Port* port = nullptr;
   ChannelOptions channel;
   std::vector<const MemoryRegion*> regions;
+  // The rights for this peer; 0: none, it is told of no region. Also where the provider cannot keep it to them
+  // (InvalidArgument of Grant). Null: READ, and that is an error.
+  std::function<uint32_t(const QueuePair& queue_pair)> rights_for;
 };
 Task<absl::StatusOr<Link>> AcceptPeer(ArrivingPeer peer, AcceptOptions options);
 
@@ -70,6 +74,8 @@ struct ConnectOptions {
   Credentials credentials;
   // The view of the cluster that the client knows. 0: any.
   uint64_t view = 0;
+  // For the upper layer: on this connection the server is the one that asks, and nobody has work done.
+  bool is_control = false;
   // What the connection may use, the best first: the first that the server offers, that reaches it, and that has
   // memory for a channel is taken. All ports have one scheduler. If there is one only, and no more_fabrics, its name is told to the
   // server, which refuses if it does not have it.
@@ -93,7 +99,8 @@ struct ConnectedPeer {
   uint64_t generation = 0;            // Of the server.
   uint64_t lease_ns = 0;
   uint32_t process_id = 0;
-  ServerPlace place;  // Of the server.
+  std::string local_host;  // Ours, numeric, as the server's network knows it.
+  ServerPlace place;       // Of the server.
   std::vector<GrantedRegion> regions;
 };
 

@@ -40,7 +40,6 @@ class BootstrapServer::HalfOpen {
  public:
   HalfOpen(BootstrapServer* server, ScopedFd fd)
       : peer(PeerAddress(fd.get())),
-        own_host(ParseHostPort(LocalAddress(fd.get()).ToString()).value_or(HostPort()).host),
         stream(server->scheduler_, std::move(fd)),
         deadline_ns(server->scheduler_->NowNs() + server->options_.handshake_timeout_ns),
         arrived(server->scheduler_),
@@ -64,7 +63,6 @@ class BootstrapServer::HalfOpen {
   }
 
   const SocketAddress peer;
-  const std::string own_host;  // Where the client has reached us.
   Stream stream;
   const uint64_t deadline_ns;
   SecretTranscript transcript;
@@ -72,6 +70,7 @@ class BootstrapServer::HalfOpen {
   bool has_token = false;  // The Welcome is on its way.
   BootstrapToken token{};
   uint32_t process_id = 0;
+  bool is_control = false;
   // Set when the client has come on a fabric: then `request` is not null.
   Event arrived;
   std::unique_ptr<ConnectionRequest> request;
@@ -232,7 +231,7 @@ Task<void> BootstrapServer::ServeBootstrap(HalfOpen* half_open) {
   (void)co_await WithDeadline(*scheduler_, half_open->deadline_ns, WaitFor(&half_open->arrived));
   if (half_open->request == nullptr) co_return;
   delegate_->OnPeer({std::move(half_open->request), half_open->fabric, half_open->stream.Release(),
-                     half_open->process_id, half_open->deadline_ns});
+                     half_open->process_id, half_open->is_control, half_open->deadline_ns});
 }
 
 // The secret, then another purpose.
@@ -370,6 +369,7 @@ Task<absl::Status> BootstrapServer::Greet(HalfOpen* half_open) {
   if (!process_id.ok()) co_return process_id.status();
 
   half_open->process_id = *process_id;
+  half_open->is_control = hello->is_control;
   options_.fill_random(absl::MakeSpan(half_open->token));
   half_open->is_proven = true;
   half_open->has_token = true;  // Before the client can know it.
@@ -381,7 +381,8 @@ Task<absl::Status> BootstrapServer::Greet(HalfOpen* half_open) {
   welcome.token = half_open->token;
   for (const OfferedFabric& fabric : fabrics_) {
     if (!hello->fabric.empty() && hello->fabric != fabric.name) continue;
-    welcome.fabrics.push_back({fabric.name, fabric.listener->EndpointFor(half_open->own_host)});
+    welcome.fabrics.push_back(
+        {fabric.name, fabric.listener->EndpointFor(half_open->stream.LocalHost())});
   }
   std::string bytes = EncodeWelcome(welcome);
   if (options_.secret != nullptr) {
@@ -414,7 +415,7 @@ absl::Status BootstrapServer::Judge(const HalfOpen& half_open, const Hello& hell
         absl::StrCat("the server has no fabric \"", hello.fabric,
                      "\", it has: ", absl::StrJoin(fabrics_, ", ", name)));
   }
-  return delegate_->MayEnter();
+  return delegate_->MayEnter(hello);
 }
 
 absl::StatusOr<uint32_t> BootstrapServer::ProcessIdFor(const Hello& hello) {

@@ -45,6 +45,7 @@ struct ArrivingPeer {
   std::string fabric;  // On which it came: OfferedFabric::name.
   ScopedFd stream;
   uint32_t process_id = 0;
+  bool is_control = false;  // ConnectOptions::is_control.
   uint64_t deadline_ns = 0;
 };
 
@@ -74,7 +75,7 @@ class BootstrapServer {
    public:
     virtual ~Delegate() = default;
     // Not OK: the client is sent away with this status before it costs anything.
-    virtual absl::Status MayEnter() = 0;
+    virtual absl::Status MayEnter(const Hello& hello) = 0;
     virtual void OnPeer(ArrivingPeer peer) = 0;
     // A connection of another purpose: its first 8 bytes were read, and if there is a secret, it
     // was proved before them. Drops the descriptor if it does not know that purpose.

@@ -40,7 +40,7 @@ void FillWithSevens(absl::Span<uint8_t> bytes) {
 
 class Door : public BootstrapServer::Delegate {
  public:
-  absl::Status MayEnter() override { return absl::OkStatus(); }
+  absl::Status MayEnter(const Hello& /*hello*/) override { return absl::OkStatus(); }
   void OnPeer(ArrivingPeer) override { LOG(FATAL) << "there is no fabric to come on"; }
   void OnOtherPurpose(absl::string_view purpose, ScopedFd) override {
     CHECK_EQ(purpose.size(), kPurposeBytes);

@@ -79,7 +79,8 @@ std::string EncodeHello(const Hello& hello) {
   wire.protocol_version = hello.protocol_version;
   wire.layout_version = hello.layout_version;
   wire.process_id = hello.process_id;
-  wire.flags = hello.has_secret ? kHelloHasSecret : 0;
+  if (hello.has_secret) wire.flags |= kHelloHasSecret;
+  if (hello.is_control) wire.flags |= kHelloIsControl;
   wire.process_id_generation = hello.process_id_generation;
   wire.view = hello.view;
   SetText(wire.fabric, hello.fabric);
@@ -99,7 +100,7 @@ absl::StatusOr<Hello> ParseHello(absl::string_view body) {
   }
   HelloWire wire;
   if (!TakeWire(&body, &wire) || !body.empty()) return Invalid("Hello has a wrong size");
-  if ((wire.flags & ~kHelloHasSecret) != 0) return Invalid("unknown flags");
+  if ((wire.flags & ~(kHelloHasSecret | kHelloIsControl)) != 0) return Invalid("unknown flags");
   if ((wire.process_id == 0) != (wire.process_id_generation == 0)) {
     return Invalid("a process id goes with the generation of its giver");
   }
@@ -111,7 +112,8 @@ absl::StatusOr<Hello> ParseHello(absl::string_view body) {
                wire.process_id_generation,
                wire.view,
                *std::move(fabric),
-               (wire.flags & kHelloHasSecret) != 0};
+               (wire.flags & kHelloHasSecret) != 0,
+               (wire.flags & kHelloIsControl) != 0};
 }
 
 std::string EncodeChallenge(const SecretNonce& nonce) {

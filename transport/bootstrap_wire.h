@@ -75,7 +75,7 @@ struct HelloWire {
   uint32_t protocol_version;       // kBootstrapVersion.
   uint32_t layout_version;         // Of the memory that the client will read. The upper layer's.
   uint32_t process_id;             // 0: give me one.
-  uint32_t flags;                  // Of kHelloHasSecret; others are refused.
+  uint32_t flags;                  // Of the kHello constants below; others are refused.
   uint64_t process_id_generation;  // Generation of the server that gave process_id; 0 with 0.
   uint64_t view;                   // Of the cluster that the client knows; 0: any.
   char fabric[kFabricNameBytes];   // The wanted one, NUL-padded; all NUL: any.
@@ -87,6 +87,8 @@ static_assert(offsetof(HelloWire, view) == 24 && offsetof(HelloWire, fabric) == 
 static_assert(std::has_unique_object_representations_v<HelloWire>, "hidden padding");
 // I can prove the secret, and want you to prove it.
 constexpr uint32_t kHelloHasSecret = 1;
+// Not a client's usual connection, but one on which the server asks (ArrivingPeer::is_control).
+constexpr uint32_t kHelloIsControl = 2;
 
 using SecretNonce = std::array<uint8_t, 32>;  // Unguessable, used once.
 using SecretProof = std::array<uint8_t, 32>;  // HMAC-SHA-256.
@@ -181,6 +183,7 @@ struct Hello {
   uint64_t view = 0;   // Of the cluster that the client knows; 0: any.
   std::string fabric;  // "" for any.
   bool has_secret = false;
+  bool is_control = false;
 };
 
 struct ClientAnswer {

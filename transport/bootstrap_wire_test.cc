@@ -37,6 +37,9 @@ TEST(BootstrapWireTest, HelloComesBack) {
   EXPECT_FALSE(parsed->has_secret);
   hello.has_secret = true;
   EXPECT_TRUE(ParseHello(BodyOf(EncodeHello(hello), BootstrapMessage::kHello))->has_secret);
+  EXPECT_FALSE(ParseHello(BodyOf(EncodeHello(hello), BootstrapMessage::kHello))->is_control);
+  hello.is_control = true;
+  EXPECT_TRUE(ParseHello(BodyOf(EncodeHello(hello), BootstrapMessage::kHello))->is_control);
 }
 
 // Goal: client and server of two releases tell their user so, whatever else changed between them.
@@ -76,7 +79,7 @@ TEST(BootstrapWireTest, HelloThatMakesNoSenseIsRefused) {
   EXPECT_FALSE(ParseHello(body + "x").ok());
   EXPECT_FALSE(ParseHello(body.substr(1)).ok());
   std::string changed = body;
-  changed[offsetof(HelloWire, flags)] = 2;
+  changed[offsetof(HelloWire, flags)] = 4;
   EXPECT_FALSE(ParseHello(changed).ok()) << "a flag that there is not";
   changed = body;
   changed[offsetof(HelloWire, process_id)] = 1;

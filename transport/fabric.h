@@ -392,6 +392,13 @@ class Fabric {
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<CompletionQueue>>
   CreateCompletionQueue() = 0;
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<Listener>> Listen() = 0;
+  // The same at one address of this machine, numeric, and at no other: for a process that knows on which network its
+  // peers are. Where peers do not come by addresses, or the device has its own: as Listen(). InvalidArgument: no
+  // address of this machine.
+  [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<Listener>> ListenAt(
+      absl::string_view /*host*/) {
+    return Listen();
+  }
 
   // Starts to connect; never blocks. The queue pair's completion queue reports kConnected, or
   // kDisconnected with status() saying why. Connecting may go on only while that queue is polled; its fd()

@@ -9,6 +9,7 @@
 
 #include "glog/logging.h"
 #include "runtime/deadline.h"
+#include "transport/socket.h"
 
 namespace acre::transport {
 namespace {
@@ -31,6 +32,10 @@ Stream::~Stream() { Release(); }
 ScopedFd Stream::Release() {
   if (fd_.is_open()) scheduler_->UnwatchFd(fd_.get());
   return std::move(fd_);
+}
+
+std::string Stream::LocalHost() const {
+  return ParseHostPort(LocalAddress(fd_.get()).ToString()).value_or(HostPort()).host;
 }
 
 void Stream::Abort() {

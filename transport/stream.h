@@ -44,6 +44,8 @@ class Stream {
   // written might never be read.
   Task<void> FinishWriting(size_t bytes_max, uint64_t deadline_ns);
 
+  // The address of this machine, numeric, at which the connection ends.
+  std::string LocalHost() const;
   // Breaks the connection: a task that waits gets Unavailable soon.
   void Abort();
   // Hands the descriptor over. Nobody waits on the stream.

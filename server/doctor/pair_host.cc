@@ -86,7 +86,11 @@ PairHost::~PairHost() {
   scheduler_.RemovePoller(this);
 }
 
-absl::Status PairHost::MayEnter() { return HasRoom() ? absl::OkStatus() : NoRoom(); }
+absl::Status PairHost::MayEnter(const transport::Hello& hello) {
+  if (hello.is_control)
+    return absl::FailedPreconditionError("kv_doctor takes no control connections");
+  return HasRoom() ? absl::OkStatus() : NoRoom();
+}
 
 void PairHost::OnPeer(transport::ArrivingPeer peer) {
   // The request goes unanswered, which rejects it: its fabric tells the peer.

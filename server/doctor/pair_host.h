@@ -80,7 +80,7 @@ class PairHost : public transport::BootstrapServer::Delegate, public Poller {
   explicit PairHost(PairHostOptions options);
 
   absl::Status Open();
-  absl::Status MayEnter() override;
+  absl::Status MayEnter(const transport::Hello& hello) override;
   void OnPeer(transport::ArrivingPeer peer) override;
   void OnOtherPurpose(absl::string_view purpose, ScopedFd stream) override;
   Task<void> Welcome(transport::ArrivingPeer peer);

@@ -82,7 +82,11 @@ absl::StatusOr<std::unique_ptr<CompletionQueue>> TcpFabric::CreateCompletionQueu
 }
 
 absl::StatusOr<std::unique_ptr<Listener>> TcpFabric::Listen() {
-  return TcpListener::Create(&context_);
+  return ListenAt(context_.listen_host);
+}
+
+absl::StatusOr<std::unique_ptr<Listener>> TcpFabric::ListenAt(absl::string_view host) {
+  return TcpListener::Create(&context_, std::string(host));
 }
 
 absl::StatusOr<std::unique_ptr<QueuePair>> TcpFabric::Connect(absl::string_view endpoint,

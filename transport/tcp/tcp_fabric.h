@@ -48,6 +48,7 @@ class TcpFabric final : public Fabric {
                                                                uint32_t peer_rights) override;
   absl::StatusOr<std::unique_ptr<CompletionQueue>> CreateCompletionQueue() override;
   absl::StatusOr<std::unique_ptr<Listener>> Listen() override;
+  absl::StatusOr<std::unique_ptr<Listener>> ListenAt(absl::string_view host) override;
   absl::StatusOr<std::unique_ptr<QueuePair>> Connect(absl::string_view endpoint,
                                                      CompletionQueue* completion_queue,
                                                      absl::string_view private_data) override;

@@ -58,12 +58,12 @@ class TcpConnectionRequest final : public ConnectionRequest {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TcpListener>> TcpListener::Create(TcpContext* context) {
-  const absl::optional<SocketAddress> address =
-      ParseAddress({.host = context->listen_host, .port = 0});
+absl::StatusOr<std::unique_ptr<TcpListener>> TcpListener::Create(TcpContext* context,
+                                                                 const std::string& host) {
+  const absl::optional<SocketAddress> address = ParseAddress({.host = host, .port = 0});
   if (!address.has_value()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "tcp peers cannot be awaited on \"", context->listen_host, "\": give a numeric address"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("tcp peers cannot be awaited on \"", host, "\": give a numeric address"));
   }
   absl::StatusOr<ScopedFd> socket_fd = BindSocket(*address);
   if (!socket_fd.ok()) return socket_fd.status();

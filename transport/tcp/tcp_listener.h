@@ -36,8 +36,9 @@ class TcpListener final : public Listener {
   static constexpr size_t kWaitingMax = 256;
   static constexpr uint64_t kHelloNsMax = 2'000'000'000;
 
-  // Listens on a free port of the context's listen_host. InvalidArgument: no address of this machine.
-  static absl::StatusOr<std::unique_ptr<TcpListener>> Create(TcpContext* context);
+  // Listens on a free port of `host`, a numeric address. InvalidArgument: no address of this machine.
+  static absl::StatusOr<std::unique_ptr<TcpListener>> Create(TcpContext* context,
+                                                             const std::string& host);
   ~TcpListener() override;
 
   // Of a listener at all addresses (0.0.0.0, ::): the loopback one.
