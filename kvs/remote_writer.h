@@ -26,6 +26,7 @@
 #include "kvs/remote_directory.h"
 #include "kvs/segment_view.h"
 #include "kvs/slot.h"
+#include "kvs/writer_stats.h"
 #include "lock/locker.h"
 #include "lock/remote_cohort.h"
 #include "lock/remote_locker.h"
@@ -35,17 +36,6 @@
 #include "transport/port.h"
 
 namespace acre::kvs {
-
-struct WriterStats {
-  uint64_t updates = 0;   // That were done.
-  uint64_t not_here = 0;  // Not by this path.
-  uint64_t retries = 0;   // The record had moved before its lock was held.
-  // Requests of the writer's own; the locker's come on top (docs/updates.md has the budget).
-  uint64_t reads = 0;
-  uint64_t writes = 0;
-  // Waits for the network: READs, locks, releases. A lock that is not free takes more of them.
-  uint64_t round_trips = 0;
-};
 
 class RemoteWriter {
  public:

@@ -137,10 +137,7 @@ TableWriter::TableWriter(Table* table, Scheduler* scheduler)
 
 TableWriter::~TableWriter() = default;
 
-bool TableWriter::PassOnAbandonedLocks() {
-  (void)locks_->Poll();
-  return locks_->idle();
-}
+void TableWriter::ForgetAbandonedLocks() { locks_->ForgetAbandoned(); }
 
 Task<absl::Status> TableWriter::Put(absl::string_view key, absl::string_view value) {
   if (absl::Status status = CheckKey(key); !status.ok()) co_return status;

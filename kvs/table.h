@@ -89,9 +89,9 @@ class TableWriter {
   TableWriter(Table* table, Scheduler* scheduler);
   ~TableWriter();
 
-  // For the end of a table with several writers: once all their tasks are gone, call it for each in turns until
-  // it is true for all. Before that, one writer's abandoned place in a lock's queue may wait for another's.
-  [[nodiscard]] bool PassOnAbandonedLocks();
+  // For the end of a table, once all tasks of all its writers are gone, for each of them: locks that were awaited when
+  // their tasks went are handed on to nobody, since nobody takes them any more.
+  void ForgetAbandonedLocks();
 
   // `key` and `value` outlive the task. When it returns OK every reader sees the new value.
   // Errors: InvalidArgument - kvs/limits.h. ResourceExhausted - no memory, or too many operations wait for locks:

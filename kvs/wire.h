@@ -31,7 +31,7 @@ static_assert(std::endian::native == std::endian::little);
 
 // Of everything that a client must understand in a server's memory and calls: the handshake
 // compares it. Raised with any change to region headers, slots, buckets, segments or this header.
-constexpr uint32_t kLayoutVersion = 2;
+constexpr uint32_t kLayoutVersion = 3;
 
 enum class Method : uint16_t {
   kGet = 1,
@@ -44,6 +44,9 @@ enum class Method : uint16_t {
   kUnlock = 8,
   kLocks = 9,  // No request. Text: docs/locks.md.
   kForceUnlock = 10,
+  kLockKeys = 11,      // These three: kvs/lock_wire.h.
+  kLockPeer = 12,      // Response: the endpoint of a client. NotFound: it is none, or no more.
+  kLockPeerLost = 13,  // No response. A client cannot reach another.
 };
 
 // Request of kPut: this, the key, the value. No response.

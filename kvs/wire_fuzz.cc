@@ -6,6 +6,7 @@
 
 #include "glog/logging.h"
 #include "kvs/cluster.h"
+#include "kvs/lock_wire.h"
 #include "kvs/wire.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -35,6 +36,19 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (const auto force = kvs::ParseForceUnlock(bytes); force.ok()) {
     CHECK_EQ(sizeof(kvs::ForceUnlockHeader) + force->name.size(), bytes.size());
   }
+  if (const auto join = kvs::ParseJoin(bytes); join.ok()) {
+    CHECK(kvs::EncodeJoin(*join) == bytes);
+  }
+  if (const auto question = kvs::ParseLockQuestion(bytes); question.ok()) {
+    CHECK(kvs::EncodeLockQuestion(question->word, question->other, question->dead) == bytes);
+  }
+  if (const auto keys = kvs::ParseLockKeys(bytes); keys.ok()) {
+    CHECK(kvs::EncodeLockKeys(*keys) == bytes);
+  }
+  (void)kvs::ParseJoinAnswer(bytes);
+  (void)kvs::ParseLockQuestionAnswer(bytes);
+  (void)kvs::ParseLockKeysRequest(bytes);
+  (void)kvs::ParseLockPeer(bytes);
   if (const auto answer = kvs::ParseClusterAnswer(bytes); answer.ok()) {
     const auto again = kvs::ParseClusterAnswer(kvs::EncodeClusterAnswer(*answer));
     CHECK(again.ok()) << again.status();

@@ -101,6 +101,11 @@ bool LockThread::LeaveAbandoned(Place* place) {
   return true;
 }
 
+void LockThread::ForgetAbandoned() {
+  for (Place* const place : abandoned_) Give(place);
+  abandoned_.clear();
+}
+
 bool LockThread::Poll() {
   std::erase_if(abandoned_, [this](Place* place) { return LeaveAbandoned(place); });
   // A queue behind one of these must not wait for this thread to wake up: as long as there are any it polls.

@@ -45,8 +45,8 @@ class LockThread : public Poller {
     uint32_t budget = LockBudgets{}.local;
   };
   LockThread(Scheduler* scheduler, LocalArena* arena, const Options& options);
-  // No Place is left but abandoned ones. Waits those out: if several threads of one table end together, their
-  // LockThreads are polled in turns until all are idle() first, since one waits for another.
+  // No Place is left but abandoned ones. Waits those out, but for who has forgotten them (ForgetAbandoned): of several
+  // threads that end together one may wait for another.
   ~LockThread() override;
   LockThread(const LockThread&) = delete;
   LockThread& operator=(const LockThread&) = delete;
@@ -62,6 +62,8 @@ class LockThread : public Poller {
   void Abandon(Place* place);
 
   bool Poll() override;  // Drives what was abandoned.
+  // At the end of all that these locks guard: nobody of any cohort takes them again, so nobody is handed them.
+  void ForgetAbandoned();
   // Nothing of that is left.
   bool idle() const { return abandoned_.empty(); }
   Scheduler* scheduler() const { return scheduler_; }

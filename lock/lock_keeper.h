@@ -44,6 +44,8 @@ class LockKeeper {
 
   // The process is dead, or must count as dead. Again does nothing.
   void OnDeath(uint32_t process_id);
+  // Nothing of it is left anywhere, and RemoteRepair has forgotten it, too.
+  void Forget(uint32_t process_id) { known_.erase(process_id); }
   // All that died so far is repaired, but for local places whose turn has not come (LocalRepair::idle).
   bool idle() const { return !runs_; }
 

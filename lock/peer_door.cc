@@ -39,7 +39,8 @@ absl::Status TellKey(transport::QueuePair* to, const transport::MemoryRegion& re
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PeerDoor>> PeerDoor::Create(const Options& options) {
-  auto listener = options.fabric->Listen();
+  auto listener =
+      options.host.empty() ? options.fabric->Listen() : options.fabric->ListenAt(options.host);
   if (!listener.ok()) return listener.status();
   auto door = absl::WrapUnique(new PeerDoor(options, *std::move(listener)));
   PeerDoor* const self = door.get();

@@ -184,6 +184,13 @@ bool RemoteDescriptors::HasGrant(RemoteWord word) {
   return HasGrant(*side, word);
 }
 
+bool RemoteDescriptors::HasLeft(RemoteWord word) {
+  Side* const side = Find(word);
+  if (side == nullptr) return true;
+  MutexLock lock(&side->mutex);
+  return side->word != word || side->stage == Stage::kLeft;
+}
+
 void RemoteDescriptors::GrantLeadership(RemoteWord word) {
   Side* const side = Find(word);
   if (side == nullptr) return;

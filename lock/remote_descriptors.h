@@ -88,6 +88,8 @@ class RemoteDescriptors {
   void SetSuccessor(RemoteWord word, RemoteWord successor);
   // M5. Whether it has a grant, or is over.
   bool HasGrant(RemoteWord word);
+  // Whether that acquisition is over.
+  bool HasLeft(RemoteWord word);
   // M5. A grant of leadership, unless it has one. A predecessor that is alive, and had been told its name by an
   // earlier repair, may have one on its way that lands later: leadership is always safe to have, and the
   // descriptor is spoilt, for good: a process that outlives thousands of dead predecessors has none left.

@@ -150,18 +150,38 @@ Task<absl::StatusOr<bool>> RemoteRepair::RepairLock(GlobalAddress lock) {
   co_return true;
 }
 
+void RemoteRepair::AddLocksOf(const Process& process, uint32_t process_id,
+                              std::set<uint64_t>* locks) const {
+  for (uint32_t index = 0; index < process.descriptors_count; ++index) {
+    const SharedWord* const words =
+        process.intents + LockIntentOffset(RemoteWord(process_id, index, 0)) / kWordBytes;
+    const absl::optional<LockIntent> intent =
+        Read(RemoteWord::FromBits(words->Load(std::memory_order_acquire)));
+    if (intent.has_value()) locks->insert(intent->lock);
+  }
+}
+
+std::vector<std::pair<GlobalAddress, std::vector<RemoteWord>>> RemoteRepair::AwaitedQueues() const {
+  std::set<uint64_t> locks;
+  for (const auto& [process_id, process] : processes_) AddLocksOf(process, process_id, &locks);
+  std::vector<std::pair<GlobalAddress, std::vector<RemoteWord>>> awaited;
+  for (const uint64_t bits : locks) {
+    const GlobalAddress lock = GlobalAddress::FromBits(bits);
+    std::vector<RemoteWord> queue = ReadQueue(lock);
+    if (queue.empty()) continue;
+    const bool is_awaited =
+        queue.size() > 1 ||
+        FindLock(options_.regions, lock)->local_tail.Load(std::memory_order_relaxed) != 0;
+    if (is_awaited) awaited.emplace_back(lock, std::move(queue));
+  }
+  return awaited;
+}
+
 Task<absl::Status> RemoteRepair::Repair(uint32_t* unresponsive) {
   std::set<uint64_t> locks;
   for (const uint32_t process_id : dead_) {
     const auto found = processes_.find(process_id);
-    if (found == processes_.end()) continue;
-    for (uint32_t index = 0; index < found->second.descriptors_count; ++index) {
-      const SharedWord* const words =
-          found->second.intents + LockIntentOffset(RemoteWord(process_id, index, 0)) / kWordBytes;
-      const absl::optional<LockIntent> intent =
-          Read(RemoteWord::FromBits(words->Load(std::memory_order_acquire)));
-      if (intent.has_value()) locks.insert(intent->lock);
-    }
+    if (found != processes_.end()) AddLocksOf(found->second, process_id, &locks);
   }
   for (const uint64_t lock : locks) {
     absl::StatusOr<bool> done = false;

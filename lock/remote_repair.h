@@ -62,6 +62,10 @@ class RemoteRepair {
   // again. Internal: the home's own queue pair broke.
   Task<absl::Status> Repair(uint32_t* unresponsive);
 
+  // The remote queues in which processes that were added stand, as far as others wait there, of either cohort: the
+  // lock, and the queue from its tail to its head, and maybe beyond, to some who have left.
+  std::vector<std::pair<GlobalAddress, std::vector<RemoteWord>>> AwaitedQueues() const;
+
   // Queues that were repaired, since it was made.
   uint64_t repaired_count() const { return repaired_count_; }
 
@@ -81,6 +85,8 @@ class RemoteRepair {
   // What the home was told of that acquisition; nullopt: the descriptor serves another one by now, or words were
   // being WRITTEN, which they are for a new one only.
   absl::optional<LockIntent> Read(RemoteWord word) const;
+  // The locks that the intents of a process name.
+  void AddLocksOf(const Process& process, uint32_t process_id, std::set<uint64_t>* locks) const;
   // From the tail to the head, and maybe beyond: those who have left are harmless.
   std::vector<RemoteWord> ReadQueue(GlobalAddress lock) const;
   static std::vector<Run> RunsIn(const RemoteRepair& repair, const std::vector<RemoteWord>& queue);

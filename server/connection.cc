@@ -19,10 +19,12 @@ std::string NameOfClient(uint32_t process_id, const transport::QueuePair& queue_
 Connection::Connection(const ConnectionContext& context, transport::Link link, uint32_t process_id)
     : context_(context),
       open_(context.open_count),
+      seat_(context.seat),
       link_(std::move(link)),
       handler_(context.handler, NameOfClient(process_id, *link_.queue_pair())),
-      rpc_(context.scheduler, link_.channel(), &handler_),
+      rpc_(context.scheduler, link_.channel(), &seat_),
       epoch_word_(link_.channel()->peer_words() + kvs::kEpochPeerWord) {
+  seat_.Attach(link_.queue_pair(), &handler_);
   context_.epochs->Add(epoch_word_, context_.scheduler->NowNs());
   context_.port->SetSink(link_.queue_pair(), this);
 }
@@ -67,6 +69,10 @@ ConnectionSet::~ConnectionSet() { scheduler_->RemovePoller(this); }
 
 void ConnectionSet::Add(std::unique_ptr<Connection> connection) {
   connections_.push_back(std::move(connection));
+}
+
+void ConnectionSet::Close(uint64_t id) {
+  connections_.remove_if([id](const auto& connection) { return connection->id() == id; });
 }
 
 bool ConnectionSet::Poll() {

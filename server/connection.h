@@ -14,6 +14,7 @@
 #include "runtime/shared_word.h"
 #include "server/counter.h"
 #include "server/lock_handler.h"
+#include "server/lock_seat.h"
 #include "transport/bootstrap_peer.h"
 #include "transport/completion_sink.h"
 #include "transport/fabric.h"
@@ -32,10 +33,12 @@ struct VerbTotals {
 };
 
 struct ConnectionContext {
+  uint64_t id = 0;  // Among those of one set, never the same twice.
   Scheduler* scheduler = nullptr;
   transport::Port* port = nullptr;
   kvs::EpochClock* epochs = nullptr;
   LockHandlerContext handler;  // `next`: for all that is not about locks.
+  LockSeatContext seat;
   // Connections that exist: whoever sees one fewer finds nothing of it left. Loaded by any thread, stored by this
   // one alone.
   SharedWord* open_count = nullptr;
@@ -54,6 +57,7 @@ class Connection final : public transport::CompletionSink {
   void OnCompletion(const transport::Completion& completion) override;
   bool Poll();
   bool IsBroken() const;
+  uint64_t id() const { return context_.id; }
 
  private:
   // Counts while it lives.
@@ -72,6 +76,7 @@ class Connection final : public transport::CompletionSink {
 
   const ConnectionContext context_;
   const OpenCount open_;  // Goes after all that the connection has.
+  LockSeat seat_;         // Goes after the queue pair.
   transport::Link link_;
   LockHandler handler_;
   transport::RpcPeer rpc_;  // Goes before the others: it cancels handlers and borrows the channel.
@@ -86,6 +91,8 @@ class ConnectionSet final : public Poller {
   ~ConnectionSet() override;
 
   void Add(std::unique_ptr<Connection> connection);
+  // Destroys that one, if it is there still. Not from inside a call of it.
+  void Close(uint64_t id);
   bool Poll() override;
 
  private:

@@ -64,7 +64,10 @@ Task<absl::Status> KvHandler::Handle(transport::RpcContext* context) {
     case kvs::Method::kUnlock:
     case kvs::Method::kLocks:
     case kvs::Method::kForceUnlock:
-      break;  // The connection's LockHandler answers these.
+    case kvs::Method::kLockKeys:
+    case kvs::Method::kLockPeer:
+    case kvs::Method::kLockPeerLost:
+      break;  // The connection's LockHandler and LockSeat answer these.
   }
   co_return absl::UnimplementedError("the server knows no such method: is it an older release?");
 }

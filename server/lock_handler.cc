@@ -41,6 +41,9 @@ Task<absl::Status> LockHandler::Handle(transport::RpcContext* context) {
     case kvs::Method::kMultiGet:
     case kvs::Method::kStats:
     case kvs::Method::kCluster:
+    case kvs::Method::kLockKeys:
+    case kvs::Method::kLockPeer:
+    case kvs::Method::kLockPeerLost:
       break;
   }
   return context_.next->Handle(context);

@@ -86,6 +86,13 @@ DEFINE_string(
     "File with a secret that clients and server prove to each other before anything else, without "
     "sending it: 16 to 1024 bytes, a newline at the end does not count, readable by its owner "
     "only. Clients are given the same. Without one, the server listens on loopback only.");
+DEFINE_bool(
+    trust, false,
+    "Clients may write records by themselves, without this server's CPU (put path one_sided): "
+    "every client that gets in is trusted with all of the memory. Only on the fabric that makes "
+    "the "
+    "memory: shm if it is among --fabric, else the first. On shm only with processes that the "
+    "server may kill, and does if they disappear in the middle of it.");
 
 namespace acre::server {
 namespace {
@@ -161,6 +168,7 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.index_percent = FLAGS_index_percent;
   options.lease_ms = FLAGS_lease_ms;
   options.death_marks = FLAGS_death_marks;
+  options.trust = FLAGS_trust;
   options.state_dir = FLAGS_state_dir;
   // An empty name, as an unset variable of a shell gives, must not open the door to all.
   if (!gflags::GetCommandLineFlagInfoOrDie("secret_file").is_default) {

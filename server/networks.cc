@@ -117,6 +117,7 @@ std::vector<ServedFabric> Networks::served() const {
     fabric.fabric = open.fabric.get();
     if (open.fabric.get() == maker()) {
       fabric.regions = regions_;
+      fabric.made_them = true;
     } else {
       for (const auto& door : open.doors) fabric.regions.push_back(door.get());
     }

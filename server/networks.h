@@ -32,7 +32,8 @@ constexpr absl::string_view kAutoFabrics = "auto";
 struct ServedFabric {
   transport::Fabric* fabric = nullptr;
   std::vector<const transport::MemoryRegion*>
-      regions;  // The table's, in its order, as it sees them.
+      regions;             // The table's, in its order, as it sees them.
+  bool made_them = false;  // They take atomics through it.
 };
 
 class Networks {

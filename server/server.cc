@@ -36,9 +36,14 @@ Task<void> SleepTill(Scheduler* scheduler, uint64_t deadline_ns) {
 // worker, or the workers, that have it.
 class Server::Door : public transport::BootstrapServer::Delegate {
  public:
-  explicit Door(const std::vector<std::unique_ptr<Worker>>* workers) : workers_(*workers) {}
+  // `maker`: the fabric that made the memory.
+  Door(const std::vector<std::unique_ptr<Worker>>* workers, LockHome* lock_home, std::string maker)
+      : workers_(*workers), lock_home_(lock_home), maker_(std::move(maker)) {}
 
-  absl::Status MayEnter(const transport::Hello& /*hello*/) override {
+  absl::Status MayEnter(const transport::Hello& hello) override {
+    if (hello.is_control) {
+      if (absl::Status status = MayWrite(hello); !status.ok()) return status;
+    }
     uint64_t peers = 0;
     for (const auto& worker : workers_) {
       peers += Load(worker->counters().peers_open) + Load(worker->counters().peers_welcoming);
@@ -48,6 +53,10 @@ class Server::Door : public transport::BootstrapServer::Delegate {
         absl::StrCat("the server has ", kPeersMax, " clients, the most that it takes"));
   }
   void OnPeer(transport::ArrivingPeer peer) override {
+    if (peer.is_control) {
+      lock_home_->AddControl(std::move(peer));
+      return;
+    }
     Worker* worker = nullptr;
     if (const transport::CompletionQueue* const home = peer.request->home(); home != nullptr) {
       for (const auto& candidate : workers_) {
@@ -72,7 +81,21 @@ class Server::Door : public transport::BootstrapServer::Delegate {
   }
 
  private:
+  absl::Status MayWrite(const transport::Hello& hello) const {
+    if (lock_home_ == nullptr) {
+      return absl::FailedPreconditionError(
+          "it lets no client write its memory by itself (put path one_sided): start it with "
+          "--trust");
+    }
+    if (hello.fabric == maker_) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrCat(
+        "its memory can be written through fabric ", maker_, " only, not through \"", hello.fabric,
+        "\" (put path one_sided): start it with --fabric=", hello.fabric, " to have that"));
+  }
+
   const std::vector<std::unique_ptr<Worker>>& workers_;
+  LockHome* const lock_home_;
+  const std::string maker_;
   size_t peers_ = 0;
   size_t sockets_ = 0;
 };
@@ -85,6 +108,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
   if (absl::Status status = server->Bind(); !status.ok()) return status;
   if (absl::Status status = server->OpenStateFile(); !status.ok()) return status;
   if (absl::Status status = server->MakeMemory(); !status.ok()) return status;
+  if (absl::Status status = server->MakeLockHome(); !status.ok()) return status;
   if (absl::Status status = server->StartWorkers(); !status.ok()) return status;
   if (absl::Status status = server->WaitOutLease(); !status.ok()) return status;
   if (absl::Status status = server->OpenDoor(); !status.ok()) return status;
@@ -126,6 +150,12 @@ absl::Status Server::CheckOptions() {
   if (options_.threads_per_qp < 1 || options_.threads_per_qp > transport::kThreadsPerQpMax) {
     return absl::InvalidArgumentError(absl::StrCat("--threads_per_qp=", options_.threads_per_qp,
                                                    ": give 1 to ", transport::kThreadsPerQpMax));
+  }
+  if (options_.trust && options_.threads_per_qp > 1) {
+    return absl::InvalidArgumentError(
+        "--trust with --threads_per_qp: one thread of a client could not be kept from writing "
+        "while others go on "
+        "on its queue pair: give one of the two");
   }
   if (absl::Status status = Networks::Judge(options_.fabrics, options_.device); !status.ok()) {
     return status;
@@ -254,10 +284,10 @@ absl::Status Server::MakeRegions() {
     transport::RegionOptions region_options;
     region_options.region_id = NextRegionId();
     region_options.size_bytes = plan.bytes;
-    region_options.peer_rights = transport::kRightRead;
+    region_options.peer_rights = options_.trust ? transport::kRightsAll : transport::kRightRead;
     region_options.huge_pages = options_.huge_pages;
     region_options.lease_ns = static_cast<uint64_t>(options_.lease_ms) * kNsPerMs;
-    region_options.death_mark = true;
+    region_options.death_mark = !options_.trust;  // Who may write could forge it.
     region_options.name = absl::StrCat("acre-data-", i);
     auto region = networks_->maker()->CreateRegion(region_options);
     if (!region.ok()) return region.status();
@@ -281,6 +311,22 @@ uint32_t Server::NextRegionId() {
   return place_.server_number << kServerNumberShift | (given + 1);
 }
 
+absl::Status Server::MakeLockHome() {
+  if (!options_.trust) return absl::OkStatus();
+  LockHome::Options options;
+  options.scheduler = &scheduler_;
+  options.fabric = networks_->maker();
+  options.regions = Regions();
+  options.table = table_.get();
+  options.next_region_id = [this] { return NextRegionId(); };
+  options.fill_random = options_.fill_random;
+  options.view = place_.view;
+  auto home = LockHome::Create(std::move(options));
+  if (!home.ok()) return home.status();
+  lock_home_ = *std::move(home);
+  return absl::OkStatus();
+}
+
 absl::Status Server::StartWorkers() {
   WorkerContext context;
   context.clock = options_.clock;
@@ -292,6 +338,7 @@ absl::Status Server::StartWorkers() {
   context.cluster = {place_.view, ClusterAnswer()};
   named_locks_ = std::make_unique<NamedLocks>(options_.clock, options_.wall_ns);
   context.named_locks = named_locks_.get();
+  context.lock_home = lock_home_.get();
   for (int i = 0; i < options_.threads; ++i) {
     auto worker = Worker::Start(context, i, generation_ + static_cast<uint64_t>(i) + 1);
     if (!worker.ok()) return worker.status();
@@ -324,7 +371,8 @@ absl::Status Server::OpenDoor() {
   status = state_file_->WriteRunning(generation_, HasLease() ? options_.lease_ms : 0);
   if (!status.ok()) return status;
 
-  door_ = std::make_unique<Door>(&workers_);
+  door_ =
+      std::make_unique<Door>(&workers_, lock_home_.get(), networks_->maker()->device().provider);
   transport::BootstrapServerOptions options;
   options.layout_version = kvs::kLayoutVersion;
   options.generation = generation_;
@@ -369,13 +417,11 @@ absl::Status Server::Stop() {
   if (networks_.has_value()) networks_->StopListening();
   listening_.Close();
   for (const auto& worker : workers_) worker->StopThread();
+  if (lock_home_ != nullptr) lock_home_->Stop();
   for (const auto& worker : workers_) worker->CloseConnections();
-  bool locks_are_free = false;
-  while (!locks_are_free) {
-    locks_are_free = true;
-    for (const auto& worker : workers_) locks_are_free &= worker->PassOnAbandonedLocks();
-  }
+  for (const auto& worker : workers_) worker->ForgetAbandonedLocks();
   workers_.clear();
+  lock_home_.reset();
   named_locks_.reset();
   table_.reset();
   if (networks_.has_value()) networks_->CloseDoors();
@@ -404,7 +450,10 @@ std::string Server::Description() const {
       place_.view == 0
           ? ""
           : absl::StrCat(", server ", place_.server_number, " of ", place_.servers_count, ", view ",
-                         transport::ViewName(place_.view)));
+                         transport::ViewName(place_.view)),
+      options_.trust
+          ? absl::StrCat(", clients write by themselves on ", networks_->maker()->device().provider)
+          : "");
 }
 
 void Server::AppendWorkerStats(std::string* text) const {
@@ -478,6 +527,14 @@ std::string Server::Stats() const {
   line("locks_awaited", locks.waiting);
   line("locks_acquired", locks.acquired);
   line("locks_forced", locks.forced);
+  if (lock_home_ != nullptr) {
+    const LockHome::Counts writers = lock_home_->counts();
+    line("writers", writers.participants);
+    line("writers_joined", writers.joined);
+    line("writers_fenced", writers.fenced);
+    line("writers_killed", writers.killed);
+    line("lock_queues_repaired", writers.queues_repaired);
+  }
   line("records", table.records);
   line("main_slots", table.main_slots);
   line("overflow_buckets", table.overflow_buckets);

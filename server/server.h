@@ -64,6 +64,8 @@ struct ServerOptions {
   transport::HugePages huge_pages = transport::HugePages::kAuto;
   PollMode poll = PollMode::kAdaptive;
   int64_t lease_ms = 500;
+  // Clients may write records by themselves, one-sided (server/lock_home.h), on the fabric that makes the memory.
+  bool trust = false;
   bool death_marks = true;  // false: readers rely on leases, as on kernels without robust futexes.
   std::string state_dir;    // "": see server/state_file.h.
   // Proved by all clients, and to them. Null: there is none, and the server listens on loopback
@@ -105,6 +107,7 @@ class Server {
   class Door;
 
   explicit Server(ServerOptions options);
+  absl::Status MakeLockHome();
   absl::Status CheckOptions();
   absl::Status FindPlace();
   std::string ClusterAnswer() const;
@@ -142,6 +145,8 @@ class Server {
   transport::RefusalLog refusals_;  // Noted on the service thread.
   std::vector<std::unique_ptr<Worker>> workers_;
   Scheduler scheduler_;  // Of the service thread.
+  std::unique_ptr<LockHome>
+      lock_home_;  // With trust. Confined to the service thread; goes after the workers.
   std::unique_ptr<Door> door_;
   std::unique_ptr<transport::BootstrapServer> bootstrap_;
   std::thread service_thread_;

@@ -66,9 +66,9 @@ void Worker::CloseConnections() {
   socket_server_.reset();
 }
 
-bool Worker::PassOnAbandonedLocks() {
-  (void)named_locks_->Poll();
-  return writer_->PassOnAbandonedLocks() && named_locks_->idle();
+void Worker::ForgetAbandonedLocks() {
+  named_locks_->ForgetAbandoned();
+  writer_->ForgetAbandonedLocks();
 }
 
 Worker::~Worker() {
@@ -101,6 +101,14 @@ void Worker::AddSocket(ScopedFd fd) {
   scheduler_.Post([this, shared] { socket_server_->AddConnection(shared->Release(), ""); });
 }
 
+uint32_t Worker::RightsOfTrusted(const transport::QueuePair& queue_pair) {
+  const absl::StatusOr<ProcessHold> hold = ProcessHold::Open(queue_pair.peer_pid());
+  LOG_IF(WARNING, !hold.ok())
+      << "a client is not trusted with this server's memory, and asks by calls only: "
+      << hold.status();
+  return hold.ok() ? transport::kRightsAll : 0;
+}
+
 Task<void> Worker::Welcome(transport::ArrivingPeer peer) {
   const auto left = absl::MakeCleanup([this] {
     (void)counters_.peers_welcoming.FetchAdd(~uint64_t{0}, std::memory_order_relaxed);
@@ -113,6 +121,9 @@ Task<void> Worker::Welcome(transport::ArrivingPeer peer) {
   options.channel.busy_polling = context_.poll == PollMode::kBusy;
   options.channel.random_seed = scheduler_.random().Next();
   options.regions = door.served->regions;
+  const bool takes_locks = context_.lock_home != nullptr && door.served->made_them;
+  // The kernel cannot keep who has such memory mapped from writing.
+  if (takes_locks && door.served->fabric->device().can_map) options.rights_for = RightsOfTrusted;
   if (options.channel.region_id == 0) {
     AddToCounter(&counters_.peers_failed, 1);
     co_return;
@@ -131,6 +142,16 @@ Task<void> Worker::Welcome(transport::ArrivingPeer peer) {
   connection.scheduler = &scheduler_;
   connection.port = door.port.get();
   connection.epochs = &context_.table->epochs();
+  connection.id = ++connections_made_;
+  connection.seat.home = context_.lock_home;
+  if (takes_locks) connection.seat.regions = door.served->regions;
+  connection.seat.view = context_.cluster.view;
+  connection.seat.close = [this, id = connection.id](std::function<void()> closed) {
+    scheduler_.Post([this, id, closed = std::move(closed)] {
+      connections_->Close(id);
+      closed();
+    });
+  };
   connection.handler.locks = context_.named_locks;
   connection.handler.thread = named_locks_.get();
   connection.handler.next = handler_.get();

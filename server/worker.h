@@ -25,6 +25,7 @@
 #include "runtime/shared_word.h"
 #include "server/connection.h"
 #include "server/kv_handler.h"
+#include "server/lock_home.h"
 #include "server/named_locks.h"
 #include "server/networks.h"
 #include "server/socket_server.h"
@@ -43,6 +44,7 @@ struct WorkerContext {
   std::function<std::string()> stats;        // Any thread.
   ClusterFacts cluster;
   NamedLocks* named_locks = nullptr;
+  LockHome* lock_home = nullptr;  // Null: clients do not write by themselves.
 };
 
 struct WorkerCounters {
@@ -70,8 +72,8 @@ class Worker {
   void StopThread();
   // After that: closes its connections, which cancels what they had under way.
   void CloseConnections();
-  // After that, of all workers: see kvs::TableWriter.
-  [[nodiscard]] bool PassOnAbandonedLocks();
+  // After that, of all workers, and at the end of the table: kvs::TableWriter.
+  void ForgetAbandonedLocks();
 
   void AddPeer(transport::ArrivingPeer peer);
   // Whether that is one of its completion queues. Any thread.
@@ -95,6 +97,8 @@ class Worker {
   // Requires: the server offered it.
   Door& DoorOf(absl::string_view fabric);
   Task<void> Welcome(transport::ArrivingPeer peer);
+  // Of a client with which we share memory that it may write: all rights, or none.
+  static uint32_t RightsOfTrusted(const transport::QueuePair& queue_pair);
 
   const WorkerContext context_;
   WorkerCounters counters_;
@@ -106,6 +110,7 @@ class Worker {
   std::unique_ptr<KvHandler> handler_;
   std::unique_ptr<SocketServer> socket_server_;
   std::unique_ptr<ConnectionSet> connections_;
+  uint64_t connections_made_ = 0;
   std::list<SpawnHandle> welcoming_;  // Handshakes under way, and some that have ended.
   std::thread thread_;
 };

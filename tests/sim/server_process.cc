@@ -75,7 +75,7 @@ class ServerProcess::Worker {
     for (SpawnHandle& task : welcoming_) task.Cancel();
     connections_.reset();
   }
-  [[nodiscard]] bool PassOnAbandonedLocks() { return writer_.PassOnAbandonedLocks(); }
+  void ForgetAbandonedLocks() { writer_.ForgetAbandonedLocks(); }
 
   // From the service thread.
   void AddPeer(std::shared_ptr<transport::ConnectionRequest> request, std::shared_ptr<Call> call,
@@ -261,11 +261,7 @@ void ServerProcess::Stop() {
   listener_.reset();
   for (const auto& worker : workers_) worker->StopThread(cluster_->world());
   for (const auto& worker : workers_) worker->CloseConnections();
-  bool locks_are_free = false;
-  while (!locks_are_free) {
-    locks_are_free = true;
-    for (const auto& worker : workers_) locks_are_free &= worker->PassOnAbandonedLocks();
-  }
+  for (const auto& worker : workers_) worker->ForgetAbandonedLocks();
   cluster_->OnServerStopping();
   workers_.clear();
   table_.reset();
