@@ -6,9 +6,17 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 
 namespace acre::bench {
+
+std::string NameOf(Path path, PutPath put_path) {
+  std::string name = PathName(path);
+  if (put_path != PutPath::kAuto) absl::StrAppend(&name, "/", PutPathName(put_path));
+  return name;
+}
+
 namespace {
 
 // What the main thread and the workers share. Fields without a note are written by the main thread
@@ -77,7 +85,8 @@ class Worker {
   absl::Status Connect() {
     for (size_t i = 0; i < results_.size(); ++i) {
       DriverOptions options = shared_->options.driver;
-      options.client.path = shared_->options.paths[i];
+      options.client.path = shared_->options.paths[i].path;
+      options.client.put_path = shared_->options.paths[i].put_path;
       const ThreadContext context = {.clock = &shared_->clock,
                                      .source = &source_,
                                      .errors = &shared_->errors,

@@ -29,14 +29,22 @@
 
 namespace acre::bench {
 
+// How the operations of a row travel.
+struct LoadPath {
+  Path path = Path::kAuto;
+  PutPath put_path = PutPath::kAuto;
+};
+// "mapped"; with another way to put than auto: "mapped/one_sided".
+std::string NameOf(Path path, PutPath put_path);
+
 struct CrewOptions {
   Workload workload;
   uint64_t records_count = 0;
-  std::vector<Path> paths;
+  std::vector<LoadPath> paths;
   uint32_t threads = 1;
   uint64_t seed = 1;       // Differs between the processes of a run.
   bool open_loop = false;  // StartLoad() gives rates.
-  DriverOptions driver;    // driver.client.path is set for each path.
+  DriverOptions driver;    // driver.client.path and put_path are set for each of the paths.
 };
 
 // What was picked on a path.

@@ -41,7 +41,7 @@ std::string FormatTable(const std::vector<Row>& rows) {
     if (row.path == Path::kTcp) tcp = row.operations_per_second;
   }
   std::string table = open_loop ? absl::StrFormat("%13s ", "target/s") : "";
-  absl::StrAppendFormat(&table, "%-10s %-7s %13s %9s %9s %9s %9s %10s %9s %8s %8s %7s %10s\n",
+  absl::StrAppendFormat(&table, "%-19s %-7s %13s %9s %9s %9s %9s %10s %9s %8s %8s %7s %10s\n",
                         "path", "fabric", "operations/s", "p50 us", "p95 us", "p99 us", "p99.9 us",
                         "max us", "reads/Get", "verbs/op", "trips/op", "errors",
                         open_loop ? "saturated" : "times tcp");
@@ -51,10 +51,10 @@ std::string FormatTable(const std::vector<Row>& rows) {
                              : tcp > 0 ? absl::StrFormat("%.2f", row.operations_per_second / tcp)
                                        : "-";
     absl::StrAppendFormat(
-        &table, "%-10s %-7s %13.0f %9.2f %9.2f %9.2f %9.2f %10.1f %9s %8s %8s %7d %10s\n",
-        PathName(row.path), row.fabric, row.operations_per_second, Microseconds(row, 0.5),
-        Microseconds(row, 0.95), Microseconds(row, 0.99), Microseconds(row, 0.999),
-        static_cast<double>(row.result.latency_ns.max()) * 1e-3,
+        &table, "%-19s %-7s %13.0f %9.2f %9.2f %9.2f %9.2f %10.1f %9s %8s %8s %7d %10s\n",
+        NameOf(row.path, row.put_path), row.fabric, row.operations_per_second,
+        Microseconds(row, 0.5), Microseconds(row, 0.95), Microseconds(row, 0.99),
+        Microseconds(row, 0.999), static_cast<double>(row.result.latency_ns.max()) * 1e-3,
         CountsReads(row) ? absl::StrFormat("%.3f", ReadsPerGet(row)) : "-",
         CountsVerbs(row) ? absl::StrFormat("%.3f", VerbsPerOperation(row)) : "-",
         CountsVerbs(row) ? absl::StrFormat("%.3f", RoundTripsPerOperation(row)) : "-",
@@ -66,7 +66,8 @@ std::string FormatTable(const std::vector<Row>& rows) {
         &table,
         "%s is saturated: %.0f of %.0f operations/s; %d were due and had not begun "
         "at the end, latencies say how long it ran\n",
-        PathName(row.path), row.operations_per_second, row.target_per_second, row.result.backlog);
+        NameOf(row.path, row.put_path), row.operations_per_second, row.target_per_second,
+        row.result.backlog);
   }
   return table;
 }
@@ -89,6 +90,7 @@ nlohmann::json RowsToJson(const std::vector<Row>& rows, const RunOptions& option
         {"workload", crew.workload.name},
         {"distribution", DistributionName(crew.workload.distribution)},
         {"path", PathName(row.path)},
+        {"put_path", PutPathName(row.put_path)},
         {"fabric", row.fabric},
         {"ops_per_second", row.operations_per_second},
         {"target_ops_per_second", target},

@@ -29,9 +29,10 @@ class Runner {
     if (!picked.ok()) return picked.status();
     picked_ = *std::move(picked);
     const uint64_t threads = uint64_t{options_.processes} * options_.crew.threads;
-    for (const PickedPath& path : picked_) {
-      std::fprintf(stderr, "%s over %s, %llu thread%s\n", PathName(path.path), path.fabric.c_str(),
-                   static_cast<unsigned long long>(threads), threads == 1 ? "" : "s");
+    for (size_t i = 0; i < picked_.size(); ++i) {
+      std::fprintf(stderr, "%s over %s, %llu thread%s\n", Name(i).c_str(),
+                   picked_[i].fabric.c_str(), static_cast<unsigned long long>(threads),
+                   threads == 1 ? "" : "s");
     }
     std::vector<double> targets = options_.targets;
     if (targets.empty()) targets.push_back(0);
@@ -48,6 +49,10 @@ class Runner {
   }
 
  private:
+  std::string Name(size_t path_index) const {
+    return NameOf(picked_[path_index].path, options_.crew.paths[path_index].put_path);
+  }
+
   absl::Status StartLoad(double target) {
     if (target > 0) std::fprintf(stderr, "%.0f operations/s are to begin\n", target);
     std::fill(operations_most_.begin(), operations_most_.end(), 0);
@@ -60,6 +65,7 @@ class Runner {
     CHECK_EQ(totals->size(), picked_.size());
     for (size_t i = 0; i < picked_.size(); ++i) {
       rows->push_back({.path = picked_[i].path,
+                       .put_path = options_.crew.paths[i].put_path,
                        .fabric = picked_[i].fabric,
                        .target_per_second = target,
                        .operations_per_second = (*totals)[i].operations_per_second,
@@ -107,7 +113,7 @@ class Runner {
     errors_ = end->errors;
     const double elapsed = static_cast<double>(clock_.NowNs() - begin_ns) * 1e-9;
     std::fprintf(stderr, "%7s %3d s  %-9s %12.0f operations/s  %llu errors\n", name, slice + 1,
-                 PathName(picked_[path_index].path), static_cast<double>(end->operations) / elapsed,
+                 Name(path_index).c_str(), static_cast<double>(end->operations) / elapsed,
                  static_cast<unsigned long long>(end->errors));
     return absl::OkStatus();
   }
@@ -130,7 +136,7 @@ bool IsSaturated(const Row& row) {
 
 absl::Status CheckLoaded(const CrewOptions& options) {
   ClientOptions client_options = options.driver.client;
-  client_options.path = options.paths.front();
+  client_options.path = options.paths.front().path;
   const absl::StatusOr<std::unique_ptr<Client>> client = Client::Connect(client_options);
   if (!client.ok()) return client.status();
   KeyWriter key(options.driver.key_bytes);

@@ -30,6 +30,7 @@ struct RunOptions {
 // What came of one path at one rate, all threads together.
 struct Row {
   Path path;
+  PutPath put_path = PutPath::kAuto;
   std::string fabric;
   double target_per_second = 0;  // 0: closed loop.
   double operations_per_second = 0;

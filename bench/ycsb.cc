@@ -54,6 +54,10 @@ DEFINE_string(target_ops, "",
 DEFINE_double(seconds, 10, "measured time of each path, at each rate");
 DEFINE_double(warmup, 1, "unmeasured time of each path before that");
 DEFINE_string(path, "auto", "how Gets travel, one or several of auto, mapped, one_sided, rpc, tcp");
+DEFINE_string(put_path, "auto",
+              "how Puts travel, one or several of auto, rpc, one_sided (to a server with --trust); "
+              "each path is "
+              "run with each of them");
 DEFINE_string(
     fabric, "auto",
     "network of one-sided operations and rings: shm, verbs, tcp; auto: the first of them that "
@@ -95,8 +99,9 @@ Start a server, load records, then run a workload along one or several paths:
 
 Workloads: a 50 % read, 50 % update; b 95 % read, 5 % update; c read only; d 95 % read of the latest,
 5 % insert; f 50 % read, 50 % read-modify-write; or a YCSB property file. Several paths take turns, a
-second each, so that their ratios are fair. Updates and inserts go through the server on every path. The
-threads of all processes insert into one sequence of records, and read what any of them has inserted.
+second each, so that their ratios are fair. Inserts go through the server on every path, and updates too,
+but for --put_path=one_sided; a row of it is named path/put_path. The threads of all processes insert into
+one sequence of records, and read what any of them has inserted.
 
 Closed loop, unless --target_ops is given: an operation begins when one before it has ended. Open loop:
 operations are meant to begin at random times (exponential gaps, as many independent users make them), so
@@ -157,15 +162,23 @@ absl::Status JudgeFlags(absl::Span<const std::string> arguments) {
 
 bool IsSet(const char* flag) { return !gflags::GetCommandLineFlagInfoOrDie(flag).is_default; }
 
-absl::StatusOr<std::vector<Path>> ParsePaths() {
-  std::vector<Path> paths;
+// Each of the paths with each of the put paths.
+absl::StatusOr<std::vector<LoadPath>> ParsePaths() {
+  std::vector<LoadPath> paths;
   for (const absl::string_view name : absl::StrSplit(FLAGS_path, ',')) {
     const absl::StatusOr<Path> path = ParsePath(name);
     if (!path.ok()) return path.status();
-    paths.push_back(*path);
+    for (const absl::string_view put_name : absl::StrSplit(FLAGS_put_path, ',')) {
+      const absl::StatusOr<PutPath> put_path = ParsePutPath(put_name);
+      if (!put_path.ok()) return put_path.status();
+      paths.push_back({*path, *put_path});
+      if (*path == Path::kTcp) break;  // It has one way only.
+    }
   }
   return paths;
 }
+
+bool IsTcp(const LoadPath& path) { return path.path == Path::kTcp; }
 
 // The workload, with what flags say instead of it.
 absl::StatusOr<Workload> ReadWorkload() {
@@ -220,7 +233,7 @@ absl::StatusOr<CrewOptions> ReadCrewOptions() {
   absl::StatusOr<Workload> workload = ReadWorkload();
   if (!workload.ok()) return workload.status();
   options.workload = *std::move(workload);
-  absl::StatusOr<std::vector<Path>> paths = ParsePaths();
+  absl::StatusOr<std::vector<LoadPath>> paths = ParsePaths();
   if (!paths.ok()) return paths.status();
   options.paths = *std::move(paths);
   const absl::Status status = ReadDriverOptions(options.workload, &options.driver);
@@ -266,8 +279,9 @@ absl::StatusOr<RunOptions> ReadOptions() {
 absl::Status Load(const CrewOptions& crew) {
   LoadOptions options;
   options.client = crew.driver.client;
-  const bool only_tcp = crew.paths == std::vector<Path>{Path::kTcp};
+  const bool only_tcp = std::all_of(crew.paths.begin(), crew.paths.end(), IsTcp);
   options.client.path = only_tcp ? Path::kTcp : Path::kRpc;
+  options.client.put_path = PutPath::kRpc;
   options.records_count = crew.records_count;
   options.key_bytes = crew.driver.key_bytes;
   options.value_bytes = crew.driver.value_bytes;
@@ -278,7 +292,7 @@ absl::Status Load(const CrewOptions& crew) {
 
 // How many servers there are is what the socket path must know beforehand.
 absl::StatusOr<uint32_t> CountServers(const CrewOptions& options) {
-  if (std::count(options.paths.begin(), options.paths.end(), Path::kTcp) == 0) return 1;
+  if (std::none_of(options.paths.begin(), options.paths.end(), IsTcp)) return 1;
   ClientOptions client_options = options.driver.client;
   client_options.path = Path::kTcp;
   const absl::StatusOr<std::unique_ptr<Client>> client = Client::Connect(client_options);
@@ -337,7 +351,7 @@ absl::Status Report(const RunOptions& options, const std::vector<Row>& rows,
     errors += row.result.errors;
     if (row.result.operations == row.result.errors) {
       return absl::UnavailableError(
-          absl::StrCat("nothing was measured on path ", PathName(row.path)));
+          absl::StrCat("nothing was measured on path ", NameOf(row.path, row.put_path)));
     }
   }
   if (errors > 0) return absl::UnknownError(absl::StrCat(errors, " operations failed"));

@@ -22,6 +22,7 @@
 #include "kvs/mapped_reader.h"
 #include "kvs/reader.h"
 #include "kvs/remote_reader.h"
+#include "kvs/writer_stats.h"
 #include "runtime/task.h"
 
 namespace acre {
@@ -57,6 +58,7 @@ class Backend {
   virtual Path path() const = 0;
   virtual std::string fabric() const = 0;
   virtual kvs::ReaderStats reader_stats() const { return {}; }
+  virtual kvs::WriterStats writer_stats() const { return {}; }
   virtual transport::VerbCounters verbs() const { return {}; }
 
   // The reader of this path, for calls past the virtual ones; null on the other paths.

@@ -324,6 +324,7 @@ std::vector<std::string> Client::Servers() const { return impl_->router().Server
 Path Client::path() const { return impl_->router().path(); }
 std::string Client::fabric() const { return impl_->router().fabric(); }
 kvs::ReaderStats Client::reader_stats() const { return impl_->router().reader_stats(); }
+kvs::WriterStats Client::writer_stats() const { return impl_->router().writer_stats(); }
 transport::VerbCounters Client::verbs() const { return impl_->router().verbs(); }
 
 }  // namespace acre

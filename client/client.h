@@ -38,6 +38,7 @@
 #include "absl/types/optional.h"
 #include "absl/types/span.h"
 #include "kvs/reader.h"
+#include "kvs/writer_stats.h"
 #include "runtime/scheduler.h"
 #include "runtime/task.h"
 #include "transport/fabric.h"
@@ -55,6 +56,24 @@ enum class Path {
 // "auto", "mapped", "one_sided", "rpc", "tcp".
 absl::StatusOr<Path> ParsePath(absl::string_view name);
 const char* PathName(Path path);
+
+// How a Put travels. Inserts, and records that do not lie inline in the server's index (longer than 48 bytes, or in a
+// chain), go by RPC on all of them.
+enum class PutPath {
+  // RPC; and where the server trusts its clients (kv_server --trust) and is another machine, one-sided instead as long as
+  // that is what takes less time.
+  kAuto,
+  kRpc,  // Asked of a server thread, through a ring.
+  // Written by this process into the server's memory, under the record's lock, without the server's CPU: docs/updates.md.
+  // An error (FailedPrecondition, PermissionDenied) where the server does not let us.
+  // On fabric shm the server kills a process that disappears or stands still in the middle of this, since nothing else
+  // would keep it from writing on: a blocking Client is never in the middle of it between its calls, and of an
+  // AsyncClient the scheduler must be run until its Puts have ended.
+  kOneSided,
+};
+// "auto", "rpc", "one_sided".
+absl::StatusOr<PutPath> ParsePutPath(absl::string_view name);
+const char* PutPathName(PutPath path);
 
 struct ClientOptions {
   // HOST:PORT of the server; of a cluster, any of its servers, better several: one that answers tells of
@@ -76,6 +95,7 @@ struct ClientOptions {
   // prove the same secret is refused. "": no secret.
   std::string secret_file;
   Path path = Path::kAuto;
+  PutPath put_path = PutPath::kAuto;  // Not used on Path::kTcp.
   PollMode poll = PollMode::kAdaptive;
   int64_t connect_timeout_ms = 5000;
   int64_t operation_timeout_ms = 5000;
@@ -131,6 +151,7 @@ class AsyncClient {
   virtual Path path() const = 0;           // What was picked for the first server.
   virtual std::string fabric() const = 0;  // "shm", "verbs", "tcp"; "socket" on Path::kTcp.
   virtual kvs::ReaderStats reader_stats() const = 0;  // Zeros on kRpc and kTcp.
+  virtual kvs::WriterStats writer_stats() const = 0;  // Of Puts that went one-sided.
   // What the queue pairs of this client's connections were asked to do; round trips are READs and calls that
   // were waited for. Without what was still under way on a connection that broke, and attempts to connect that
   // failed. A server's answers are its own verbs. Zeros on kTcp.
@@ -160,6 +181,7 @@ class Client {
   Path path() const;
   std::string fabric() const;
   kvs::ReaderStats reader_stats() const;
+  kvs::WriterStats writer_stats() const;
   transport::VerbCounters verbs() const;
 
  private:

@@ -62,6 +62,8 @@ Task<absl::Status> ClientCore::Put(absl::string_view key, absl::string_view valu
   absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
   if (!backend.ok()) co_return backend.status();
   status = co_await (*backend)->Put(key, value, deadline_ns);
+  // Given up in the middle of something that the server has to see the end of: at once, since nobody may come back.
+  if (backend_ == *backend && !backend_->status().ok()) Drop();
   co_return Explain(status);
 }
 
@@ -171,6 +173,12 @@ kvs::ReaderStats ClientCore::reader_stats() const {
   stats.reads += now.reads;
   stats.retries += now.retries;
   stats.misses += now.misses;
+  return stats;
+}
+
+kvs::WriterStats ClientCore::writer_stats() const {
+  kvs::WriterStats stats = written_before_;
+  if (backend_ != nullptr) stats += backend_->writer_stats();
   return stats;
 }
 
@@ -303,6 +311,10 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   connect.resolver = &resolver_;
   FabricBackend::Options options;
   options.path = options_.path;
+  options.put_path = options_.put_path;
+  options.connect_timeout_ns = static_cast<uint64_t>(options_.connect_timeout_ms) * kNsPerMs;
+  options.server = server_;
+  options.credentials = credentials_;
   options.region_id = region_id + 1;
   options.operation_timeout_ns = operation_timeout_ns_;
   options.deadline_ns = deadline_ns;
@@ -316,8 +328,10 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   absl::Status judged = JudgePlace(peer->place);
   if (!judged.ok()) co_return judged;
   const transport::ConnectOptions::LocalFabric local = peer->local;
-  absl::StatusOr<std::shared_ptr<FabricBackend>> made =
-      co_await FabricBackend::Create(local.fabric, local.port, *std::move(peer), options);
+  options.shares_queue_pairs =
+      options_.threads_per_qp > 1 && local.fabric->device().provider == "verbs";
+  absl::StatusOr<std::shared_ptr<FabricBackend>> made = co_await FabricBackend::Create(
+      local.fabric, local.port, *std::move(peer), std::move(options));
   if (!made.ok()) co_return made.status();
   std::shared_ptr<Backend> backend = *std::move(made);
   co_return backend;
@@ -335,6 +349,7 @@ absl::Status ClientCore::JudgePlace(const transport::ServerPlace& told) {
 
 void ClientCore::Drop() {
   stats_before_ = reader_stats();
+  written_before_ = writer_stats();
   verbs_before_ = verbs();
   // Operations under way keep it till they have ended.
   backend_.reset();

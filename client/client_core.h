@@ -72,6 +72,7 @@ class ClientCore final {
   Path path() const { return path_; }
   std::string fabric() const { return fabric_name_; }
   kvs::ReaderStats reader_stats() const;
+  kvs::WriterStats writer_stats() const;
   transport::VerbCounters verbs() const;
   const transport::HostPort& server() const { return server_; }
   bool is_connected() const { return IsConnected(); }
@@ -119,6 +120,7 @@ class ClientCore final {
 
   std::shared_ptr<Backend> backend_;  // Null: none, or it broke.
   kvs::ReaderStats stats_before_;     // Of earlier connections.
+  kvs::WriterStats written_before_;   // Likewise.
   transport::VerbCounters verbs_before_;
   SpawnHandle attempt_;          // The one under way, if any.
   uint64_t connects_begun_ = 0;  // Attempts that got as far as to connect.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "kvs/epoch.h"
 #include "kvs/wire.h"
@@ -28,30 +29,38 @@ absl::Status AnswerStatus(absl::StatusCode code) {
   }
 }
 
+std::vector<kvs::RegionEntry> RegionsOf(const transport::ConnectedPeer& peer) {
+  std::vector<kvs::RegionEntry> regions;
+  for (const transport::GrantedRegion& region : peer.regions) {
+    regions.push_back({region.region_id, region.key, region.size_bytes});
+  }
+  return regions;
+}
+
 }  // namespace
 
 Task<absl::StatusOr<std::shared_ptr<FabricBackend>>> FabricBackend::Create(
     transport::Fabric* fabric, transport::Port* port, transport::ConnectedPeer peer,
     Options options) {
-  std::vector<kvs::RegionEntry> directory;
-  for (const transport::GrantedRegion& region : peer.regions) {
-    directory.push_back({region.region_id, region.key, region.size_bytes});
-  }
-  std::shared_ptr<FabricBackend> backend(new FabricBackend(fabric, port, std::move(peer)));
-  absl::Status status = co_await backend->MakeReader(options, std::move(directory));
+  std::shared_ptr<FabricBackend> backend(
+      new FabricBackend(fabric, port, std::move(peer), std::move(options)));
+  absl::Status status = co_await backend->MakeReader();
   if (!status.ok()) co_return status;
   co_return backend;
 }
 
 FabricBackend::FabricBackend(transport::Fabric* fabric, transport::Port* port,
-                             transport::ConnectedPeer peer)
+                             transport::ConnectedPeer peer, Options options)
     : fabric_(fabric),
       port_(port),
       scheduler_(port->scheduler()),
       epoch_interval_ns_(peer.lease_ns / 5),
       share_(kvs::ShareOf(peer.place)),
+      view_(peer.place.view),
+      options_(std::move(options)),
+      regions_(RegionsOf(peer)),
       link_(std::move(peer.link)),
-      rpc_(scheduler_, link_.channel(), /*handler=*/nullptr, peer.place.view),
+      rpc_(scheduler_, link_.channel(), /*handler=*/nullptr, view_),
       lock_calls_ended_(scheduler_) {
   port_->SetSink(link_.queue_pair(), this);
   scheduler_->AddPoller(this);
@@ -59,25 +68,35 @@ FabricBackend::FabricBackend(transport::Fabric* fabric, transport::Port* port,
 
 FabricBackend::~FabricBackend() {
   reading_epoch_.Cancel();
+  participating_.Cancel();
   for (SpawnHandle& task : unlocking_) task.Cancel();
+  if (participant_ != nullptr) participant_->SayFarewell();
   scheduler_->RemovePoller(this);
   port_->SetSink(link_.queue_pair(), nullptr);
 }
 
-Task<absl::Status> FabricBackend::MakeReader(Options options,
-                                             std::vector<kvs::RegionEntry> directory) {
-  Path path = options.path;
+Task<absl::Status> FabricBackend::MakeReader() {
+  Path path = options_.path;
+  // A server that lets clients write tells nothing of its memory to those that it does not trust.
+  const bool is_told = !regions_.empty();
+  if (path == Path::kAuto && !is_told) path = Path::kRpc;
   if (path == Path::kAuto) path = fabric_->device().can_map ? Path::kMapped : Path::kOneSided;
   path_ = path;
+  if (path != Path::kRpc && !is_told) {
+    co_return absl::PermissionDeniedError(
+        absl::StrCat("path ", PathName(path),
+                     ": the server lets clients write its memory, and this process is none "
+                     "that it trusts: run it as the server's user, or use path rpc"));
+  }
   if (path == Path::kMapped) {
-    auto reader = kvs::MappedReader::Create(link_.queue_pair(), directory, scheduler_->clock(),
-                                            options.operation_timeout_ns, share_);
+    auto reader = kvs::MappedReader::Create(link_.queue_pair(), regions_, scheduler_->clock(),
+                                            options_.operation_timeout_ns, share_);
     if (!reader.ok()) co_return reader.status();
     mapped_reader_ = *std::move(reader);
   } else if (path == Path::kOneSided) {
     auto reader =
-        co_await kvs::RemoteReader::Create(fabric_, port_, link_.queue_pair(), std::move(directory),
-                                           options.region_id, options.deadline_ns, share_);
+        co_await kvs::RemoteReader::Create(fabric_, port_, link_.queue_pair(), regions_,
+                                           options_.region_id, options_.deadline_ns, share_);
     if (!reader.ok()) co_return reader.status();
     remote_reader_ = *std::move(reader);
   } else {
@@ -87,6 +106,7 @@ Task<absl::Status> FabricBackend::MakeReader(Options options,
 }
 
 absl::Status FabricBackend::status() const {
+  if (!given_up_.ok()) return given_up_;
   if (!link_.channel()->status().ok()) return link_.channel()->status();
   if (link_.queue_pair()->state() == transport::QueuePairState::kReady) return absl::OkStatus();
   return link_.queue_pair()->status();
@@ -106,12 +126,121 @@ Task<absl::Status> FabricBackend::Get(absl::string_view key, std::string* value,
 
 Task<absl::Status> FabricBackend::Put(absl::string_view key, absl::string_view value,
                                       uint64_t deadline_ns) {
+  if (!kvs::FitsInline(key.size(), value.size()) || !GoesOneSided()) {
+    const uint64_t begin_ticks = JudgesPuts() ? scheduler_->clock()->Ticks() : 0;
+    absl::Status status = co_await PutByRpc(key, value, deadline_ns);
+    if (JudgesPuts()) {
+      put_judge_.Note(/*one_sided=*/false, scheduler_->clock()->Ticks() - begin_ticks);
+    }
+    co_return status;
+  }
+  absl::Status joined = co_await AwaitParticipant(deadline_ns);
+  if (!joined.ok()) {
+    if (options_.put_path == PutPath::kOneSided) co_return joined;
+    joined = co_await PutByRpc(key, value, deadline_ns);
+    co_return joined;
+  }
+  const uint64_t begin_ticks = scheduler_->clock()->Ticks();
+  const absl::StatusOr<bool> put = co_await PutOneSided(key, value, deadline_ns);
+  if (!put.ok()) co_return put.status();
+  if (*put) {
+    put_judge_.Note(/*one_sided=*/true, scheduler_->clock()->Ticks() - begin_ticks);
+    co_return absl::OkStatus();
+  }
+  absl::Status status = co_await PutByRpc(key, value, deadline_ns);
+  co_return status;
+}
+
+Task<absl::Status> FabricBackend::PutByRpc(absl::string_view key, absl::string_view value,
+                                           uint64_t deadline_ns) {
   std::string head;
   std::string response;
   kvs::EncodePutHead(key, value, &head);
   Task<absl::Status> call = rpc_.Call(MethodNumber(kvs::Method::kPut), head, value, &response);
   absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
   co_return status;
+}
+
+bool FabricBackend::JudgesPuts() const {
+  // On one machine one-sided saves no CPU, and the server may have to kill us for it.
+  return options_.put_path == PutPath::kAuto && !fabric_->device().can_map && participation_.ok() &&
+         !options_.shares_queue_pairs && !regions_.empty();
+}
+
+bool FabricBackend::GoesOneSided() {
+  if (options_.put_path == PutPath::kOneSided) return true;
+  return JudgesPuts() && put_judge_.OneSided();
+}
+
+Task<absl::StatusOr<bool>> FabricBackend::PutOneSided(absl::string_view key,
+                                                      absl::string_view value,
+                                                      uint64_t deadline_ns) {
+  absl::StatusOr<bool> put = co_await participant_->writer()->Update(key, value, deadline_ns);
+  if (absl::IsResourceExhausted(put.status())) co_return false;
+  // We may stand in a queue, and our caller need not come back to move on in it: the server takes us out.
+  if (absl::IsDeadlineExceeded(put.status()))
+    given_up_ = absl::UnavailableError(put.status().message());
+  co_return put;
+}
+
+Task<absl::Status> FabricBackend::AwaitParticipant(uint64_t deadline_ns) {
+  if (participant_ != nullptr) co_return absl::OkStatus();
+  if (!participation_.ok()) co_return participation_;
+  // Not a part of this Put: if the Put is given up it goes on, for the next one.
+  if (participating_.done()) participating_ = scheduler_->Spawn(Participate());
+  Task<void> over = ParticipateOver();
+  absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(over));
+  if (!status.ok()) co_return status;
+  co_return participant_ != nullptr ? absl::OkStatus() : participation_;
+}
+
+Task<void> FabricBackend::ParticipateOver() { co_await participating_.Join(); }
+
+Task<void> FabricBackend::Participate() {
+  const uint64_t deadline_ns = scheduler_->NowNs() + options_.connect_timeout_ns;
+  LockParticipant::Options options;
+  options.fabric = fabric_;
+  options.port = port_;
+  options.queue_pair = link_.queue_pair();
+  options.rpc = &rpc_;
+  options.server = options_.server;
+  options.credentials = options_.credentials;
+  options.view = view_;
+  options.region_id = options_.region_id + 3;
+  options.deadline_ns = deadline_ns;
+  absl::StatusOr<std::shared_ptr<const kvs::RemoteDirectory>> directory =
+      co_await Directory(deadline_ns);
+  participation_ = directory.status();
+  if (!directory.ok()) co_return;
+  options.directory = *std::move(directory);
+  absl::StatusOr<std::unique_ptr<LockParticipant>> joined =
+      co_await LockParticipant::Join(std::move(options));
+  participation_ = joined.status();
+  if (joined.ok()) participant_ = *std::move(joined);
+}
+
+Task<absl::StatusOr<std::shared_ptr<const kvs::RemoteDirectory>>> FabricBackend::Directory(
+    uint64_t deadline_ns) {
+  if (options_.shares_queue_pairs) {
+    co_return absl::FailedPreconditionError(
+        "put path one_sided: the server could not keep one thread from writing while others go on "
+        "on its queue "
+        "pair: use threads_per_qp 1");
+  }
+  if (remote_reader_ != nullptr) co_return remote_reader_->directory();
+  if (regions_.empty()) {
+    co_return absl::PermissionDeniedError(
+        "put path one_sided: the server does not trust this process with its memory: run it as the "
+        "server's user");
+  }
+  auto landing = kvs::LandingPool::Create(fabric_, port_, options_.region_id + 2, /*count=*/1,
+                                          sizeof(kvs::SegmentHeader));
+  if (!landing.ok()) co_return landing.status();
+  directory_landing_ = *std::move(landing);
+  absl::StatusOr<std::shared_ptr<const kvs::RemoteDirectory>> directory =
+      co_await kvs::RemoteDirectory::Read(port_, link_.queue_pair(), directory_landing_.get(),
+                                          regions_, share_, deadline_ns);
+  co_return directory;
 }
 
 Task<absl::Status> FabricBackend::Delete(absl::string_view key, uint64_t deadline_ns) {
@@ -283,6 +412,10 @@ kvs::ReaderStats FabricBackend::reader_stats() const {
   if (mapped_reader_ != nullptr) return mapped_reader_->stats();
   if (remote_reader_ != nullptr) return remote_reader_->stats();
   return {};
+}
+
+kvs::WriterStats FabricBackend::writer_stats() const {
+  return participant_ == nullptr ? kvs::WriterStats{} : participant_->writer()->stats();
 }
 
 transport::VerbCounters FabricBackend::verbs() const {

@@ -1,4 +1,4 @@
-// FabricBackend: a connection on a fabric. Puts and Deletes go by RPC; Gets by the path that was asked for.
+// FabricBackend: a connection on a fabric. Deletes go by RPC; Gets and Puts by the paths that were asked for.
 //
 // While the scheduler runs, it moves calls on, notices the server's end, and announces the epoch that it
 // has seen (kvs/epoch.h).
@@ -13,6 +13,10 @@
 #include <vector>
 
 #include "client/backend.h"
+#include "client/lock_participant.h"
+#include "client/put_judge.h"
+#include "kvs/landing.h"
+#include "kvs/remote_directory.h"
 #include "runtime/scheduler.h"
 #include "runtime/wait_queue.h"
 #include "transport/bootstrap_peer.h"
@@ -24,13 +28,20 @@ namespace acre {
 
 class FabricBackend final : public Backend, private Poller, private transport::CompletionSink {
  public:
-  // Region ids that a connection takes up: its channel's, and those of its reader.
-  static constexpr uint32_t kRegionIds = 3;
+  // Region ids that a connection takes up: its channel's, those of its reader, one to learn where records are, and those
+  // of its part in locks.
+  static constexpr uint32_t kRegionIds = 4 + LockParticipant::kRegionIds;
 
   struct Options {
     Path path = Path::kAuto;  // kAuto: the best there is.
-    uint32_t region_id = 0;   // The first of the reader's.
+    PutPath put_path = PutPath::kAuto;
+    bool shares_queue_pairs = false;  // With other threads of the process.
+    uint32_t region_id = 0;           // The first of those behind the channel's.
     uint64_t operation_timeout_ns = 0;
+    uint64_t connect_timeout_ns = 0;
+    // For further connections to the server.
+    transport::HostPort server;
+    transport::Credentials credentials;
     uint64_t deadline_ns = 0;  // Of Create().
   };
   // Takes over a link and makes the reader for the path. Borrows the rest, which outlives it.
@@ -59,12 +70,27 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   Path path() const override { return path_; }
   std::string fabric() const override { return fabric_->device().provider; }
   kvs::ReaderStats reader_stats() const override;
+  kvs::WriterStats writer_stats() const override;
   transport::VerbCounters verbs() const override;
 
  private:
-  FabricBackend(transport::Fabric* fabric, transport::Port* port, transport::ConnectedPeer peer);
+  FabricBackend(transport::Fabric* fabric, transport::Port* port, transport::ConnectedPeer peer,
+                Options options);
 
-  Task<absl::Status> MakeReader(Options options, std::vector<kvs::RegionEntry> directory);
+  Task<absl::Status> MakeReader();
+  Task<absl::Status> PutByRpc(absl::string_view key, absl::string_view value, uint64_t deadline_ns);
+  // As RemoteWriter::Update. Joins the server's locks before, if need be.
+  Task<absl::StatusOr<bool>> PutOneSided(absl::string_view key, absl::string_view value,
+                                         uint64_t deadline_ns);
+  // Whether that is measured, Put by Put.
+  bool JudgesPuts() const;
+  // Whether the next Put of a record that could lie inline goes one-sided.
+  bool GoesOneSided();
+  // The part in the server's locks: one attempt to take it, which all who want it await.
+  Task<absl::Status> AwaitParticipant(uint64_t deadline_ns);
+  Task<void> Participate();
+  Task<void> ParticipateOver();
+  Task<absl::StatusOr<std::shared_ptr<const kvs::RemoteDirectory>>> Directory(uint64_t deadline_ns);
   Task<absl::Status> MultiGetByRpc(absl::Span<const absl::string_view> keys,
                                    absl::Span<std::string> values,
                                    absl::Span<absl::Status> statuses);
@@ -84,7 +110,16 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   Scheduler* const scheduler_;
   const uint64_t epoch_interval_ns_;
   const kvs::KeyShare share_;  // Of the server.
+  const uint64_t view_;        // Likewise.
+  const Options options_;
+  const std::vector<kvs::RegionEntry> regions_;
   Path path_ = Path::kRpc;
+  PutJudge put_judge_;
+  // Not OK: no Put goes one-sided on this connection.
+  absl::Status participation_;
+  absl::Status given_up_;  // Not OK: why this connection was given up from this side.
+  std::unique_ptr<kvs::LandingPool> directory_landing_;
+  std::unique_ptr<LockParticipant> participant_;  // Goes after the queue pair.
   transport::Link link_;
   transport::RpcPeer rpc_;
   bool failed_ = false;  // Calls under way were told.
@@ -92,6 +127,7 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   uint64_t announced_epoch_ = 0;
   uint64_t look_at_epoch_ticks_ = 0;
   SpawnHandle reading_epoch_;
+  SpawnHandle participating_;
   std::list<SpawnHandle> unlocking_;  // And some that have ended.
   // Locks that are asked for. So many at a time that calls which get them on, Unlock above all, find a place.
   static constexpr uint32_t kLockCallsMax = transport::kCallsMax / 2;

@@ -32,6 +32,10 @@ DEFINE_string(
     "HOST:PORT of the server; of a cluster, of any of its servers, or of several, a comma list");
 DEFINE_string(path, "auto", "how a Get travels: auto, mapped, one_sided, rpc, tcp");
 DEFINE_string(
+    put_path, "auto",
+    "how a Put travels: auto, rpc, one_sided (to a server with --trust: written into its memory "
+    "by this process)");
+DEFINE_string(
     fabric, "auto",
     "network of one-sided operations and rings: shm, verbs, tcp; auto: the first of them that "
     "is there and reaches the server");
@@ -128,6 +132,9 @@ absl::StatusOr<ClientOptions> ReadOptions() {
   options.fabric = FLAGS_fabric;
   options.device = FLAGS_device;
   options.path = *path;
+  const absl::StatusOr<PutPath> put_path = ParsePutPath(FLAGS_put_path);
+  if (!put_path.ok()) return put_path.status();
+  options.put_path = *put_path;
   options.secret_file = FLAGS_secret_file;
   return options;
 }

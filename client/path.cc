@@ -13,6 +13,26 @@ absl::StatusOr<Path> ParsePath(absl::string_view name) {
       absl::StrCat("there is no path \"", name, "\": use auto, mapped, one_sided, rpc or tcp"));
 }
 
+absl::StatusOr<PutPath> ParsePutPath(absl::string_view name) {
+  for (const PutPath path : {PutPath::kAuto, PutPath::kRpc, PutPath::kOneSided}) {
+    if (name == PutPathName(path)) return path;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("there is no way to put \"", name, "\": use auto, rpc or one_sided"));
+}
+
+const char* PutPathName(PutPath path) {
+  switch (path) {
+    case PutPath::kAuto:
+      return "auto";
+    case PutPath::kRpc:
+      return "rpc";
+    case PutPath::kOneSided:
+      return "one_sided";
+  }
+  return "unknown";
+}
+
 const char* PathName(Path path) {
   switch (path) {
     case Path::kAuto:

@@ -169,6 +169,7 @@ absl::Status Router::CheckAddress(const Asked& asked) const {
 absl::Status Router::Adopt(const Asked& asked) {
   if (absl::Status status = CheckAddress(asked); !status.ok()) return status;
   stats_before_ = reader_stats();
+  written_before_ = writer_stats();
   verbs_before_ = verbs();
   map_.view = asked.answer.place.view;
   map_.servers = asked.answer.servers;
@@ -453,6 +454,14 @@ std::vector<std::string> Router::Servers() const {
   std::vector<std::string> servers;
   for (const HostPort& server : map_.servers) servers.push_back(server.ToString());
   return servers;
+}
+
+kvs::WriterStats Router::writer_stats() const {
+  kvs::WriterStats stats = written_before_;
+  for (const std::shared_ptr<ClientCore>& core : cores_) {
+    if (core != nullptr) stats += core->writer_stats();
+  }
+  return stats;
 }
 
 kvs::ReaderStats Router::reader_stats() const {

@@ -58,6 +58,7 @@ class Router final : public AsyncClient {
   Path path() const override { return path_; }
   std::string fabric() const override { return fabric_; }
   kvs::ReaderStats reader_stats() const override;
+  kvs::WriterStats writer_stats() const override;
   transport::VerbCounters verbs() const override;
 
   // For calls past the coroutines: the cores by the index of their servers, null where there was nothing to do
@@ -131,6 +132,7 @@ class Router final : public AsyncClient {
   std::vector<std::shared_ptr<ClientCore>> cores_;  // One for each server of the map.
   uint64_t maps_count_ = 0;                         // That it has gone by, this one included.
   kvs::ReaderStats stats_before_;                   // Of cores of earlier maps.
+  kvs::WriterStats written_before_;                 // Likewise.
   transport::VerbCounters verbs_before_;
 
   uint64_t tickets_given_ = 0;  // Of locks by name.

@@ -23,6 +23,7 @@ inline ClientOptions OptionsFor(const std::string& address, const Way& way) {
   options.servers = {address};
   options.path = way.path;
   options.fabric = way.fabric;
+  options.put_path = way.put_path;
   if (way.fabric == "verbs") options.device = DeviceOfClients();
   return options;
 }

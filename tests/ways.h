@@ -12,15 +12,19 @@
 namespace acre::tests {
 
 struct Way {
-  Way(Path of_path, const char* of_fabric = "auto")  // NOLINT: a path alone is a way.
-      : path(of_path), fabric(of_fabric) {}
+  Way(Path of_path, const char* of_fabric = "auto",  // NOLINT: a path alone is a way.
+      PutPath of_puts = PutPath::kAuto)
+      : path(of_path), fabric(of_fabric), put_path(of_puts) {}
   std::string Name() const {
-    const std::string name = PathName(path);
-    return fabric == std::string("auto") ? name : name + "_over_" + fabric;
+    std::string name = PathName(path);
+    if (fabric != "auto") name += "_over_" + fabric;
+    if (put_path != PutPath::kAuto) name += std::string("_puts_") + PutPathName(put_path);
+    return name;
   }
 
   Path path;
   std::string fabric;  // ClientOptions::fabric.
+  PutPath put_path;
 };
 
 // Those that tests of the store are to run over.
