@@ -6,9 +6,9 @@
 // see the old value or the new one.
 //
 // Threads:   confined to the port's.
-// Ownership: borrows all that Options names but the directory. Tasks go before it, and the locker and the queue pair,
-//            once forgotten (Port::Forget), after them; requests that destroyed tasks left under way are waited for
-//            by whoever owns the port, as those of the locker.
+// Ownership: borrows all that Options names but the directory. When it goes no Update() is under way, its port is
+//            there, and the home's queue pair has been forgotten (Port::Forget), so that nothing of a task that was
+//            destroyed still uses its memory.
 
 #ifndef ACRE_KVS_REMOTE_WRITER_H_
 #define ACRE_KVS_REMOTE_WRITER_H_

@@ -53,8 +53,8 @@ class RemoteWriterTest : public ::testing::Test {
   }
   ~RemoteWriterTest() override {
     home_.reset();
+    for (const auto& client : clients_) client->Close();
     for (const auto& node : nodes_) node->Close();
-    clients_.clear();
     if (home_node_ != nullptr) home_node_->Close();
   }
 

@@ -100,6 +100,13 @@ class TestClient {
     CHECK(writer.ok()) << writer.status();
     writer_ = *std::move(writer);
   }
+  // Before the node is closed. Nobody reads or writes.
+  void Close() {
+    node_->port()->Forget(node_->home_queue_pair());
+    reader_.reset();
+    writer_.reset();
+  }
+
   LockNode* node() const { return node_; }
   RemoteReader* reader() const { return reader_.get(); }
   RemoteWriter* writer() const { return writer_.get(); }
