@@ -25,6 +25,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "lock/lock_test_mesh.h"
+#include "lock/sim_survivors.h"
 #include "lock/sim_test_faults.h"
 #include "runtime/random.h"
 #include "runtime/scheduler.h"
@@ -46,7 +47,6 @@ constexpr uint64_t kS = 1'000'000'000;
 constexpr uint32_t kLocks = 2;
 constexpr uint32_t kRecordWords = 2 * kLineBytes / kWordBytes;
 constexpr uint32_t kFirstLocalProcess = 50;
-constexpr uint64_t kAnswerTimeoutNs = 5 * kMs;
 
 // A redo record: which acquisition makes which number. 0: none.
 struct Redo {
@@ -118,7 +118,7 @@ struct Plan {
   uint64_t patience_ns = 10 * kS;  // Virtual time after which it hangs.
 };
 
-class Scene final : private LockSurvivors, private GuardedData, private LockKeeper::Fence {
+class Scene final : private GuardedData, private LockKeeper::Fence {
  public:
   Scene(uint64_t seed, const Plan& plan, const SimFaults& faults)
       : plan_(plan),
@@ -140,7 +140,13 @@ class Scene final : private LockSurvivors, private GuardedData, private LockKeep
       const uint32_t id = from->process_id();
       from->SetOnUnreachable([this, id](uint32_t other) { Report(id, other); });
     }
-    home_->MakeRepair(this, this, this, progress);
+    survivors_ = std::make_unique<SimSurvivors>(
+        SimSurvivors::Options{.home = home_.get(),
+                              .random = &random_,
+                              .find_node = [this](uint32_t id) { return remotes_[id - 2].get(); },
+                              .is_dead = [this](uint32_t id) { return processes_[id]->is_dead(); },
+                              .fences = plan_.fences});
+    home_->MakeRepair(survivors_.get(), this, this, progress);
     for (int i = 0; i < plan_.locals; ++i) {
       const uint32_t id = kFirstLocalProcess + static_cast<uint32_t>(i);
       processes_[id] = world_.AddProcess(processes_[1]->machine(), absl::StrCat("p", id));
@@ -244,9 +250,7 @@ class Scene final : private LockSurvivors, private GuardedData, private LockKeep
     });
   }
   void Break(LockNode* node, uint32_t other) {
-    const auto question = std::make_shared<Question>();
-    question->ask = [node, other] { node->CloseTo(other); };
-    questions_[node->process_id()].push_back(question);
+    survivors_->Tell(node->process_id(), [node, other] { node->CloseTo(other); });
   }
   void Notice(uint32_t id) {
     --notices_left_;
@@ -305,7 +309,7 @@ class Scene final : private LockSurvivors, private GuardedData, private LockKeep
     }
     // Goes on answering when it has nothing to do any more.
     while (true) {
-      AnswerQuestions(node);
+      survivors_->AnswerQuestions(node);
       node->scheduler().RunOnce();
       if (left == 0 && node->remote_locker()->idle()) done_.insert(node->process_id());
       world_.Spend(50);
@@ -450,74 +454,6 @@ class Scene final : private LockSurvivors, private GuardedData, private LockKeep
     judge_.OnFenced(id);
   }
 
-  // ---- LockSurvivors: messages to other processes, as slow as messages are.
-
-  struct Question {
-    std::function<void()> ask;  // In the process that is asked.
-    bool is_answered = false;
-  };
-  Task<absl::Status> Ask(uint32_t process, std::function<void(LockNode*)> ask) {
-    LockNode* const node = remotes_[process - 2].get();
-    const auto question = std::make_shared<Question>();
-    question->ask = [node, ask] { ask(node); };
-    co_await home_->scheduler().SleepFor(random_.Uniform(30 * kUs));
-    questions_[process].push_back(question);
-    const uint64_t deadline_ns = home_->scheduler().NowNs() + kAnswerTimeoutNs;
-    while (!question->is_answered) {
-      if (processes_[process]->is_dead()) co_return absl::UnavailableError("it is dead");
-      if (home_->scheduler().NowNs() > deadline_ns) {
-        co_return absl::DeadlineExceededError("no answer");
-      }
-      co_await home_->scheduler().SleepFor(kUs);
-    }
-    co_await home_->scheduler().SleepFor(random_.Uniform(30 * kUs));
-    co_return absl::OkStatus();
-  }
-  void AnswerQuestions(LockNode* node) {
-    auto& questions = questions_[node->process_id()];
-    while (!questions.empty()) {
-      const std::shared_ptr<Question> question = questions.front();
-      questions.pop_front();
-      question->ask();
-      question->is_answered = true;
-    }
-  }
-  void CloseTo(LockNode* node, const std::vector<uint32_t>& dead) {
-    if (!plan_.fences) return;
-    for (const uint32_t id : dead) node->CloseTo(id);
-  }
-  Task<absl::StatusOr<bool>> AskWhether(RemoteWord word, absl::Span<const uint32_t> of,
-                                        std::function<bool(RemoteDescriptors*)> whether) {
-    const auto answer = std::make_shared<bool>();
-    const auto dead = std::make_shared<std::vector<uint32_t>>(of.begin(), of.end());
-    const std::function<void(LockNode*)> ask = [this, dead, answer, whether](LockNode* node) {
-      CloseTo(node, *dead);
-      *answer = whether(node->descriptors());
-    };
-    const absl::Status status = co_await Ask(word.process_id(), ask);
-    if (!status.ok()) co_return status;
-    co_return *answer;
-  }
-  Task<absl::StatusOr<bool>> StandBy(RemoteWord word, absl::Span<const uint32_t> dead) override {
-    const std::vector<uint32_t> ids(dead.begin(), dead.end());
-    return AskWhether(word, dead, [word, ids](RemoteDescriptors* descriptors) {
-      return descriptors->StandBy(word, ids);
-    });
-  }
-  Task<absl::StatusOr<bool>> HasGrant(RemoteWord word, absl::Span<const uint32_t> dead) override {
-    return AskWhether(
-        word, dead, [word](RemoteDescriptors* descriptors) { return descriptors->HasGrant(word); });
-  }
-  Task<absl::Status> SetSuccessor(RemoteWord word, RemoteWord successor) override {
-    return Ask(word.process_id(), [word, successor](LockNode* node) {
-      node->descriptors()->SetSuccessor(word, successor);
-    });
-  }
-  Task<absl::Status> GrantLeadership(RemoteWord word) override {
-    return Ask(word.process_id(),
-               [word](LockNode* node) { node->descriptors()->GrantLeadership(word); });
-  }
-
   const Plan plan_;
   Random random_;
   sim::World world_;
@@ -526,7 +462,7 @@ class Scene final : private LockSurvivors, private GuardedData, private LockKeep
   std::unique_ptr<LockNode> home_;
   std::vector<std::unique_ptr<LockNode>> remotes_;
   std::unique_ptr<SharedWord[]> local_redo_;  // Of each descriptor of the arena.
-  std::map<uint32_t, std::deque<std::shared_ptr<Question>>> questions_;
+  std::unique_ptr<SimSurvivors> survivors_;
   std::deque<uint32_t> dead_;  // To be told to the keeper.
   int notices_left_ = 0;       // Of deaths.
   std::set<uint32_t> done_;

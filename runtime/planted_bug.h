@@ -40,7 +40,7 @@ enum class PlantedBug : uint8_t {
   kFrameTakenEarly,
   kWakeWithoutBarrier,
   kAnswerOfForgottenCall,
-  // One-sided updates and their repair. Planted by //kvs:remote_writer_sim_test.
+  // One-sided updates and their repair. Planted by //tests/updates:updates_sim_test.
   kRedoAfterMark,
   kSlotNotReadAgain,
   kRepairIgnoresVersion,
