@@ -485,6 +485,13 @@ TEST(UpdatesSimTest, MistakesAreFoundOut) {
     std::string finding;
     for (uint64_t seed = 1; found == 0 && seed <= plant.seeds_max; ++seed) {
       Plan plan = DrawPlan(seed);
+      if (plant.bug == PlantedBug::kRepairIgnoresVersion) {
+        // Two dead side by side, and others that came between them.
+        plan.remotes = 5;
+        plan.kills = 4;
+        plan.pauses = 0;
+        plan.server_tasks = 2;
+      }
       plan.patience_ns = kS;
       Scene scene(seed, plan, DrawWithoutBreaks(seed));
       finding = scene.Run();
