@@ -5,14 +5,17 @@ namespace acre::transport {
 
 absl::StatusOr<std::unique_ptr<Fabric>> MakeTestFabric(Clock* clock,
                                                        const TestFabricOptions& options) {
-  return TcpFabric::Create({.clock = clock,
-                            .send_queue_depth = options.send_queue_depth,
-                            .receive_queue_depth = options.receive_queue_depth});
+  TcpFabric::Options tcp;
+  tcp.clock = clock;
+  tcp.atomicity = Atomicity::kHca;  // As on a card.
+  tcp.send_queue_depth = options.send_queue_depth;
+  tcp.receive_queue_depth = options.receive_queue_depth;
+  return TcpFabric::Create(tcp);
 }
 
-// A pass takes a few microseconds. A request takes some tens, when the fabric's thread gets a CPU at once.
-int TestFabricIdlePasses() { return 2'000; }
+// A pass takes a few microseconds, a request some tens, and a thread that may have to wake.
+int TestFabricIdlePasses() { return 5'000; }
 
-int TestFabricRounds(int rounds_on_shm) { return rounds_on_shm; }
+int TestFabricRounds(int rounds_on_shm) { return rounds_on_shm / 5; }
 
 }  // namespace acre::transport
