@@ -89,11 +89,15 @@ Task<absl::StatusOr<bool>> RemoteWriter::Update(absl::string_view key, absl::str
                          *region_key,
                          HomeBucket(lookup.hash, segment->layout.buckets_count),
                          deadline_ns};
-  const absl::StatusOr<Landing> landing =
-      co_await TakeLandingUntil(landings_.get(), options_.port->scheduler(), deadline_ns);
-  if (!landing.ok()) co_return NothingChanged(landing.status());
+  Landing landing = landings_->TryTake();
+  if (!landing) {
+    absl::StatusOr<Landing> waited =
+        co_await TakeLandingUntil(landings_.get(), options_.port->scheduler(), deadline_ns);
+    if (!waited.ok()) co_return NothingChanged(waited.status());
+    landing.Swap(&*waited);
+  }
   for (int moves = 0; moves < kMovesMax; ++moves) {
-    const absl::StatusOr<Outcome> outcome = co_await TryOnce(&target, &*landing);
+    const absl::StatusOr<Outcome> outcome = co_await TryOnce(&target, &landing);
     if (!outcome.ok()) co_return outcome.status();
     if (*outcome == Outcome::kDone) {
       ++stats_.updates;

@@ -210,6 +210,67 @@ TEST_F(RemoteWriterTest, WhatIsNotThereOrNotInlineIsTheServers) {
       absl::IsInvalidArgument(Update(0, "k", std::string(kValueBytesMax + 1, 'x')).status()));
 }
 
+// Goal: what was READ before the lock was held is not believed: the record has moved, or gone, since.
+TEST_F(RemoteWriterTest, RecordThatMovedBeforeTheLockWasHeldIsLookedForAgain) {
+  Make(2);
+  constexpr uint64_t kHome = 150;
+  const std::vector<std::string> keys = home_->KeysOf(kHome, 2);
+  for (const bool is_gone : {false, true}) {
+    ASSERT_EQ(Put(keys[0], "old"), absl::OkStatus());
+    absl::StatusOr<HeldLock> held =
+        RunTask(nodes_[1].get(),
+                nodes_[1]->remote_locker()->Acquire(home_->segment().LockOf(kHome).address));
+    ASSERT_TRUE(held.ok());
+    absl::optional<absl::StatusOr<bool>> updated;
+    const SpawnHandle update = nodes_[0]->scheduler().Spawn(
+        Into(clients_[0]->writer()->Update(keys[0], "new", kNoDeadline), &updated));
+    PassOften();
+    ASSERT_FALSE(updated.has_value());
+    // What others may do under the lock.
+    const Slot* const before = home_->Find(keys[0]).slot;
+    ASSERT_TRUE(home_->segment().Delete(kHome, home_->Find(keys[0])).ok());
+    ASSERT_TRUE(home_->segment().InsertAtHome(kHome, HashKey(keys[1]),
+                                              SlotContent::Inline(keys[1], "another")));
+    if (!is_gone) {
+      ASSERT_TRUE(home_->segment().InsertAtHome(kHome, HashKey(keys[0]),
+                                                SlotContent::Inline(keys[0], "moved")));
+      ASSERT_NE(home_->Find(keys[0]).slot, before);
+    }
+    const uint64_t retries = clients_[0]->writer()->stats().retries;
+    EXPECT_EQ(RunTask(nodes_[1].get(), nodes_[1]->remote_locker()->Release(*std::move(held))),
+              absl::OkStatus());
+    ASSERT_TRUE(PassUntil([&] { return updated.has_value(); }));
+    ASSERT_TRUE(updated->ok()) << updated->status();
+    EXPECT_EQ(**updated, !is_gone);
+    EXPECT_EQ(clients_[0]->writer()->stats().retries, retries + 1);
+    if (!is_gone) Expect(keys[0], "new");
+    Expect(keys[1], "another");
+    EXPECT_TRUE(IsFree(kHome));
+    ASSERT_EQ(RunTask(home_node_.get(), home_->writer()->Delete(keys[1])), absl::OkStatus());
+  }
+  home_->segment().CheckInvariants();
+}
+
+// Goal: a deadline while others hold the lock changes nothing, says so, and leaves nothing behind.
+TEST_F(RemoteWriterTest, DeadlineBeforeTheLockIsHeldChangesNothing) {
+  Make(2);
+  ASSERT_EQ(Put("key", "old"), absl::OkStatus());
+  const uint64_t bucket = home_->HomeOf("key") + (home_->Find("key").in_next() ? 1 : 0);
+  absl::StatusOr<HeldLock> held =
+      RunTask(nodes_[1].get(),
+              nodes_[1]->remote_locker()->Acquire(home_->segment().LockOf(bucket).address));
+  ASSERT_TRUE(held.ok());
+  const absl::StatusOr<bool> updated = RunTask(
+      nodes_[0].get(), clients_[0]->writer()->Update("key", "new", clock_.NowNs() + 2'000'000));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(updated.status())) << updated.status();
+  EXPECT_NE(updated.status().message().find("nothing was changed"), std::string::npos);
+  EXPECT_EQ(clients_[0]->writer()->updates_under_way(), 0u);
+  EXPECT_EQ(RunTask(nodes_[1].get(), nodes_[1]->remote_locker()->Release(*std::move(held))),
+            absl::OkStatus());
+  ASSERT_TRUE(PassUntil([&] { return IsFree(bucket) && nodes_[0]->remote_locker()->idle(); }));
+  Expect("key", "old");
+}
+
 // Goal: while a remote holder stands still in the middle of an update, the server's threads go on: what they cannot
 // answer waits, and blocks nobody else.
 TEST_F(RemoteWriterTest, ServerGoesOnBesideAHolderThatStandsStill) {
