@@ -24,7 +24,7 @@ uint64_t MachineClock::At(uint64_t true_ns) const {
 }
 
 uint64_t MachineClock::NowNs() {
-  if (simulated_cpu != nullptr) world_->Spend(world_->costs().ReadClock());
+  if (simulated_cpu != nullptr) world_->Spend(world_->ReadClockNs());
   return At(world_->NowNs());
 }
 

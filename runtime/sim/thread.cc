@@ -25,7 +25,22 @@ void Thread::Spend(uint64_t ns) {
   if (now_ns_ >= world_->horizon_ns_) world_->OnHorizon(this);
 }
 
-void Thread::Access() { Spend(world_->costs_.Access()); }
+void Thread::Access() { Spend(world_->caches_.has_value() ? kLockedNs : world_->costs_.Access()); }
+
+void Thread::AccessToLoad(const void* word) {
+  Spend(world_->caches_.has_value() ? world_->caches_->Load(word, id_, now_ns_)
+                                    : world_->costs_.Access());
+}
+
+void Thread::AccessToStore(const void* word) {
+  Spend(world_->caches_.has_value() ? world_->caches_->Store(word, id_, now_ns_)
+                                    : world_->costs_.Access());
+}
+
+void Thread::AccessToModify(const void* word) {
+  Spend(world_->caches_.has_value() ? kLockedNs + world_->caches_->Store(word, id_, now_ns_)
+                                    : world_->costs_.Access());
+}
 
 void Thread::Run() { world_->RunThread(this); }
 
@@ -34,7 +49,7 @@ void Thread::Trace(absl::string_view what, const void* word, uint64_t value) {
 }
 
 uint64_t Thread::Load(const std::atomic<uint64_t>* word, std::memory_order /*order*/) {
-  Access();
+  AccessToLoad(word);
   uint64_t value;
   if (stores_.empty() || !stores_.Find(word, &value)) value = word->load(std::memory_order_relaxed);
   Trace("load", word, value);
@@ -42,7 +57,7 @@ uint64_t Thread::Load(const std::atomic<uint64_t>* word, std::memory_order /*ord
 }
 
 void Thread::Store(std::atomic<uint64_t>* word, uint64_t value, std::memory_order order) {
-  Access();
+  AccessToStore(word);
   Trace("store", word, value);
   if (order == std::memory_order_seq_cst) {
     stores_.DrainAll();
@@ -56,21 +71,21 @@ void Thread::Store(std::atomic<uint64_t>* word, uint64_t value, std::memory_orde
 }
 
 uint64_t Thread::Exchange(std::atomic<uint64_t>* word, uint64_t value) {
-  Access();
+  AccessToModify(word);
   Trace("exchange", word, value);
   stores_.DrainAll();
   return word->exchange(value, std::memory_order_relaxed);
 }
 
 uint64_t Thread::FetchAdd(std::atomic<uint64_t>* word, uint64_t value) {
-  Access();
+  AccessToModify(word);
   Trace("add", word, value);
   stores_.DrainAll();
   return word->fetch_add(value, std::memory_order_relaxed);
 }
 
 bool Thread::CompareExchange(std::atomic<uint64_t>* word, uint64_t* expected, uint64_t desired) {
-  Access();
+  AccessToModify(word);
   stores_.DrainAll();
   const bool swapped = word->compare_exchange_strong(*expected, desired, std::memory_order_relaxed);
   Trace(swapped ? "swapped in" : "not swapped: was", word, swapped ? desired : *expected);
@@ -87,7 +102,7 @@ void Thread::Yield() {
   Spend(world_->costs_.Yield());
 }
 
-void Thread::Pause() { Spend(world_->costs_.Pause()); }
+void Thread::Pause() { Spend(world_->caches_.has_value() ? kPauseNs : world_->costs_.Pause()); }
 
 bool Thread::RandomBit() { return world_->costs_.Bits(1) != 0; }
 

@@ -54,7 +54,10 @@ class Thread final : public SimulatedCpu, private Event {
 
   // Its time passes; whoever comes first runs first.
   void Spend(uint64_t ns);
-  void Access();
+  void Access();  // A barrier.
+  void AccessToLoad(const void* word);
+  void AccessToStore(const void* word);
+  void AccessToModify(const void* word);
   void Trace(absl::string_view what, const void* word, uint64_t value);
   void Run() override;
 

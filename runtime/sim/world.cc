@@ -38,7 +38,9 @@ World::World(const Options& options)
       costs_(random_.Next(), options.stalls),
       store_buffers_(options.store_buffers),
       traces_accesses_(options.trace_accesses && options.trace_lines_max != 0),
-      trace_(options.trace_lines_max) {}
+      trace_(options.trace_lines_max) {
+  if (options.caches) caches_.emplace();
+}
 
 World::~World() {
   CHECK(!is_running_);

@@ -47,7 +47,9 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
 #include "runtime/random.h"
+#include "runtime/sim/cpu_caches.h"
 #include "runtime/sim/cpu_costs.h"
 #include "runtime/sim/descriptor.h"
 #include "runtime/sim/event_heap.h"
@@ -70,6 +72,8 @@ class World {
     bool trace_accesses = false;  // Each access of memory that has a name is a line too.
     bool store_buffers = true;    // E11.
     bool stalls = true;           // Threads are interrupted at times, for up to 20 ms.
+    // Accesses, PAUSE and the clock cost what cpu_caches.h says, instead of what is drawn: to measure.
+    bool caches = false;
   };
 
   explicit World(const Options& options);
@@ -83,6 +87,8 @@ class World {
   // Only for the simulator and its faults; code under test gets seeds of its own.
   Random& random() { return random_; }
   CpuCosts& costs() { return costs_; }
+  // What reading the clock costs a thread.
+  uint64_t ReadClockNs() { return caches_.has_value() ? kReadClockNs : costs_.ReadClock(); }
 
   Machine* AddMachine(std::string name);
   // Requires: the machine has not crashed.
@@ -170,6 +176,7 @@ class World {
 
   Random random_;
   CpuCosts costs_;
+  absl::optional<CpuCaches> caches_;
   const bool store_buffers_;
   const bool traces_accesses_;
   Trace trace_;
