@@ -5,6 +5,9 @@
 // only read it, or in that of the one that writes it. An access that does not find it so waits till the line has come,
 // and one line goes to one core after the other: threads that fight for a word stand in line for it.
 //
+// Lines are those of memory that AddLines() has named. Any other word is a line of its own: which words of the heap lie
+// beside each other differs from run to run.
+//
 // Left out: stores wait as loads do (no store buffer hides them), caches are never full, all cores are equally far, and
 // what cards write stays in the cores' caches.
 //
@@ -13,7 +16,10 @@
 #ifndef ACRE_RUNTIME_SIM_CPU_CACHES_H_
 #define ACRE_RUNTIME_SIM_CPU_CACHES_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <deque>
+#include <map>
 
 #include "absl/container/flat_hash_map.h"
 
@@ -28,6 +34,12 @@ constexpr uint64_t kReadClockNs = 10;
 
 class CpuCaches {
  public:
+  // Requires: `begin` is aligned to a line. Memory that is given back stays what it was.
+  void AddLines(const void* begin, size_t bytes) {
+    size_t& known = areas_[reinterpret_cast<uintptr_t>(begin)];
+    known = bytes > known ? bytes : known;
+  }
+
   // What the access at `now_ns` takes. Threads whose numbers are 64 apart count as one core: no more than 64 of a machine
   // run at once.
   uint64_t Load(const void* word, uint32_t thread, uint64_t now_ns) {
@@ -58,10 +70,19 @@ class CpuCaches {
     line->free_from_ns = begin_ns + kLineTransferNs;
     return line->free_from_ns - now_ns;
   }
-  Line& LineOf(const void* word) { return lines_[reinterpret_cast<uintptr_t>(word) / 64]; }
+  Line& LineOf(const void* word) {
+    Line*& line = by_word_[word];
+    if (line == nullptr) line = FindLine(reinterpret_cast<uintptr_t>(word));
+    return *line;
+  }
+  // Of a word that is touched for the first time.
+  Line* FindLine(uintptr_t address);
 
+  std::deque<Line> lines_;
   // By address: looked up, never gone through in order.
-  absl::flat_hash_map<uintptr_t, Line> lines_;
+  absl::flat_hash_map<const void*, Line*> by_word_;
+  absl::flat_hash_map<uintptr_t, Line*> by_number_;  // Of what AddLines() has named.
+  std::map<uintptr_t, size_t> areas_;                // Its bytes, by the first one's address.
 };
 
 }  // namespace acre::sim

@@ -25,15 +25,28 @@ struct alignas(kLineBytes) Lines {
 TEST(CpuCachesTest, LinesOfOneCoreAreNear) {
   CpuCaches caches;
   Lines lines;
+  caches.AddLines(&lines, sizeof(lines));
   EXPECT_EQ(caches.Load(&lines.at(0), 1, 0), kLineTransferNs);
   EXPECT_EQ(caches.Load(&lines.words[1], 1, 100), kCacheHitNs);  // The same line.
   EXPECT_EQ(caches.Store(&lines.at(0), 1, 200), kCacheHitNs);
   EXPECT_EQ(caches.Store(&lines.at(1), 1, 200), kLineTransferNs);
 }
 
+TEST(CpuCachesTest, WordsOutsideOfNamedMemoryHaveNoNeighbours) {
+  CpuCaches caches;
+  Lines lines;
+  caches.AddLines(&lines.at(1), kLineBytes);
+  for (const size_t line : {0, 1, 2}) (void)caches.Load(&lines.at(line), 1, 0);
+  SharedWord* const words = lines.words.data();
+  EXPECT_EQ(caches.Load(words + 1, 1, 1'000), kLineTransferNs);
+  EXPECT_EQ(caches.Load(words + 9, 1, 1'000), kCacheHitNs);
+  EXPECT_EQ(caches.Load(words + 17, 1, 1'000), kLineTransferNs);
+}
+
 TEST(CpuCachesTest, WhoWritesTakesTheLineFromAllReaders) {
   CpuCaches caches;
   Lines lines;
+  caches.AddLines(&lines, sizeof(lines));
   for (uint32_t thread = 1; thread <= 3; ++thread) {
     EXPECT_EQ(caches.Load(&lines.at(0), thread, thread * 1'000), kLineTransferNs);
   }
@@ -46,6 +59,7 @@ TEST(CpuCachesTest, WhoWritesTakesTheLineFromAllReaders) {
 TEST(CpuCachesTest, ALineGoesToOneCoreAfterTheOther) {
   CpuCaches caches;
   Lines lines;
+  caches.AddLines(&lines, sizeof(lines));
   EXPECT_EQ(caches.Store(&lines.at(0), 1, 0), kLineTransferNs);
   EXPECT_EQ(caches.Store(&lines.at(0), 2, 10), 2 * kLineTransferNs - 10);
   EXPECT_EQ(caches.Store(&lines.at(0), 3, 10), 3 * kLineTransferNs - 10);

@@ -146,6 +146,10 @@ class World {
     memory_names_.Add(begin, bytes, std::move(name));
   }
   void ForgetMemory(const void* begin) { memory_names_.Remove(begin); }
+  // Memory whose lines caches hold as they are (Options::caches).
+  void AddLines(const void* begin, size_t bytes) {
+    if (caches_.has_value()) caches_->AddLines(begin, bytes);
+  }
   // A line only, for people. Build it only if traces_text().
   void Note(absl::string_view text);
 

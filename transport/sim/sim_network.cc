@@ -124,6 +124,7 @@ SimContext* SimNetwork::MakeContext(sim::Process* process) {
 SimMemory* SimNetwork::MakeMemory(const RegionOptions& options, const SimContext& context) {
   FreeMemory();
   memories_.push_back(std::make_unique<SimMemory>(options, context));
+  world_->AddLines(memories_.back()->words(), options.size_bytes);
   return memories_.back().get();
 }
 
