@@ -91,6 +91,15 @@ def acre_cc_sim_library(copts = [], tags = [], **kwargs):
         **kwargs
     )
 
+def acre_cc_sim_binary(copts = [], tags = [], **kwargs):
+    """A program of the simulator. It exists in config sim only, or as an acre_simulated_program."""
+    native.cc_binary(
+        copts = _COPTS + copts,
+        tags = tags + ["sim"],
+        target_compatible_with = _SIMULATING_ONLY,
+        **kwargs
+    )
+
 def acre_cc_sim_test(size = "small", copts = [], deps = [], tags = [], **kwargs):
     """A test in the simulator, with gtest's main. It exists in config sim only."""
     native.cc_test(
