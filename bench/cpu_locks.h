@@ -7,12 +7,11 @@
 #ifndef ACRE_BENCH_CPU_LOCKS_H_
 #define ACRE_BENCH_CPU_LOCKS_H_
 
-#include <immintrin.h>
-
 #include <atomic>
 #include <cstdint>
 
 #include "runtime/shared_word.h"
+#include "runtime/this_thread.h"
 
 namespace acre::bench {
 
@@ -34,14 +33,14 @@ class CpuMcsLock {
     mine->waits.Store(1, std::memory_order_relaxed);
     reinterpret_cast<Place*>(last)->next.Store(reinterpret_cast<uint64_t>(mine),
                                                std::memory_order_release);
-    while (mine->waits.Load(std::memory_order_acquire) != 0) _mm_pause();
+    while (mine->waits.Load(std::memory_order_acquire) != 0) PauseThread();
   }
   void Unlock(Place* mine) {
     uint64_t next = mine->next.Load(std::memory_order_acquire);
     if (next == 0) {
       uint64_t expected = reinterpret_cast<uint64_t>(mine);
       if (tail_.CompareExchange(&expected, 0, std::memory_order_release)) return;
-      while ((next = mine->next.Load(std::memory_order_acquire)) == 0) _mm_pause();
+      while ((next = mine->next.Load(std::memory_order_acquire)) == 0) PauseThread();
     }
     reinterpret_cast<Place*>(next)->waits.Store(0, std::memory_order_release);
   }
@@ -56,7 +55,7 @@ class CpuTicketLock {
   void Lock() {
     const uint64_t mine = next_.FetchAdd(1, std::memory_order_relaxed);
     // Acquire: what the last holder did.
-    while (serves_.Load(std::memory_order_acquire) != mine) _mm_pause();
+    while (serves_.Load(std::memory_order_acquire) != mine) PauseThread();
   }
   void Unlock() {
     // Only the holder stores it.
@@ -74,7 +73,7 @@ class CpuSpinLock {
   void Lock() {
     // Acquire: what the last holder did.
     while (word_.Exchange(1, std::memory_order_acquire) != 0) {
-      while (word_.Load(std::memory_order_relaxed) != 0) _mm_pause();
+      while (word_.Load(std::memory_order_relaxed) != 0) PauseThread();
     }
   }
   void Unlock() { word_.Store(0, std::memory_order_release); }

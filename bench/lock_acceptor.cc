@@ -15,18 +15,14 @@ LockAcceptor::LockAcceptor(const LockLoadOptions* load, transport::Fabric* fabri
       scheduler_({.clock = load->clock, .name = "acceptor"}) {}
 
 LockAcceptor::~LockAcceptor() {
-  if (thread_.joinable()) {
-    scheduler_.Stop();
-    thread_.join();
-    scheduler_.DetachFromThread();
-  }
+  scheduler_.DetachFromThread();
   if (listener_ != nullptr) scheduler_.UnwatchFd(listener_->fd());
   for (const auto& queue_pair : queue_pairs_) port_->Forget(queue_pair.get());
   queue_pairs_.clear();
   port_.reset();
 }
 
-absl::Status LockAcceptor::Start() {
+absl::Status LockAcceptor::Open() {
   auto queue = fabric_->CreateCompletionQueue();
   if (!queue.ok()) return queue.status();
   queue_ = *std::move(queue);
@@ -37,8 +33,7 @@ absl::Status LockAcceptor::Start() {
   const absl::Status status =
       scheduler_.WatchFd(listener_->fd(), EPOLLIN, [this](uint32_t) { AcceptAll(); });
   if (!status.ok()) return status;
-  scheduler_.DetachFromThread();
-  thread_ = std::thread([this] { scheduler_.Run(); });
+  scheduler_.DetachFromThread();  // For the thread of Serve().
   return absl::OkStatus();
 }
 

@@ -1,7 +1,8 @@
-// LockAcceptor: the passive side of a process of bench/locks: a thread that accepts the queue pairs of all threads of
-// all processes, grants them what they need, and polls what arrives on them (tcp executes requests there).
+// LockAcceptor: the passive side of a process of bench/locks: accepts the queue pairs of all threads of all processes,
+// grants them what they need, and polls what arrives on them (tcp executes requests there), on a thread that its owner
+// gives it.
 //
-// Threads:   Start() and the destructor on one thread, the rest on any.
+// Threads:   Open() and the destructor on one thread, Serve() on a thread of its own, the rest on any.
 // Ownership: owns the accepted queue pairs. Borrows the fabric; what `grant` names outlives it.
 
 #ifndef ACRE_BENCH_LOCK_ACCEPTOR_H_
@@ -11,7 +12,6 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -29,7 +29,7 @@ namespace acre::bench {
 
 class LockAcceptor {
  public:
-  // What thread `thread` may use, over its queue pair to us. Called on the acceptor's thread.
+  // What thread `thread` may use, over its queue pair to us. Called by Serve().
   using Grant =
       std::function<absl::StatusOr<LockKeys>(transport::QueuePair* queue_pair, uint32_t thread)>;
 
@@ -39,8 +39,11 @@ class LockAcceptor {
   LockAcceptor& operator=(const LockAcceptor&) = delete;
 
   // Errors: the fabric's.
-  absl::Status Start();
-  // Where threads connect to. Requires: started.
+  absl::Status Open();
+  // Till Stop(), once, when it is open. Returns before the destructor is called.
+  void Serve() { scheduler_.Run(); }
+  void Stop() { scheduler_.Stop(); }
+  // Where threads connect to. Requires: open.
   std::string endpoint() const { return listener_->endpoint(); }
   // The keys by thread, once all threads of the load have come; till then empty. Errors: one could not be accepted.
   absl::StatusOr<std::vector<LockKeys>> Keys();
@@ -56,8 +59,7 @@ class LockAcceptor {
   std::unique_ptr<transport::CompletionQueue> queue_;
   std::unique_ptr<transport::Port> port_;
   std::unique_ptr<transport::Listener> listener_;
-  std::vector<std::unique_ptr<transport::QueuePair>> queue_pairs_;  // Of the acceptor's thread.
-  std::thread thread_;
+  std::vector<std::unique_ptr<transport::QueuePair>> queue_pairs_;  // Of Serve()'s thread.
 
   Mutex mutex_;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);

@@ -55,6 +55,7 @@ struct LockLoadOptions {
   bool counts = false;
   uint32_t hold_ns =
       0;  // Each holder computes for so long: between reading and writing, if it counts.
+  uint64_t seed = 0;  // Of which locks the threads pick; simulated: of all that is drawn.
   std::string fabric = "shm";
   std::vector<std::string> devices;  // Of the nodes in turn; empty: the provider's choice.
   PollMode poll = PollMode::kAdaptive;
@@ -83,16 +84,31 @@ inline GlobalAddress TableLockAddress(const LockLoadOptions& options, TableLock 
       kLockRegionFirst + node,
       static_cast<uint32_t>(transport::kRegionHeaderBytes) + (table + number) * kLockStrideBytes);
 }
+// Where a lock stands in a list of all of them: of all kinds, nodes and their locks, in the order in which they lie.
+inline size_t LockIndex(const LockLoadOptions& options, TableLock kind, uint32_t node,
+                        uint32_t number) {
+  return (static_cast<size_t>(kind) * options.nodes + node) *
+             options.LocksOfNode(0, options.locks_max) +
+         number;
+}
+inline size_t LockIndexesCount(const LockLoadOptions& options) {
+  return LockIndex(options, static_cast<TableLock>(kTableLocksCount), 0, 0);
+}
 inline size_t TableRegionBytes(const LockLoadOptions& options) {
   return transport::kRegionHeaderBytes +
          kTableLocksCount * options.LocksOfNode(0, options.locks_max) * size_t{kLockStrideBytes};
 }
 
-// What all threads do from begin_ns to end_ns (CLOCK_MONOTONIC, which the processes of a machine share).
-struct LockSlice {
+// What all threads do.
+struct LockTask {
   TableLock kind = TableLock::kALock;
-  uint32_t locks = 0;
+  uint32_t locks = 0;  // Of the table.
   uint32_t locality_percent = 100;
+};
+
+// The same from begin_ns to end_ns of the load's clock (CLOCK_MONOTONIC, which the processes of a machine share).
+struct LockSlice {
+  LockTask task;
   uint64_t begin_ns = 0;
   uint64_t end_ns = 0;
 };

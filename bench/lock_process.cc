@@ -18,27 +18,17 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "bench/lock_acceptor.h"
+#include "bench/lock_memory.h"
 #include "bench/lock_worker.h"
 #include "bench/subprocess.h"
 #include "glog/logging.h"
-#include "lock/lock_intent.h"
-#include "lock/remote_descriptors.h"
 #include "runtime/mutex.h"
 #include "transport/providers/providers.h"
 
 namespace acre::bench {
 namespace {
 
-// A thread has one lock at a time, and descriptors of three kinds of lock for each node.
-constexpr uint32_t kDescriptorsOfThread = 8;
-// It uses some in turn (LockThread).
-constexpr uint32_t kLocalDescriptorsOfThread = 8;
 constexpr int kLookMs = 1;
-
-constexpr uint32_t kDescriptorsRegion = 1;
-constexpr uint32_t kArenaRegion = 2;
-constexpr uint32_t kIntentsRegionFirst = 10'000;    // And up: plus the process's number.
-constexpr uint32_t kWorkerRegionFirst = 1'000'000;  // And up, kRegionsMax for each.
 
 std::string SerializeKeys(const LockKeys& keys) {
   return absl::StrCat(keys.descriptors.bits, " ", keys.locks.bits, " ", keys.intents.bits, " ",
@@ -49,6 +39,13 @@ class LockProcess {
  public:
   LockProcess(const LockLoadOptions& load, uint32_t number, int socket)
       : load_(load), number_(number), node_(load.NodeOfProcess(number)), socket_(socket) {}
+  ~LockProcess() {
+    if (!acceptor_thread_.joinable()) return;
+    acceptor_->Stop();
+    acceptor_thread_.join();
+  }
+  LockProcess(const LockProcess&) = delete;
+  LockProcess& operator=(const LockProcess&) = delete;
 
   // What is to be answered.
   absl::StatusOr<std::string> Do(absl::string_view message) {
@@ -63,43 +60,7 @@ class LockProcess {
   }
 
  private:
-  bool is_home() const { return load_.HomeOfNode(node_) == number_; }
   uint32_t first_thread() const { return number_ * load_.threads; }
-
-  absl::Status MakeRegion(uint32_t region_id, size_t size_bytes, uint32_t peer_rights,
-                          const std::string& name,
-                          std::unique_ptr<transport::MemoryRegion>* region) {
-    auto made = fabric_->CreateRegion({.region_id = region_id,
-                                       .size_bytes = size_bytes,
-                                       .peer_rights = peer_rights,
-                                       .name = name});
-    if (!made.ok()) return made.status();
-    *region = *std::move(made);
-    return absl::OkStatus();
-  }
-
-  absl::Status MakeHome() {
-    absl::Status status = MakeRegion(kLockRegionFirst + node_, TableRegionBytes(load_),
-                                     transport::kRightsAll, "locks", &locks_);
-    // The first descriptor is never used.
-    const size_t arena_bytes =
-        transport::kRegionHeaderBytes +
-        (size_t{load_.processes} * load_.threads * kLocalDescriptorsOfThread + 1) * kLineBytes;
-    if (status.ok()) {
-      status = MakeRegion(kArenaRegion, arena_bytes, transport::kRightRead | transport::kRightWrite,
-                          "local descriptors", &arena_);
-    }
-    intents_.resize(load_.processes_count());
-    for (uint32_t process = 0; process < intents_.size() && status.ok(); ++process) {
-      status = MakeRegion(kIntentsRegionFirst + process, LockIntentsBytes(DescriptorsCount()),
-                          transport::kRightWrite, "intents", &intents_[process]);
-    }
-    return status;
-  }
-  uint32_t DescriptorsCount() const {
-    return std::min(RemoteWord::kDescriptorsMax,
-                    load_.threads * load_.nodes * kDescriptorsOfThread);
-  }
 
   absl::StatusOr<std::string> Open() {
     transport::ProviderOptions options;
@@ -108,57 +69,24 @@ class LockProcess {
     auto fabric = transport::OpenProvider(load_.fabric, options);
     if (!fabric.ok()) return fabric.status();
     fabric_ = *std::move(fabric);
-    auto descriptors = RemoteDescriptors::Create(fabric_.get(), kDescriptorsRegion, number_ + 1,
-                                                 DescriptorsCount());
-    if (!descriptors.ok()) return descriptors.status();
-    descriptors_ = *std::move(descriptors);
-    absl::Status status = is_home() ? MakeHome() : absl::OkStatus();
+    auto memory = LockMemory::Create(&load_, number_, fabric_.get());
+    if (!memory.ok()) return memory.status();
+    memory_ = *std::move(memory);
     acceptor_ = std::make_unique<LockAcceptor>(
         &load_, fabric_.get(), [this](transport::QueuePair* queue_pair, uint32_t thread) {
-          return GrantTo(queue_pair, thread);
+          return memory_->GrantTo(queue_pair, thread);
         });
-    if (status.ok()) status = acceptor_->Start();
+    const absl::Status status = acceptor_->Open();
     if (!status.ok()) return status;
+    acceptor_thread_ = std::thread([this] { acceptor_->Serve(); });
     return absl::StrCat("opened ", acceptor_->endpoint());
-  }
-
-  // On the acceptor's thread; reads what does not change any more.
-  absl::StatusOr<LockKeys> GrantTo(transport::QueuePair* queue_pair, uint32_t thread) {
-    LockKeys keys;
-    absl::Status status;
-    const auto grant = [&](const transport::MemoryRegion& region, uint32_t rights,
-                           transport::RemoteKey* key) {
-      if (!status.ok()) return;
-      const absl::StatusOr<transport::RemoteKey> granted = queue_pair->Grant(region, rights);
-      status = granted.status();
-      if (status.ok()) *key = *granted;
-    };
-    const uint32_t process = load_.ProcessOfThread(thread);
-    grant(descriptors_->region(), transport::kRightWrite, &keys.descriptors);
-    if (is_home()) {
-      grant(*locks_, transport::kRightsAll, &keys.locks);
-      grant(*intents_[process], transport::kRightWrite, &keys.intents);
-      if (load_.NodeOfProcess(process) == node_ && process != number_) {
-        grant(*arena_, transport::kRightRead | transport::kRightWrite, &keys.arena);
-      }
-    }
-    if (!status.ok()) return status;
-    return keys;
   }
 
   absl::StatusOr<std::string> Connect(absl::string_view text) {
     const std::vector<std::string> endpoints = absl::StrSplit(text, '\n');
     if (endpoints.size() != load_.processes_count()) return NonsenseError(text);
     for (uint32_t i = 0; i < load_.threads; ++i) {
-      LockWorker::Options options;
-      options.load = &load_;
-      options.number = first_thread() + i;
-      options.fabric = fabric_.get();
-      options.descriptors = descriptors_.get();
-      options.region_id_first = kWorkerRegionFirst + i * LockWorker::kRegionsMax;
-      options.locks = locks_.get();
-      options.arena = arena_.get();
-      workers_.push_back(std::make_unique<LockWorker>(options));
+      workers_.push_back(std::make_unique<LockWorker>(memory_->WorkerOptions(i)));
       const absl::Status status = workers_.back()->Connect(endpoints);
       if (!status.ok()) return status;
     }
@@ -209,13 +137,13 @@ class LockProcess {
     LockSlice slice;
     if (words.size() != 5) return NonsenseError(text);
     const auto kinds = ParseTableLocks(words[0]);
-    if (!kinds.ok() || !absl::SimpleAtoi(words[1], &slice.locks) ||
-        !absl::SimpleAtoi(words[2], &slice.locality_percent) ||
+    if (!kinds.ok() || !absl::SimpleAtoi(words[1], &slice.task.locks) ||
+        !absl::SimpleAtoi(words[2], &slice.task.locality_percent) ||
         !absl::SimpleAtoi(words[3], &slice.begin_ns) ||
         !absl::SimpleAtoi(words[4], &slice.end_ns)) {
       return NonsenseError(text);
     }
-    slice.kind = kinds->front();
+    slice.task.kind = kinds->front();
     const absl::StatusOr<std::vector<LockTotal>> totals = RunThreads(slice);
     if (!totals.ok()) return totals.status();
     std::string answer = "ran";
@@ -265,38 +193,10 @@ class LockProcess {
   }
 
   absl::StatusOr<std::string> Check() {
-    std::vector<uint64_t> taken;
-    for (const auto& worker : workers_) {
-      taken.resize(worker->taken().size());
-      for (size_t i = 0; i < taken.size(); ++i) taken[i] += worker->taken()[i];
-    }
-    std::vector<uint64_t> counted(taken.size());
-    if (is_home()) {
-      for (size_t i = 0; i < kTableLocksCount; ++i) {
-        const absl::Status status = CheckTable(static_cast<TableLock>(i), &counted);
-        if (!status.ok()) return status;
-      }
-    }
-    return absl::StrCat("checked\n", absl::StrJoin(taken, " "), "\n", absl::StrJoin(counted, " "));
-  }
-
-  absl::Status CheckTable(TableLock kind, std::vector<uint64_t>* counted) {
-    for (uint32_t i = 0; i < load_.LocksOfNode(node_, load_.locks_max); ++i) {
-      const GlobalAddress address = TableLockAddress(load_, kind, node_, i);
-      SharedWord* const words = locks_->words() + address.offset_bytes() / kWordBytes;
-      const auto& lock = *reinterpret_cast<LockWords*>(words);
-      // A ticket lock's words are counts.
-      if (kind != TableLock::kTicket && (lock.local_tail.Load(std::memory_order_acquire) != 0 ||
-                                         lock.remote_tail.Load(std::memory_order_acquire) != 0)) {
-        return absl::InternalError(absl::StrCat("lock ", i, " of node ", node_, ", of kind ",
-                                                TableLockName(kind), ", is not free at the end"));
-      }
-      if (load_.counts) {
-        (*counted)[workers_.front()->IndexOf(kind, node_, i)] =
-            words[kGuardedOffsetBytes / kWordBytes].Load(std::memory_order_acquire);
-      }
-    }
-    return absl::OkStatus();
+    const absl::StatusOr<std::vector<uint64_t>> counted = memory_->Count();
+    if (!counted.ok()) return counted.status();
+    return absl::StrCat("checked\n", absl::StrJoin(TakenBy(workers_), " "), "\n",
+                        absl::StrJoin(*counted, " "));
   }
 
   const LockLoadOptions& load_;
@@ -304,12 +204,9 @@ class LockProcess {
   const uint32_t node_;
   const int socket_;
   std::unique_ptr<transport::Fabric> fabric_;
-  std::unique_ptr<RemoteDescriptors> descriptors_;
-  // Of a home.
-  std::unique_ptr<transport::MemoryRegion> locks_;
-  std::unique_ptr<transport::MemoryRegion> arena_;
-  std::vector<std::unique_ptr<transport::MemoryRegion>> intents_;  // By process.
+  std::unique_ptr<LockMemory> memory_;
   std::unique_ptr<LockAcceptor> acceptor_;
+  std::thread acceptor_thread_;
   std::vector<std::unique_ptr<LockWorker>> workers_;
   std::vector<std::thread> threads_;  // Of a slice that runs.
 

@@ -72,17 +72,16 @@ std::string FormatLockRows(const LockRoundsOptions& options, const std::vector<L
   const LockLoadOptions& load = options.load;
   std::string table = absl::StrFormat(
       "locks over %s, %d nodes x %d processes x %d threads, budgets %d local, %d remote, medians "
-      "of "
-      "%d rounds\n%6s %6s %-9s %12s %9s %9s %9s %10s %8s %8s %8s %8s %8s %8s\n",
+      "of %d rounds\n%-6s %6s %6s %-9s %12s %9s %9s %9s %10s %8s %8s %8s %8s %8s %8s\n",
       load.fabric, load.nodes, load.processes, load.threads, load.budgets.local,
-      load.budgets.remote, options.rounds, "locks", "own %", "kind", "ops/s", "p50 us", "p99 us",
-      "p99.9 us", "max us", "own", "trips", "others", "trips", "fairness", "alock x");
+      load.budgets.remote, options.rounds, "fabric", "locks", "own %", "kind", "ops/s", "p50 us",
+      "p99 us", "p99.9 us", "max us", "own", "trips", "others", "trips", "fairness", "alock x");
   for (const LockRow& row : rows) {
     absl::StrAppendFormat(
-        &table, "%6d %6d %-9s %12.0f %9.2f %9.2f %9.2f %10.1f %8s %8s %8s %8s %8.3f %8s\n",
-        row.locks, row.locality_percent, TableLockName(row.kind), Median(row.operations_per_second),
-        Microseconds(row, 0.5), Microseconds(row, 0.99), Microseconds(row, 0.999),
-        static_cast<double>(row.total.acquire_ns.max()) * 1e-3,
+        &table, "%-6s %6d %6d %-9s %12.0f %9.2f %9.2f %9.2f %10.1f %8s %8s %8s %8s %8.3f %8s\n",
+        load.fabric, row.locks, row.locality_percent, TableLockName(row.kind),
+        Median(row.operations_per_second), Microseconds(row, 0.5), Microseconds(row, 0.99),
+        Microseconds(row, 0.999), static_cast<double>(row.total.acquire_ns.max()) * 1e-3,
         AsText(VerbsPerOperation(row, kOwnLock)), AsText(TripsPerOperation(row, kOwnLock)),
         AsText(VerbsPerOperation(row, kOthersLock)), AsText(TripsPerOperation(row, kOthersLock)),
         Fairness(row), AsText(ALockTimes(rows, row)));
@@ -104,6 +103,7 @@ nlohmann::json LockRowsToJson(const LockRoundsOptions& options, const std::vecto
                      {"threads", load.threads},
                      {"locks", row.locks},
                      {"locality_percent", row.locality_percent},
+                     {"seed", load.seed},
                      {"local_budget", load.budgets.local},
                      {"remote_budget", load.budgets.remote},
                      {"hold_ns", load.hold_ns},

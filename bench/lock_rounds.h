@@ -6,13 +6,12 @@
 #define ACRE_BENCH_LOCK_ROUNDS_H_
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "bench/lock_cluster.h"
 #include "bench/lock_load.h"
-#include "bench/subprocess.h"
 #include "nlohmann/json.hpp"
 
 namespace acre::bench {
@@ -37,16 +36,10 @@ struct LockRow {
   std::vector<uint64_t> operations = {};           // By thread.
 };
 
-// Processes that run ServeLockProcess(), in the order of their numbers.
-using LockProcesses = std::vector<std::unique_ptr<Subprocess>>;
-
-// Connects all their threads. Errors: Unavailable - a process has gone, the message says which; what a process tells.
-absl::Status ConnectLockProcesses(const LockProcesses& processes);
-
-// Runs it all, with connected processes that have the same options. `progress`: on stderr. Errors: Unavailable - a process has gone, the message says which; what a process tells; Internal - a lock
-// was not free at the end, or holders lost counts: it does not keep others away.
+// Runs it all, on a cluster of that load. `progress`: on stderr. Errors: the cluster's; Internal - a lock was not free at
+// the end, or holders lost counts: it does not keep others away.
 absl::StatusOr<std::vector<LockRow>> RunLockRounds(const LockRoundsOptions& options,
-                                                   const LockProcesses& processes, bool progress);
+                                                   LockCluster* cluster, bool progress);
 
 // A line for each row. `own` and `others`: what the fabric was asked for an operation on a lock of the own node, and of
 // another one.

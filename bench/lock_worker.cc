@@ -1,13 +1,12 @@
 #include "bench/lock_worker.h"
 
-#include <immintrin.h>
-
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "bench/cpu_locks.h"
 #include "glog/logging.h"
 #include "lock/pause.h"
+#include "runtime/this_thread.h"
 #include "transport/region_header.h"
 
 namespace acre::bench {
@@ -35,9 +34,9 @@ LockWorker::LockWorker(const Options& options)
                   .name = absl::StrCat("thread ", options.number)}),
       ticks_(load_.clock->tick_clock()),
       hold_ticks_(static_cast<uint64_t>(load_.hold_ns * load_.clock->ticks_per_ns())),
-      random_(options.number),
+      random_(load_.seed << 16 | options.number),
       next_region_id_(options.region_id_first) {
-  if (load_.counts) taken_.resize(IndexOf(static_cast<TableLock>(kTableLocksCount), 0, 0));
+  if (load_.counts) taken_.resize(LockIndexesCount(load_));
 }
 
 LockWorker::~LockWorker() {
@@ -48,11 +47,6 @@ LockWorker::~LockWorker() {
   arena_.reset();
   queue_pairs_.clear();
   port_.reset();
-}
-
-size_t LockWorker::IndexOf(TableLock kind, uint32_t node, uint32_t number) const {
-  return (static_cast<size_t>(kind) * load_.nodes + node) * load_.LocksOfNode(0, load_.locks_max) +
-         number;
 }
 
 absl::Status LockWorker::Connect(absl::Span<const std::string> endpoints) {
@@ -69,6 +63,7 @@ absl::Status LockWorker::Connect(absl::Span<const std::string> endpoints) {
     while (queue_pair.state() == QueuePairState::kConnecting) scheduler_.RunOnce();
     if (queue_pair.state() == QueuePairState::kBroken) return queue_pair.status();
   }
+  scheduler_.DetachFromThread();
   return absl::OkStatus();
 }
 
@@ -154,21 +149,21 @@ Task<absl::StatusOr<LockPeers::Peer>> LockWorker::Find(uint32_t process_id) {
   co_return peers_[process_id - 1];
 }
 
-LockWorker::Pick LockWorker::PickLock(const LockSlice& slice) {
+LockWorker::Pick LockWorker::PickLock(const LockTask& task) {
   Pick pick = {.node = node_};
-  if (slice.locality_percent < 100 && random_.Uniform(100) >= slice.locality_percent) {
+  if (task.locality_percent < 100 && random_.Uniform(100) >= task.locality_percent) {
     // Every lock of the others alike.
     auto number =
-        static_cast<uint32_t>(random_.Uniform(slice.locks - load_.LocksOfNode(node_, slice.locks)));
+        static_cast<uint32_t>(random_.Uniform(task.locks - load_.LocksOfNode(node_, task.locks)));
     pick.node = node_ == 0 ? 1 : 0;
-    while (number >= load_.LocksOfNode(pick.node, slice.locks)) {
-      number -= load_.LocksOfNode(pick.node, slice.locks);
+    while (number >= load_.LocksOfNode(pick.node, task.locks)) {
+      number -= load_.LocksOfNode(pick.node, task.locks);
       if (++pick.node == node_) ++pick.node;
     }
     pick.number = number;
     return pick;
   }
-  pick.number = static_cast<uint32_t>(random_.Uniform(load_.LocksOfNode(node_, slice.locks)));
+  pick.number = static_cast<uint32_t>(random_.Uniform(load_.LocksOfNode(node_, task.locks)));
   return pick;
 }
 
@@ -181,7 +176,7 @@ MappedLock LockWorker::Mapped(TableLock kind, Pick pick) const {
 void LockWorker::Hold() {
   if (hold_ticks_ == 0) return;
   const uint64_t end_ticks = ticks_.Ticks() + hold_ticks_;
-  while (ticks_.Ticks() < end_ticks) _mm_pause();
+  while (ticks_.Ticks() < end_ticks) PauseThread();
 }
 
 void LockWorker::UseMapped(TableLock kind, Pick pick) {
@@ -192,7 +187,7 @@ void LockWorker::UseMapped(TableLock kind, Pick pick) {
   const uint64_t count = counter->Load(std::memory_order_relaxed);
   Hold();
   counter->Store(count + 1, std::memory_order_relaxed);
-  ++taken_[IndexOf(kind, pick.node, pick.number)];
+  ++taken_[LockIndex(load_, kind, pick.node, pick.number)];
 }
 
 uint64_t LockWorker::TakeCpuLock(TableLock kind, Pick pick) {
@@ -243,7 +238,7 @@ Task<absl::StatusOr<uint64_t>> LockWorker::TakeThroughFabric(TableLock kind, Pic
                          std::memory_order_relaxed);
     request.opcode = transport::Opcode::kWrite;
     data = {&request, 1};
-    ++taken_[IndexOf(kind, pick.node, pick.number)];
+    ++taken_[LockIndex(load_, kind, pick.node, pick.number)];
   }
   Hold();
   const absl::Status released = co_await locker.Release(*std::move(held), data);
@@ -271,7 +266,7 @@ Task<void> LockWorker::Drain() {
 
 Task<absl::Status> LockWorker::Load(LockSlice slice, LockTotal* total) {
   co_await scheduler_.SleepUntil(slice.begin_ns);
-  const TableLock kind = slice.kind;
+  const TableLock kind = slice.task.kind;
   const bool maps_own = kind == TableLock::kALock || IsCpuLock(kind);
   const double ns_per_tick = 1 / load_.clock->ticks_per_ns();
   const uint64_t end_ticks = load_.clock->TicksAt(slice.end_ns);
@@ -279,7 +274,7 @@ Task<absl::Status> LockWorker::Load(LockSlice slice, LockTotal* total) {
   for (uint64_t count = 1;; ++count) {
     const uint64_t begin_ticks = ticks_.Ticks();
     if (begin_ticks >= end_ticks) break;
-    const Pick pick = PickLock(slice);
+    const Pick pick = PickLock(slice.task);
     const LockSide side = pick.node == node_ ? kOwnLock : kOthersLock;
     uint64_t held_ticks = 0;
     uint64_t weight = count % kMappedSample == 0 ? kMappedSample : 0;

@@ -2,7 +2,7 @@
 // process, its own among them (the locks that ALock is measured against take a node's own locks through the network,
 // too, as in the paper).
 //
-// Threads:   confined to one at a time: the maker's while it connects, then that of each Run().
+// Threads:   confined to one at a time, for each call.
 // Ownership: owns its connections. Borrows what Options names.
 
 #ifndef ACRE_BENCH_LOCK_WORKER_H_
@@ -67,10 +67,8 @@ class LockWorker final : private LockPeers {
   // The slice, on the calling thread. Errors: Unavailable - a process is gone.
   absl::StatusOr<LockTotal> Run(const LockSlice& slice);
 
-  // How often it took each lock so far where holders count: of all kinds, nodes and their locks, in the order in which
-  // they lie.
+  // How often it took each lock so far where holders count, in the order of LockIndex(); else empty.
   const std::vector<uint64_t>& taken() const { return taken_; }
-  size_t IndexOf(TableLock kind, uint32_t node, uint32_t number) const;
 
  private:
   // A lock that was picked.
@@ -92,7 +90,7 @@ class LockWorker final : private LockPeers {
   absl::StatusOr<std::unique_ptr<RemoteLocker>> MakeLocker(uint32_t node, TableLock kind,
                                                            const RemoteHome* home);
 
-  Pick PickLock(const LockSlice& slice);
+  Pick PickLock(const LockTask& task);
   MappedLock Mapped(TableLock kind, Pick pick) const;
   Task<absl::Status> Load(LockSlice slice, LockTotal* total);
   // An operation. Both return the tick at which it had the lock.

@@ -16,27 +16,26 @@
 #include "absl/strings/str_split.h"
 #include "bench/lock_load.h"
 #include "bench/lock_pairs.h"
-#include "bench/lock_process.h"
 #include "bench/lock_rounds.h"
+#include "bench/lock_world.h"
 #include "bench/machine.h"
 #include "bench/plot.h"
 #include "bench/rates.h"
-#include "bench/subprocess.h"
 #include "gflags/gflags.h"
 #include "glog/logging.h"
 #include "lock/lock_words.h"
 #include "runtime/clock.h"
 #include "runtime/command_line.h"
-#include "transport/providers/providers.h"
 
-DEFINE_string(fabric, "shm", "network between the nodes: shm, verbs or tcp");
+DEFINE_string(fabric, "shm",
+              "network between the nodes: shm, verbs, tcp, or sim: one that is simulated");
 DEFINE_string(devices, "",
               "RDMA cards of the nodes, in turn, with --fabric=verbs: a list of their names, or of "
               "addresses of "
               "this machine that are on them. Default: the first with a link for all");
 DEFINE_uint64(nodes, 2, "nodes; the locks of a table are spread over them");
 DEFINE_uint64(processes, 1,
-              "processes of each node, which share its locks' memory; above 1: shm only");
+              "processes of each node, which share its locks' memory; above 1: shm and sim only");
 DEFINE_uint64(threads, 1, "threads of each process");
 DEFINE_string(locks, "20,100,1000", "locks of a table, of all nodes together, a list");
 DEFINE_string(locality, "85,90,95,100",
@@ -54,7 +53,14 @@ DEFINE_bool(counts, false,
             "each holder reads a counter that the lock guards and writes it plus 1; at the end "
             "they must be right");
 DEFINE_uint64(hold_ns, 0, "how long each holder computes before it gives the lock back");
-DEFINE_double(seconds, 0.5, "how long each row is measured, in all rounds together");
+DEFINE_double(seconds, 0.5,
+              "how long each row is measured, in all rounds together; with --fabric=sim 0.002 by "
+              "default, of virtual "
+              "time");
+DEFINE_uint64(seed, 0,
+              "of which locks the threads pick; with --fabric=sim of all that is drawn: the same "
+              "seed, flags and program "
+              "give the same figures");
 DEFINE_uint64(rounds, 5, "how often the rows take turns");
 DEFINE_string(poll, "adaptive", "adaptive: who waits long sleeps in between; busy: never");
 DEFINE_bool(uncontended, false,
@@ -69,12 +75,16 @@ DEFINE_int32(process_index, -1, "(internal) be this of the processes, as the par
 namespace acre::bench {
 namespace {
 
+// Virtual time costs about a thousand times as much of ours, with some tens of threads.
+constexpr double kSimulatedSeconds = 0.002;
+
 constexpr char kUsage[] =
     R"(locks: ALock against the locks it replaces, on a distributed lock table.
 
   locks
   locks --nodes=2 --threads=2 --locks=20,1000 --locality=90,100 --seconds=5 --json=FILE --plot=FILE.png
   locks --nodes=1 --processes=2 --locks=1,20 --locality=100 --kind=alock,ticket,cpu_spin
+  locks --fabric=sim --nodes=20 --threads=8 --poll=busy --seed=7
   locks --uncontended
 
 An operation takes a lock of the table and gives it back; there is no time to think, and nothing to do in
@@ -92,6 +102,9 @@ Kinds take turns in short slices, in all rounds, on the same processes and conne
 (medians over the rounds), how long it took to get a lock (all rounds), verbs and round trips for an operation on a lock
 of the own node, and of another one, what the slowest thread did for each operation of the fastest, and how often as many
 operations an ALock did (median of the ratios within rounds).
+
+--fabric=sim is no fabric: this machine plays all nodes, their cards and the network, in virtual time. What is measured is
+what the code of the locks does in a model of a cluster (docs/benchmarks.md), with as many nodes and cores as one likes.
 
 --uncontended compares the ALock's local side with an MCS lock of the same process, and says what the record costs that
 crashes are repaired from. The exit code is 0 if everything was measured and every lock was free at the end.)";
@@ -114,9 +127,6 @@ absl::Status JudgeFlags() {
         JudgeCount("remote_budget", FLAGS_remote_budget, LockBudgets::kMax)}) {
     if (!status.ok()) return status;
   }
-  if (absl::Status status = transport::JudgeProvider(FLAGS_fabric); !status.ok()) {
-    return Prefixed("--fabric", status);
-  }
   if (!(FLAGS_seconds > 0 && FLAGS_seconds <= 3600)) {
     return absl::InvalidArgumentError("--seconds: not within (0, 3600]");
   }
@@ -126,11 +136,6 @@ absl::Status JudgeFlags() {
   }
   if (FLAGS_hold_ns > 1'000'000'000) {
     return absl::InvalidArgumentError("--hold_ns: at most a second");
-  }
-  if (FLAGS_processes > 1 && FLAGS_fabric != "shm") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--processes=", FLAGS_processes,
-                     ": processes of a node share memory, which takes --fabric=shm"));
   }
   return absl::OkStatus();
 }
@@ -172,6 +177,9 @@ absl::StatusOr<LockRoundsOptions> ReadOptions(Clock* clock) {
   options.locality_percent = *std::move(locality);
   options.rounds = static_cast<uint32_t>(FLAGS_rounds);
   options.seconds = FLAGS_seconds;
+  if (FLAGS_fabric == "sim" && google::GetCommandLineFlagInfoOrDie("seconds").is_default) {
+    options.seconds = kSimulatedSeconds;
+  }
   LockLoadOptions& load = options.load;
   load.nodes = static_cast<uint32_t>(FLAGS_nodes);
   load.processes = static_cast<uint32_t>(FLAGS_processes);
@@ -183,15 +191,12 @@ absl::StatusOr<LockRoundsOptions> ReadOptions(Clock* clock) {
   load.intents = FLAGS_intents;
   load.counts = FLAGS_counts;
   load.hold_ns = static_cast<uint32_t>(FLAGS_hold_ns);
+  load.seed = FLAGS_seed;
   load.fabric = FLAGS_fabric;
   if (!FLAGS_devices.empty()) load.devices = absl::StrSplit(FLAGS_devices, ',');
-  for (const std::string& device : load.devices) {
-    if (absl::Status status = transport::JudgeDevice(device, {FLAGS_fabric}); !status.ok()) {
-      return Prefixed("--devices", status);
-    }
-  }
   load.poll = FLAGS_poll == "busy" ? PollMode::kBusy : PollMode::kAdaptive;
   load.clock = clock;
+  if (absl::Status status = JudgeLoad(load); !status.ok()) return status;
   if (absl::Status status = JudgeRows(options); !status.ok()) return status;
   return options;
 }
@@ -209,25 +214,13 @@ absl::Status Run(const LockRoundsOptions& options, const std::vector<std::string
   if (!FLAGS_plot.empty()) {
     if (absl::Status status = CheckPlot(); !status.ok()) return status;
   }
-  std::vector<std::unique_ptr<Subprocess>> processes;
-  std::string pids;
-  for (uint32_t i = 0; i < options.load.processes_count(); ++i) {
-    std::vector<std::string> words = arguments;
-    words.push_back(absl::StrCat("--process_index=", i));
-    auto process = Subprocess::Start(words);
-    if (!process.ok()) return process.status();
-    processes.push_back(*std::move(process));
-    absl::StrAppend(&pids, " ", processes.back()->pid());
-  }
-  // Where this returns an error they are killed: some may wait for others for ever.
-  if (absl::Status status = ConnectLockProcesses(processes); !status.ok()) return status;
-  std::cout << "processes:" << pids << std::endl;
+  auto cluster = StartLockCluster(options.load, arguments);
+  if (!cluster.ok()) return cluster.status();
   const bool progress = isatty(STDERR_FILENO) != 0;
-  const absl::StatusOr<std::vector<LockRow>> rows = RunLockRounds(options, processes, progress);
+  const absl::StatusOr<std::vector<LockRow>> rows =
+      RunLockRounds(options, cluster->get(), progress);
   if (!rows.ok()) return rows.status();
-  for (const auto& process : processes) {
-    if (absl::Status status = process->Finish(); !status.ok()) return status;
-  }
+  if (absl::Status status = (*cluster)->Finish(); !status.ok()) return status;
   return Report(FormatLockRows(options, *rows), LockRowsToJson(options, *rows));
 }
 
@@ -244,6 +237,8 @@ absl::Status RunUncontended(Clock* clock) {
 
 int Main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
+  std::vector<char*> words(argv, argv + argc);  // Flags are taken out of argv.
+  words.push_back(nullptr);
   const absl::StatusOr<CommandLine> command_line = ParseCommandLine(argc, argv);
   absl::Status status = command_line.status();
   if (status.ok() && command_line->help) {
@@ -254,6 +249,9 @@ int Main(int argc, char** argv) {
     status = absl::InvalidArgumentError(absl::StrCat(
         "\"", command_line->arguments[0], "\" is no flag; --help lists those there are"));
   }
+  if (status.ok() && !FLAGS_uncontended) {
+    status = Prefixed("--fabric", EnterWorldOf(FLAGS_fabric, words.data()));
+  }
   RealClock clock;
   if (status.ok() && FLAGS_uncontended) {
     status = RunUncontended(&clock);
@@ -261,8 +259,7 @@ int Main(int argc, char** argv) {
     const absl::StatusOr<LockRoundsOptions> options = ReadOptions(&clock);
     status = options.status();
     if (status.ok() && FLAGS_process_index >= 0) {
-      status =
-          ServeLockProcess(options->load, static_cast<uint32_t>(FLAGS_process_index), kChildSocket);
+      status = ServeAsProcess(options->load, static_cast<uint32_t>(FLAGS_process_index));
     } else if (status.ok()) {
       status = Run(*options, arguments);
     }

@@ -124,6 +124,7 @@ TEST(LockTableTest, UncontendedPairsAreCompared) {
 TEST(LockTableTest, WrongFlagsAreOneClearLine) {
   const std::vector<std::pair<std::vector<std::string>, const char*>> cases = {
       {{"--fabric=pigeon"}, "pigeon"},
+      {{"--fabric=sim"}, "--config=opt"},  // This test's config is another one.
       {{"--kind=alock,padlock"}, "padlock"},
       {{"--kind=alock,alock"}, "twice"},
       {{"--locks=0"}, "--locks"},
