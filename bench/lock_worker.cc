@@ -5,7 +5,6 @@
 #include "absl/strings/str_cat.h"
 #include "bench/cpu_locks.h"
 #include "glog/logging.h"
-#include "lock/pause.h"
 #include "runtime/this_thread.h"
 #include "transport/region_header.h"
 
@@ -210,11 +209,6 @@ uint64_t LockWorker::TakeCpuLock(TableLock kind, Pick pick) {
   return take(reinterpret_cast<CpuSpinLock*>(words));
 }
 
-Task<void> LockWorker::Await(LockThread::Place* place) {
-  Pause pause;
-  while (!lock_thread_->Advance(place)) co_await pause.Take(&scheduler_);
-}
-
 Task<absl::StatusOr<uint64_t>> LockWorker::TakeThroughFabric(TableLock kind, Pick pick) {
   Home& home = homes_[pick.node];
   RemoteLocker& locker = *home.lockers[static_cast<size_t>(kind)];
@@ -289,7 +283,7 @@ Task<absl::Status> LockWorker::Load(LockSlice slice, LockTotal* total) {
     } else {
       LockThread::Place* const place = lock_thread_->Start(Mapped(kind, pick));
       CHECK(place != nullptr) << "the arena has room for all threads";
-      if (!place->held()) co_await Await(place);
+      if (!place->held()) (void)co_await lock_thread_->Await(place);
       held_ticks = ticks_.Ticks();
       UseMapped(kind, pick);
       lock_thread_->Release(place);

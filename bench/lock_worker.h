@@ -96,8 +96,6 @@ class LockWorker final : private LockPeers {
   // An operation. Both return the tick at which it had the lock.
   uint64_t TakeCpuLock(TableLock kind, Pick pick);
   Task<absl::StatusOr<uint64_t>> TakeThroughFabric(TableLock kind, Pick pick);
-  // Waits for a mapped ALock.
-  Task<void> Await(LockThread::Place* place);
   // What the holder of a mapped lock does.
   void UseMapped(TableLock kind, Pick pick);
   void Hold();

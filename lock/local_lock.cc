@@ -2,8 +2,10 @@
 
 #include "glog/logging.h"
 #include "lock/pause.h"
+#include "runtime/this_thread.h"
 
 namespace acre {
+
 LockThread::LockThread(Scheduler* scheduler, LocalArena* arena, const Options& options)
     : scheduler_(scheduler), arena_(arena), options_(options) {
   CHECK(options_.budget >= 1 && options_.budget <= LockBudgets::kMax);
@@ -33,8 +35,15 @@ LockThread::Place* LockThread::Queue(Place* place, LocalWord pred) {
     (void)Contend(place);
   } else {
     place->pred_descriptor = arena_->Find(pred);
+    if (spin_judge_.ShouldSpin()) Spin(place);
   }
   return place;
+}
+
+void LockThread::Spin(Place* place) {
+  for (int i = 0; i < kPausesBeforeLooks; ++i) PauseThread();
+  for (int i = 0; i < kLooks && !Advance(place); ++i) PauseThread();
+  spin_judge_.Report(place->held());
 }
 
 LockThread::Place* LockThread::TryStart(const MappedLock& lock) {
@@ -73,6 +82,15 @@ bool LockThread::Advance(Place* place) {
   if (*granted == 0) return Contend(place);
   (void)Enter(place, *granted);
   return true;
+}
+
+Task<bool> LockThread::AwaitUntil(Place* place, uint64_t deadline_ns) {
+  Pause pause;
+  while (!Advance(place)) {
+    if (deadline_ns != UINT64_MAX && scheduler_->NowNs() >= deadline_ns) co_return false;
+    co_await pause.Take(scheduler_);
+  }
+  co_return true;
 }
 
 void LockThread::GiveUpLead(Place* place) {
@@ -135,10 +153,7 @@ Task<absl::Status> LockSet::Wait() {
     co_return absl::ResourceExhaustedError(
         "more locks are held and awaited at once than this server has places for: try again");
   }
-  // Local holders do not suspend while they change things: a short wait polls. A remote one may be slow, or dead and
-  // not yet repaired.
-  Pause pause;
-  while (!thread_->Advance(waiting_)) co_await pause.Take(scheduler());
+  (void)co_await thread_->Await(waiting_);
   held_.push_back(waiting_);
   waiting_ = nullptr;
   co_return absl::OkStatus();

@@ -23,6 +23,7 @@
 #include "lock/local_cohort.h"
 #include "lock/lock_words.h"
 #include "runtime/scheduler.h"
+#include "runtime/spin_judge.h"
 #include "runtime/task.h"
 #include "transport/address.h"
 
@@ -51,12 +52,17 @@ class LockThread : public Poller {
   LockThread(const LockThread&) = delete;
   LockThread& operator=(const LockThread&) = delete;
 
-  // Gets in line. Null: the arena has no descriptor left. held(): it was free.
+  // Gets in line, and stays for a moment if it must wait: where that has paid lately (kLooks). Null: the arena has no
+  // descriptor left. held(): it was free, or has become so.
   Place* Start(const MappedLock& lock);
   // Null: somebody holds it or waits for it, or no descriptor is left.
   Place* TryStart(const MappedLock& lock);
   // Looks whether its turn has come. True: held, also from now on.
   bool Advance(Place* place);
+  // Advance() until it is held, others of the thread's loop in between. False: the scheduler's time is `deadline_ns`, and
+  // it is not. A task that is destroyed, too, leaves the place to its caller, who outlives it.
+  Task<bool> AwaitUntil(Place* place, uint64_t deadline_ns);
+  Task<bool> Await(Place* place) { return AwaitUntil(place, UINT64_MAX); }
   // Hands a held lock on, or gives up while waiting for it. The place is gone for the caller.
   void Release(Place* place);
   void Abandon(Place* place);
@@ -74,6 +80,11 @@ class LockThread : public Poller {
   // A thread's places, as soon as it has taken so many locks: with fewer, one that takes locks one after another
   // uses a descriptor again before its last successor has looked, which then asks the other cohort in vain.
   static constexpr size_t kPlacesMin = 4;
+  // How often a waiter that spins looks, with a pause after each: some us in all. Most locks are held for less.
+  static constexpr int kLooks = 100;
+  // Before the first look: one that comes before the holder has granted costs the holder its line, and both of them its way
+  // there and back, which is most of what there is to a lock that is held for next to nothing.
+  static constexpr int kPausesBeforeLooks = 2;
 
   // A1. Null: no descriptor is left.
   Place* Take(const MappedLock& lock);
@@ -82,6 +93,9 @@ class LockThread : public Poller {
   // Behind A3, of one that does not hold the lock at once.
   Place* Queue(Place* place, LocalWord pred);
   static Place* Enter(Place* place, uint32_t budget);
+  // Looks for a moment. Between two looks of a task that waits lies a pass of the loop, and it takes time to make and to resume:
+  // both are what many locks are held for.
+  void Spin(Place* place);
   // B1 to B3. True: held.
   bool Contend(Place* place);
   // R1, R2, with this grant for who follows.
@@ -101,6 +115,7 @@ class LockThread : public Poller {
   Place* free_last_ = nullptr;
   size_t free_count_ = 0;
   std::vector<Place*> abandoned_;
+  SpinJudge spin_judge_;
 };
 
 struct LockThread::Place {

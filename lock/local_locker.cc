@@ -2,7 +2,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
-#include "lock/pause.h"
 
 namespace acre {
 namespace {
@@ -17,7 +16,7 @@ class Queued {
   Queued(const Queued&) = delete;
   Queued& operator=(const Queued&) = delete;
 
-  bool Advance() { return thread_->Advance(place_); }
+  LockThread::Place* place() const { return place_; }
   LockThread::Place* Release() { return std::exchange(place_, nullptr); }
 
  private:
@@ -45,13 +44,8 @@ Task<absl::StatusOr<HeldLock>> LocalLocker::AcquireUntil(GlobalAddress lock, uin
   }
   if (place->held()) co_return HeldLock(this, place);
   Queued queued(thread_, place);
-  Pause pause;
-  while (!queued.Advance()) {
-    if (deadline_ns != UINT64_MAX && thread_->scheduler()->NowNs() >= deadline_ns) {
-      co_return absl::DeadlineExceededError("others held the lock until the deadline");
-    }
-    co_await pause.Take(thread_->scheduler());
-  }
+  const bool held = co_await thread_->AwaitUntil(queued.place(), deadline_ns);
+  if (!held) co_return absl::DeadlineExceededError("others held the lock until the deadline");
   co_return HeldLock(this, queued.Release());
 }
 
