@@ -27,12 +27,11 @@ class Queued {
 }  // namespace
 
 absl::StatusOr<MappedLock> LocalLocker::Find(GlobalAddress lock) const {
-  for (const auto& [region_id, words] : regions_) {
-    if (region_id != lock.region_id()) continue;
-    return MappedLock{reinterpret_cast<LockWords*>(words + lock.offset_bytes() / kWordBytes), lock};
-  }
-  return absl::UnavailableError(
-      absl::StrCat("region ", lock.region_id(), ", where the lock lies, is not mapped here"));
+  LockWords* const words = FindLock(regions_, lock);
+  if (words != nullptr) return MappedLock{words, lock};
+  return absl::UnavailableError(absl::StrCat("region ", lock.region_id(),
+                                             " is not mapped here, or has no lock at byte ",
+                                             lock.offset_bytes()));
 }
 
 Task<absl::StatusOr<HeldLock>> LocalLocker::AcquireUntil(GlobalAddress lock, uint64_t deadline_ns) {

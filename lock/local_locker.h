@@ -9,24 +9,20 @@
 
 #include <cstdint>
 #include <utility>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "lock/local_lock.h"
+#include "lock/lock_regions.h"
 #include "lock/lock_words.h"
 #include "lock/locker.h"
-#include "runtime/shared_word.h"
 #include "runtime/task.h"
 
 namespace acre {
 
 class LocalLocker final : public Locker {
  public:
-  // Ids of the regions that the locks lie in, and where they are mapped.
-  using Regions = std::vector<std::pair<uint32_t, SharedWord*>>;
-
-  LocalLocker(LockThread* thread, Regions regions)
+  LocalLocker(LockThread* thread, LockRegions regions)
       : thread_(thread), regions_(std::move(regions)) {}
 
   Task<absl::StatusOr<HeldLock>> AcquireUntil(GlobalAddress lock, uint64_t deadline_ns) override;
@@ -45,7 +41,7 @@ class LocalLocker final : public Locker {
   absl::StatusOr<MappedLock> Find(GlobalAddress lock) const;
 
   LockThread* const thread_;
-  const Regions regions_;
+  const LockRegions regions_;
 };
 
 }  // namespace acre

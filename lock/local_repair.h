@@ -13,6 +13,7 @@
 #include "absl/types/optional.h"
 #include "lock/local_arena.h"
 #include "lock/local_cohort.h"
+#include "lock/lock_regions.h"
 #include "lock/lock_repair.h"
 #include "lock/lock_words.h"
 #include "runtime/scheduler.h"

@@ -4,24 +4,15 @@
 #define ACRE_LOCK_LOCK_REPAIR_H_
 
 #include <cstdint>
-#include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "lock/lock_words.h"
-#include "runtime/shared_word.h"
 #include "runtime/task.h"
 #include "transport/address.h"
 
 namespace acre {
-
-// The home's regions with locks: their ids, and where they are.
-using LockRegions = std::vector<std::pair<uint32_t, SharedWord*>>;
-// Null: the address is in none of them, or not that of a word behind the header. Whether a lock lies there, only
-// whoever laid the region out knows.
-LockWords* FindLock(const LockRegions& regions, GlobalAddress address);
 
 // Repairs what a lock guards, from what the dead one had announced, before anybody else gets the lock. Called
 // when nobody can be inside but the dead.

@@ -73,8 +73,8 @@ class LockNode final : public LockPeers {
     arena_ = LocalArena::Create(kTestDescriptors * 4);
     lock_thread_ = std::make_unique<LockThread>(scheduler_.get(), arena_.get(),
                                                 LockThread::Options{.process_id = process_id_});
-    local_locker_ = std::make_unique<LocalLocker>(
-        lock_thread_.get(), LocalLocker::Regions{{kTestLockRegion, locks_->words()}});
+    local_locker_ = std::make_unique<LocalLocker>(lock_thread_.get(),
+                                                  LockRegions{{kTestLockRegion, locks_->words()}});
   }
   transport::MemoryRegion* lock_region() const { return locks_.get(); }
   LockWords* WordsOf(uint32_t number) const {

@@ -1,6 +1,5 @@
 #include "lock/remote_cohort.h"
 
-#include <algorithm>
 #include <cstddef>
 
 #include "absl/container/inlined_vector.h"
@@ -30,15 +29,13 @@ bool RemoteCohort::home_is_lost() const {
 }
 
 absl::Status RemoteCohort::Prepare(Place* place, GlobalAddress lock, Goal goal) {
-  const auto& regions = options_.home->regions;
-  const auto region = std::find_if(regions.begin(), regions.end(),
-                                   [lock](const auto& of) { return of.first == lock.region_id(); });
-  if (region == regions.end()) {
+  const transport::RemoteKey* const key = FindLockKey(options_.home->regions, lock);
+  if (key == nullptr) {
     return absl::UnavailableError(absl::StrCat("the home has no locks in region ", lock.region_id(),
                                                ": ask where the lock is now"));
   }
   place->lock = lock;
-  place->lock_key = region->second;
+  place->lock_key = *key;
   place->phase = Phase::kOutside;
   place->goal = goal;
   place->expected = RemoteWord();

@@ -21,6 +21,7 @@
 #include "absl/types/optional.h"
 #include "absl/types/span.h"
 #include "lock/lock_intent.h"
+#include "lock/lock_regions.h"
 #include "lock/lock_words.h"
 #include "lock/pause.h"
 #include "lock/remote_descriptors.h"
@@ -35,8 +36,7 @@ namespace acre {
 // A home as one remote thread reaches it.
 struct RemoteHome {
   transport::QueuePair* queue_pair = nullptr;
-  // Of the regions with locks: id, and a key with all rights.
-  std::vector<std::pair<uint32_t, transport::RemoteKey>> regions;
+  LockRegionKeys regions;
   // Of this process's intents there, a key to WRITE. Empty: that home keeps none, its locks are not repaired.
   absl::optional<transport::RemoteKey> intents;
 };

@@ -85,15 +85,14 @@ std::vector<RemoteRepair::Run> RemoteRepair::RunsIn(const RemoteRepair& repair,
 
 Task<absl::StatusOr<bool>> RemoteRepair::SwapTail(GlobalAddress lock, RemoteWord from,
                                                   RemoteWord to) {
-  const auto key = std::find_if(options_.keys.begin(), options_.keys.end(),
-                                [lock](const auto& of) { return of.first == lock.region_id(); });
-  CHECK(key != options_.keys.end()) << "no key for region " << lock.region_id();
+  const transport::RemoteKey* const key = FindLockKey(options_.keys, lock);
+  CHECK(key != nullptr) << "no key for region " << lock.region_id();
   transport::WorkRequest request;
   request.opcode = transport::Opcode::kCompareSwap;
   request.local = options_.landing;
   request.local_region = options_.landing_region;
   request.length_bytes = kWordBytes;
-  request.remote_key = key->second;
+  request.remote_key = *key;
   request.remote_offset_bytes = lock.offset_bytes() + offsetof(LockWords, remote_tail);
   request.compare = from.bits();
   request.swap_or_add = to.bits();

@@ -19,6 +19,7 @@
 #include "absl/types/optional.h"
 #include "absl/types/span.h"
 #include "lock/lock_intent.h"
+#include "lock/lock_regions.h"
 #include "lock/lock_repair.h"
 #include "lock/lock_words.h"
 #include "runtime/shared_word.h"
@@ -34,7 +35,7 @@ class RemoteRepair {
     transport::Port* port = nullptr;
     // To the home itself, through the fabric that made the regions, with a key for each of them.
     transport::QueuePair* loopback = nullptr;
-    std::vector<std::pair<uint32_t, transport::RemoteKey>> keys;
+    LockRegionKeys keys;
     // One word that COMPARE_SWAPs return into.
     SharedWord* landing = nullptr;
     const transport::MemoryRegion* landing_region = nullptr;

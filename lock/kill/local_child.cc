@@ -59,8 +59,7 @@ void LocalChild::Run() {
   thread_ = std::make_unique<LockThread>(
       &scheduler_, arena_.get(),
       LockThread::Options{.process_id = setup_.process_id, .budget = kBudget});
-  locker_ =
-      std::make_unique<LocalLocker>(thread_.get(), LocalLocker::Regions{{kLockRegion, locks_}});
+  locker_ = std::make_unique<LocalLocker>(thread_.get(), LockRegions{{kLockRegion, locks_}});
   scheduler_.RunUntilDone(WorkAndDrain());
   locker_.reset();
   thread_.reset();

@@ -1,4 +1,4 @@
-#include "lock/lock_repair.h"
+#include "lock/lock_regions.h"
 
 #include "transport/region_header.h"
 
@@ -15,6 +15,13 @@ LockWords* FindLock(const LockRegions& regions, GlobalAddress address) {
       return nullptr;
     }
     return reinterpret_cast<LockWords*>(words + offset_bytes / kWordBytes);
+  }
+  return nullptr;
+}
+
+const transport::RemoteKey* FindLockKey(const LockRegionKeys& keys, GlobalAddress address) {
+  for (const auto& [region_id, key] : keys) {
+    if (region_id == address.region_id()) return &key;
   }
   return nullptr;
 }
