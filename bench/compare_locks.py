@@ -10,12 +10,13 @@ The kinds take turns in short slices; ratios are medians of the ratios within ro
 reached what was wanted.
 """
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
+
+import comparing
 
 PROGRAM = "bench/locks"
 # Own locks in percent, and how often as many operations an ALock is to do.
@@ -23,35 +24,19 @@ WANTED = {100: 60, 95: 4, 90: 2}
 
 
 def fail(message):
-    print(f"compare_locks: {message}", file=sys.stderr)
-    sys.exit(1)
+    comparing.fail("compare_locks", message)
 
 
 def parse_flags():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="default 5")
-    parser.add_argument("--seconds", type=float, default=2, help="of each row, in all rounds together; default 2")
-    parser.add_argument("--here", action="store_true", help="on this machine's cards, not in the virtual machine")
+    parser = comparing.make_parser(__doc__, "each row, in all rounds together")
     parser.add_argument("--devices", default="rxe0,rxe1", help="the nodes' cards; default rxe0,rxe1")
     parser.add_argument("--json", help="also write the rows and ratios to this file")
-    flags = parser.parse_args()
-    if flags.rounds < 1 or flags.seconds <= 0:
-        fail("--rounds and --seconds are above 0")
-    return flags
-
-
-def find_root():
-    """Where program and virtual machine lie by their paths in the project: this script's runfiles."""
-    for folder in (os.getcwd(), os.path.abspath(sys.argv[0]) + ".runfiles/acre"):
-        if all(os.path.exists(os.path.join(folder, path)) for path in (PROGRAM, "tools/rxe-vm")):
-            return folder
-    fail("cannot find its program: start it with bazel run --config=opt //bench:compare_locks")
-    return None
+    return comparing.parse_flags("compare_locks", parser)
 
 
 def measure(flags):
     """The rows of the program."""
-    root = find_root()
+    root = comparing.find_root("compare_locks", (PROGRAM,))
     program = os.path.join(root, PROGRAM)
     locality = ",".join(str(percent) for percent in WANTED)
     load = ["--fabric=verbs", f"--devices={flags.devices}", "--nodes=2", "--threads=1", "--locks=1000"]
@@ -63,7 +48,7 @@ def measure(flags):
         else:
             # Each slice starts threads, which takes its time there.
             limit = 60 + int(9 * (flags.seconds + flags.rounds))
-            vm = [os.path.join(root, "tools", "rxe-vm"), "--mem", "800", "--cpus", "2", "--timeout", str(limit)]
+            vm = [os.path.join(root, comparing.VM), "--mem", "800", "--cpus", "2", "--timeout", str(limit)]
             add = ["--add", f"{program}:/root/{PROGRAM}", "--share", folder]
             command = [*vm, *add, "--", f"/root/{PROGRAM}", *load, "--json=/share/rows.json"]
         code = subprocess.run(command, check=False).returncode

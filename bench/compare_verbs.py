@@ -14,13 +14,14 @@ Rounds take turns; ratios are medians of the ratios within rounds. The exit code
 what was wanted.
 """
 
-import argparse
 import json
 import os
 import shutil
 import statistics
 import subprocess
 import sys
+
+import comparing
 
 TOOLS = ("ib_read_lat", "ib_write_lat")
 PROGRAMS = ("server/kv_server", "bench/ycsb", "bench/messages")
@@ -30,38 +31,20 @@ SHOWN = ("one_sided", "ib_read_lat", "ring", "ib_write_lat", "rpc", "tcp", "tcp_
 
 
 def fail(message):
-    print(f"compare_verbs: {message}", file=sys.stderr)
-    sys.exit(1)
+    comparing.fail("compare_verbs", message)
 
 
 def parse_flags():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="default 5")
-    parser.add_argument("--seconds", type=float, default=2, help="of each path in a round; default 2")
-    parser.add_argument("--here", action="store_true", help="on this machine's cards, not in the virtual machine")
+    parser = comparing.make_parser(__doc__, "each path in a round")
     parser.add_argument("--device", default="rxe0", help="of the client; default rxe0")
     parser.add_argument("--server_device", default="rxe1", help="of the server; default rxe1")
     parser.add_argument("--server_address", default="10.9.9.2", help="of that device; default 10.9.9.2")
     parser.add_argument("--json", help="also write the medians and ratios to this file")
-    flags = parser.parse_args()
-    if flags.rounds < 1 or flags.seconds <= 0:
-        fail("--rounds and --seconds are above 0")
-    return flags
-
-
-def find_root():
-    """Where script, programs and virtual machine lie by their paths in the project: this script's runfiles."""
-    for folder in (os.getcwd(), os.path.abspath(sys.argv[0]) + ".runfiles/acre"):
-        if all(os.path.exists(os.path.join(folder, path)) for path in (*PROGRAMS, "tools/rxe-vm")):
-            return folder
-    fail("cannot find its programs: start it with bazel run --config=opt //bench:compare_verbs")
-    return None
+    return comparing.parse_flags("compare_verbs", parser)
 
 
 def command(flags):
-    root = find_root()
+    root = comparing.find_root("compare_verbs", PROGRAMS)
     script = os.path.join(root, "bench", "compare_verbs.sh")
     arguments = [flags.device, flags.server_device, flags.server_address, str(flags.rounds), str(flags.seconds)]
     tools = [shutil.which(tool) for tool in TOOLS]
@@ -76,7 +59,7 @@ def command(flags):
         adds += ["--add", f"{path}:/bin/{tool}"]
     adds += ["--add", f"{script}:/root/compare_verbs.sh"]
     limit = 60 + int(flags.rounds * (8 * flags.seconds + 20))
-    vm = [os.path.join(root, "tools", "rxe-vm"), "--mem", "800", "--cpus", "2", "--timeout", str(limit)]
+    vm = [os.path.join(root, comparing.VM), "--mem", "800", "--cpus", "2", "--timeout", str(limit)]
     return [*vm, *adds, "--", "sh", "/root/compare_verbs.sh", "/root", *arguments]
 
 
