@@ -31,6 +31,9 @@ constexpr uint64_t kLockedNs = 6;  // A read-modify-write, or a barrier, beside 
 constexpr uint64_t kLineTransferNs = 70;  // From memory, or from another core.
 constexpr uint64_t kPauseNs = 20;
 constexpr uint64_t kReadClockNs = 10;
+// Nobody else wants the core: a call of the kernel's, and an interrupt that ends a sleep.
+constexpr uint64_t kYieldNs = 300;
+constexpr uint64_t kWakeUpNs = 3'000;
 
 class CpuCaches {
  public:

@@ -84,12 +84,13 @@ TEST(CpuCachesTest, ThreadsPayForWhatTheyDo) {
     timed([&] { (void)lines.at(1).FetchAdd(2, std::memory_order_seq_cst); });
     timed([&] { StoreLoadBarrier(); });
     timed([&] { PauseThread(); });
+    timed([&] { YieldThread(); });
     timed([&] { (void)machine->clock()->NowNs(); });
   });
   ASSERT_TRUE(world.RunUntil([&] { return thread->has_ended(); }, kNsPerS));
   EXPECT_EQ(took_ns, (std::vector<uint64_t>{kLineTransferNs, kCacheHitNs, kLockedNs + kCacheHitNs,
                                             kLockedNs + kLineTransferNs, kLockedNs, kPauseNs,
-                                            kReadClockNs}));
+                                            kYieldNs, kReadClockNs}));
 }
 
 }  // namespace

@@ -118,7 +118,7 @@ void WorldSleeper::Wake() {
 }
 
 void WorldSleeper::WakeSleeping() {
-  if (sleeping_ != nullptr) world_->Wake(sleeping_, world_->costs().WakeUp());
+  if (sleeping_ != nullptr) world_->Wake(sleeping_, world_->WakeUpNs());
 }
 
 }  // namespace acre::sim

@@ -99,7 +99,7 @@ void Thread::StoreLoadBarrier() {
 
 void Thread::Yield() {
   stores_.DrainAll();
-  Spend(world_->costs_.Yield());
+  Spend(world_->YieldNs());
 }
 
 void Thread::Pause() { Spend(world_->caches_.has_value() ? kPauseNs : world_->costs_.Pause()); }

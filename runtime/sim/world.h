@@ -72,7 +72,8 @@ class World {
     bool trace_accesses = false;  // Each access of memory that has a name is a line too.
     bool store_buffers = true;    // E11.
     bool stalls = true;           // Threads are interrupted at times, for up to 20 ms.
-    // Accesses, PAUSE and the clock cost what cpu_caches.h says, instead of what is drawn: to measure.
+    // Accesses, PAUSE, the clock and ways to and from the kernel cost what cpu_caches.h says, instead of what is drawn: to
+    // measure.
     bool caches = false;
   };
 
@@ -87,8 +88,10 @@ class World {
   // Only for the simulator and its faults; code under test gets seeds of its own.
   Random& random() { return random_; }
   CpuCosts& costs() { return costs_; }
-  // What reading the clock costs a thread.
+  // What reading the clock costs a thread; how long it is away that yields its core; from a wake-up till it runs.
   uint64_t ReadClockNs() { return caches_.has_value() ? kReadClockNs : costs_.ReadClock(); }
+  uint64_t YieldNs() { return caches_.has_value() ? kYieldNs : costs_.Yield(); }
+  uint64_t WakeUpNs() { return caches_.has_value() ? kWakeUpNs : costs_.WakeUp(); }
 
   Machine* AddMachine(std::string name);
   // Requires: the machine has not crashed.
