@@ -1,13 +1,10 @@
 #include "client/isolation/history.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <sstream>
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/whole_file.h"
 
 namespace acre::isolation {
 namespace {
@@ -165,21 +162,13 @@ std::string ToText(const History& history) {
 }
 
 absl::Status SaveHistory(const History& history, const std::string& path) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << ToText(history);
-  file.close();
-  if (file) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat("cannot write ", path, ": ", std::strerror(errno)));
+  return WriteWholeFile(path, ToText(history));
 }
 
 absl::StatusOr<History> LoadHistory(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (file) text << file.rdbuf();
-  if (!file) {
-    return absl::NotFoundError(absl::StrCat("cannot read ", path, ": ", std::strerror(errno)));
-  }
-  absl::StatusOr<History> history = ParseHistory(text.str());
+  const absl::StatusOr<std::string> text = ReadWholeFile(path);
+  if (!text.ok()) return text.status();
+  absl::StatusOr<History> history = ParseHistory(*text);
   if (history.ok()) return history;
   return absl::InvalidArgumentError(absl::StrCat(path, ", ", history.status().message()));
 }

@@ -1,9 +1,5 @@
 #include "tests/checkers/history.h"
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <sstream>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -12,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "runtime/whole_file.h"
 
 namespace acre::checkers {
 namespace {
@@ -248,21 +245,13 @@ absl::StatusOr<History> ParseHistory(absl::string_view text) {
 }
 
 absl::Status SaveHistory(const History& history, const std::string& path) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << ToText(history);
-  file.close();
-  if (file) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat("cannot write ", path, ": ", std::strerror(errno)));
+  return WriteWholeFile(path, ToText(history));
 }
 
 absl::StatusOr<History> LoadHistory(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (file) text << file.rdbuf();
-  if (!file) {
-    return absl::NotFoundError(absl::StrCat("cannot read ", path, ": ", std::strerror(errno)));
-  }
-  absl::StatusOr<History> history = ParseHistory(text.str());
+  const absl::StatusOr<std::string> text = ReadWholeFile(path);
+  if (!text.ok()) return text.status();
+  absl::StatusOr<History> history = ParseHistory(*text);
   if (history.ok()) return history;
   return absl::InvalidArgumentError(absl::StrCat(path, ", ", history.status().message()));
 }
