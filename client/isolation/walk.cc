@@ -98,25 +98,37 @@ absl::optional<std::vector<Step>> WalkSearch::Shortest(const Rule& rule, uint32_
   ++search_;
   visits_[start].search = search_;
   now_.assign(1, start);
+  next_.clear();
   for (size_t steps = 0; !now_.empty(); ++steps) {
-    next_.clear();
-    for (size_t i = 0; i < now_.size(); ++i) {  // Edges of kPass add to it on the way.
-      const uint32_t state = now_[i];
-      const absl::Span<const Edge> edges = graph_.From(rule.NodeOf(state));
-      *work_ += edges.size();
-      for (const Edge& edge : edges) {
-        const bool is_pass = edge.kind == EdgeKind::kPass;
-        if (!is_pass && steps == steps_max) continue;
-        const uint32_t to = rule.Next(state, edge);
-        if (to == Rule::kNoState || visits_[to].search == search_ || !is_allowed(to)) continue;
-        visits_[to].search = search_;
-        visits_[to].from = state;
-        visits_[to].edge = edge;
-        if (is_end(to)) return PathTo(rule, start, to);
-        (is_pass ? now_ : next_).push_back(to);
-      }
+    // First all that is no further, so that nobody is taken for further than it is.
+    absl::optional<uint32_t> end = Advance(rule, /*passes=*/true, is_allowed, is_end);
+    if (!end.has_value() && steps < steps_max) {
+      end = Advance(rule, /*passes=*/false, is_allowed, is_end);
     }
+    if (end.has_value()) return PathTo(rule, start, *end);
     std::swap(now_, next_);
+    next_.clear();
+  }
+  return absl::nullopt;
+}
+
+absl::optional<uint32_t> WalkSearch::Advance(const Rule& rule, bool passes,
+                                             absl::FunctionRef<bool(uint32_t)> is_allowed,
+                                             absl::FunctionRef<bool(uint32_t)> is_end) {
+  for (size_t i = 0; i < now_.size(); ++i) {  // It grows on the way, if `passes`.
+    const uint32_t state = now_[i];
+    const absl::Span<const Edge> edges = graph_.From(rule.NodeOf(state));
+    if (!passes) *work_ += edges.size();
+    for (const Edge& edge : edges) {
+      if ((edge.kind == EdgeKind::kPass) != passes) continue;
+      const uint32_t to = rule.Next(state, edge);
+      if (to == Rule::kNoState || visits_[to].search == search_ || !is_allowed(to)) continue;
+      visits_[to].search = search_;
+      visits_[to].from = state;
+      visits_[to].edge = edge;
+      if (is_end(to)) return to;
+      (passes ? now_ : next_).push_back(to);
+    }
   }
   return absl::nullopt;
 }

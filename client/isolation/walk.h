@@ -87,14 +87,18 @@ class WalkSearch {
     Edge edge;
   };
 
+  // Follows the edges of kPass, or all others, from the states in now_. The end, if it is met.
+  absl::optional<uint32_t> Advance(const Rule& rule, bool passes,
+                                   absl::FunctionRef<bool(uint32_t)> is_allowed,
+                                   absl::FunctionRef<bool(uint32_t)> is_end);
   std::vector<Step> PathTo(const Rule& rule, uint32_t start, uint32_t end) const;
 
   const DependencyGraph& graph_;
   uint64_t* const work_;
   uint32_t search_ = 0;
-  std::vector<Visit> visits_;  // Of each state.
-  std::vector<uint32_t> now_;
-  std::vector<uint32_t> next_;
+  std::vector<Visit> visits_;   // Of each state.
+  std::vector<uint32_t> now_;   // The states that are so many steps away.
+  std::vector<uint32_t> next_;  // Those that are one more away.
 };
 
 }  // namespace acre::isolation
