@@ -328,6 +328,8 @@ Task<absl::StatusOr<std::shared_ptr<Backend>>> ClientCore::MakeFabricBackend(uin
   absl::Status judged = JudgePlace(peer->place);
   if (!judged.ok()) co_return judged;
   const transport::ConnectOptions::LocalFabric local = peer->local;
+  options.process_id = name_->id;
+  options.process_id_generation = name_->generation;
   options.shares_queue_pairs =
       options_.threads_per_qp > 1 && local.fabric->device().provider == "verbs";
   absl::StatusOr<std::shared_ptr<FabricBackend>> made = co_await FabricBackend::Create(

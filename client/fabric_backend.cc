@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/fabric_set.h"
 #include "glog/logging.h"
 #include "kvs/epoch.h"
 #include "kvs/wire.h"
@@ -57,6 +58,7 @@ FabricBackend::FabricBackend(transport::Fabric* fabric, transport::Port* port,
       epoch_interval_ns_(peer.lease_ns / 5),
       share_(kvs::ShareOf(peer.place)),
       view_(peer.place.view),
+      may_write_((peer.facts & kvs::kFactMayWrite) != 0),
       options_(std::move(options)),
       regions_(RegionsOf(peer)),
       link_(std::move(peer.link)),
@@ -126,28 +128,32 @@ Task<absl::Status> FabricBackend::Get(absl::string_view key, std::string* value,
 
 Task<absl::Status> FabricBackend::Put(absl::string_view key, absl::string_view value,
                                       uint64_t deadline_ns) {
-  if (!kvs::FitsInline(key.size(), value.size()) || !GoesOneSided()) {
-    const uint64_t begin_ticks = JudgesPuts() ? scheduler_->clock()->Ticks() : 0;
+  if (!kvs::FitsInline(key.size(), value.size()) || !WantsOneSided()) {
     absl::Status status = co_await PutByRpc(key, value, deadline_ns);
-    if (JudgesPuts()) {
-      put_judge_.Note(/*one_sided=*/false, scheduler_->clock()->Ticks() - begin_ticks);
-    }
+    co_return status;
+  }
+  if (options_.put_path == PutPath::kAuto) {
+    absl::Status status = co_await PutJudged(key, value, deadline_ns);
     co_return status;
   }
   absl::Status joined = co_await AwaitParticipant(deadline_ns);
-  if (!joined.ok()) {
-    if (options_.put_path == PutPath::kOneSided) co_return joined;
-    joined = co_await PutByRpc(key, value, deadline_ns);
-    co_return joined;
-  }
+  if (!joined.ok()) co_return joined;
+  absl::Status status = co_await PutOneSided(key, value, deadline_ns);
+  co_return status;
+}
+
+Task<absl::Status> FabricBackend::PutJudged(absl::string_view key, absl::string_view value,
+                                            uint64_t deadline_ns) {
+  const bool one_sided = put_judge_.OneSided() && IsParticipant();
   const uint64_t begin_ticks = scheduler_->clock()->Ticks();
-  const absl::StatusOr<bool> put = co_await PutOneSided(key, value, deadline_ns);
-  if (!put.ok()) co_return put.status();
-  if (*put) {
-    put_judge_.Note(/*one_sided=*/true, scheduler_->clock()->Ticks() - begin_ticks);
-    co_return absl::OkStatus();
+  absl::Status status;
+  if (one_sided) {
+    status = co_await PutOneSided(key, value, deadline_ns);
+  } else {
+    status = co_await PutByRpc(key, value, deadline_ns);
   }
-  absl::Status status = co_await PutByRpc(key, value, deadline_ns);
+  // With what it took in vain, if it went by RPC in the end.
+  if (status.ok()) put_judge_.Note(one_sided, scheduler_->clock()->Ticks() - begin_ticks);
   co_return status;
 }
 
@@ -161,37 +167,47 @@ Task<absl::Status> FabricBackend::PutByRpc(absl::string_view key, absl::string_v
   co_return status;
 }
 
-bool FabricBackend::JudgesPuts() const {
-  // On one machine one-sided saves no CPU, and the server may have to kill us for it.
-  return options_.put_path == PutPath::kAuto && !fabric_->device().can_map && participation_.ok() &&
-         !options_.shares_queue_pairs && !regions_.empty();
+bool FabricBackend::WantsOneSided() const {
+  if (options_.put_path != PutPath::kAuto) return options_.put_path == PutPath::kOneSided;
+  // On one machine it saves no CPU, and the server may have to kill us for it.
+  return may_write_ && !fabric_->device().can_map && participation_.ok() &&
+         !options_.shares_queue_pairs;
 }
 
-bool FabricBackend::GoesOneSided() {
-  if (options_.put_path == PutPath::kOneSided) return true;
-  return JudgesPuts() && put_judge_.OneSided();
-}
-
-Task<absl::StatusOr<bool>> FabricBackend::PutOneSided(absl::string_view key,
-                                                      absl::string_view value,
-                                                      uint64_t deadline_ns) {
-  absl::StatusOr<bool> put = co_await participant_->writer()->Update(key, value, deadline_ns);
-  if (absl::IsResourceExhausted(put.status())) co_return false;
+Task<absl::Status> FabricBackend::PutOneSided(absl::string_view key, absl::string_view value,
+                                              uint64_t deadline_ns) {
+  const absl::StatusOr<bool> put = co_await participant_->writer()->Update(key, value, deadline_ns);
   // We may stand in a queue, and our caller need not come back to move on in it: the server takes us out.
-  if (absl::IsDeadlineExceeded(put.status()))
+  if (absl::IsDeadlineExceeded(put.status())) {
     given_up_ = absl::UnavailableError(put.status().message());
-  co_return put;
+  }
+  if (!put.ok()) co_return put.status();
+  if (*put) co_return absl::OkStatus();
+  absl::Status status = co_await PutByRpc(key, value, deadline_ns);
+  co_return status;
+}
+
+bool FabricBackend::IsParticipant() {
+  if (participant_ == nullptr && participation_.ok() && participating_.done()) {
+    participating_ = scheduler_->Spawn(Participate());
+  }
+  return participant_ != nullptr;
 }
 
 Task<absl::Status> FabricBackend::AwaitParticipant(uint64_t deadline_ns) {
-  if (participant_ != nullptr) co_return absl::OkStatus();
-  if (!participation_.ok()) co_return participation_;
   // Not a part of this Put: if the Put is given up it goes on, for the next one.
-  if (participating_.done()) participating_ = scheduler_->Spawn(Participate());
+  if (IsParticipant()) co_return absl::OkStatus();
+  if (!participation_.ok()) co_return participation_;
   Task<void> over = ParticipateOver();
   absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(over));
   if (!status.ok()) co_return status;
-  co_return participant_ != nullptr ? absl::OkStatus() : participation_;
+  if (participant_ != nullptr) co_return absl::OkStatus();
+  status = participation_;
+  // What may have gone by the next Put: then it tries again.
+  const bool may_pass = absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) ||
+                        absl::IsResourceExhausted(status);
+  if (may_pass) participation_ = absl::OkStatus();
+  co_return status;
 }
 
 Task<void> FabricBackend::ParticipateOver() { co_await participating_.Join(); }
@@ -206,7 +222,9 @@ Task<void> FabricBackend::Participate() {
   options.server = options_.server;
   options.credentials = options_.credentials;
   options.view = view_;
-  options.region_id = options_.region_id + 3;
+  options.process_id = options_.process_id;
+  options.generation = options_.process_id_generation;
+  options.region_id = FabricSet::TakeRegionIds(LockParticipant::kRegionIds);
   options.deadline_ns = deadline_ns;
   absl::StatusOr<std::shared_ptr<const kvs::RemoteDirectory>> directory =
       co_await Directory(deadline_ns);
@@ -221,6 +239,12 @@ Task<void> FabricBackend::Participate() {
 
 Task<absl::StatusOr<std::shared_ptr<const kvs::RemoteDirectory>>> FabricBackend::Directory(
     uint64_t deadline_ns) {
+  if (!may_write_) {
+    const std::string& name = fabric_->device().provider;
+    co_return absl::FailedPreconditionError(absl::StrCat(
+        "put path one_sided: it lets no client write its memory through fabric ", name,
+        ": start it with --trust, and with --fabric=", name, " if it serves others, too"));
+  }
   if (options_.shares_queue_pairs) {
     co_return absl::FailedPreconditionError(
         "put path one_sided: the server could not keep one thread from writing while others go on "
@@ -233,13 +257,15 @@ Task<absl::StatusOr<std::shared_ptr<const kvs::RemoteDirectory>>> FabricBackend:
         "put path one_sided: the server does not trust this process with its memory: run it as the "
         "server's user");
   }
-  auto landing = kvs::LandingPool::Create(fabric_, port_, options_.region_id + 2, /*count=*/1,
+  if (directory_ != nullptr) co_return directory_;
+  auto landing = kvs::LandingPool::Create(fabric_, port_, FabricSet::TakeRegionIds(1), /*count=*/1,
                                           sizeof(kvs::SegmentHeader));
   if (!landing.ok()) co_return landing.status();
   directory_landing_ = *std::move(landing);
   absl::StatusOr<std::shared_ptr<const kvs::RemoteDirectory>> directory =
       co_await kvs::RemoteDirectory::Read(port_, link_.queue_pair(), directory_landing_.get(),
                                           regions_, share_, deadline_ns);
+  if (directory.ok()) directory_ = *directory;
   co_return directory;
 }
 

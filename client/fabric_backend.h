@@ -28,9 +28,8 @@ namespace acre {
 
 class FabricBackend final : public Backend, private Poller, private transport::CompletionSink {
  public:
-  // Region ids that a connection takes up: its channel's, those of its reader, one to learn where records are, and those
-  // of its part in locks.
-  static constexpr uint32_t kRegionIds = 4 + LockParticipant::kRegionIds;
+  // Region ids that a connection takes up at first: its channel's, and those of its reader.
+  static constexpr uint32_t kRegionIds = 3;
 
   struct Options {
     Path path = Path::kAuto;  // kAuto: the best there is.
@@ -41,6 +40,8 @@ class FabricBackend final : public Backend, private Poller, private transport::C
     uint64_t connect_timeout_ns = 0;
     // For further connections to the server.
     transport::HostPort server;
+    uint32_t process_id = 0;  // Ours, and the incarnation of the server that gave it.
+    uint64_t process_id_generation = 0;
     transport::Credentials credentials;
     uint64_t deadline_ns = 0;  // Of Create().
   };
@@ -79,13 +80,16 @@ class FabricBackend final : public Backend, private Poller, private transport::C
 
   Task<absl::Status> MakeReader();
   Task<absl::Status> PutByRpc(absl::string_view key, absl::string_view value, uint64_t deadline_ns);
-  // As RemoteWriter::Update. Joins the server's locks before, if need be.
-  Task<absl::StatusOr<bool>> PutOneSided(absl::string_view key, absl::string_view value,
-                                         uint64_t deadline_ns);
-  // Whether that is measured, Put by Put.
-  bool JudgesPuts() const;
-  // Whether the next Put of a record that could lie inline goes one-sided.
-  bool GoesOneSided();
+  // The way that has been quicker of late.
+  Task<absl::Status> PutJudged(absl::string_view key, absl::string_view value,
+                               uint64_t deadline_ns);
+  // Requires: a part in the server's locks. By RPC after all, if the record does not lie inline.
+  Task<absl::Status> PutOneSided(absl::string_view key, absl::string_view value,
+                                 uint64_t deadline_ns);
+  // Whether Puts of records that could lie inline go one-sided, or may.
+  bool WantsOneSided() const;
+  // Whether it has its part in the server's locks; if not, an attempt to take it is under way, or has failed.
+  bool IsParticipant();
   // The part in the server's locks: one attempt to take it, which all who want it await.
   Task<absl::Status> AwaitParticipant(uint64_t deadline_ns);
   Task<void> Participate();
@@ -111,6 +115,7 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   const uint64_t epoch_interval_ns_;
   const kvs::KeyShare share_;  // Of the server.
   const uint64_t view_;        // Likewise.
+  const bool may_write_;       // It says that we may write by ourselves.
   const Options options_;
   const std::vector<kvs::RegionEntry> regions_;
   Path path_ = Path::kRpc;
@@ -119,6 +124,8 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   absl::Status participation_;
   absl::Status given_up_;  // Not OK: why this connection was given up from this side.
   std::unique_ptr<kvs::LandingPool> directory_landing_;
+  std::shared_ptr<const kvs::RemoteDirectory>
+      directory_;  // Where records are, on paths without a reader of it.
   std::unique_ptr<LockParticipant> participant_;  // Goes after the queue pair.
   transport::Link link_;
   transport::RpcPeer rpc_;

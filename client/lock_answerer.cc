@@ -44,6 +44,8 @@ Task<absl::StatusOr<kvs::JoinAnswer>> LockAnswerer::Connect() {
   connect.layout_version = kvs::kLayoutVersion;
   connect.credentials = options_.credentials;
   connect.view = options_.view;
+  connect.process_id = options_.process_id;
+  connect.process_id_generation = options_.generation;
   connect.is_control = true;
   connect.fabrics = {{options_.fabric, port_.get()}};
   connect.channel.region_id = options_.region_id;
@@ -53,8 +55,10 @@ Task<absl::StatusOr<kvs::JoinAnswer>> LockAnswerer::Connect() {
   absl::StatusOr<transport::ConnectedPeer> peer =
       co_await transport::ConnectPeer(std::move(connect));
   if (!peer.ok()) co_return peer.status();
-  auto door =
-      PeerDoor::Create({.fabric = options_.fabric, .port = port_.get(), .host = peer->local_host});
+  auto door = PeerDoor::Create({.fabric = options_.fabric,
+                                .port = port_.get(),
+                                .connections_max = kNeighboursMax,
+                                .host = peer->local_host});
   if (!door.ok()) co_return door.status();
   door_ = *std::move(door);
   link_ = std::move(peer->link);

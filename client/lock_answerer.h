@@ -32,12 +32,18 @@ class LockAnswerer final : private transport::RpcHandler,
                            private transport::CompletionSink,
                            private Poller {
  public:
+  // As many as a home has participants: one that finds no room here would be given up.
+  static constexpr size_t kNeighboursMax = 1024;
+
   struct Options {
     transport::Fabric* fabric = nullptr;  // That of the descriptors.
     transport::HostPort server;
     transport::Credentials credentials;
     uint64_t view = 0;
-    uint32_t region_id = 0;  // Of the connection's channel.
+    // What the other connection has: one process takes one id.
+    uint32_t process_id = 0;
+    uint64_t generation = 0;  // Of the server.
+    uint32_t region_id = 0;   // Of the connection's channel.
     uint32_t descriptors_count = 0;
     uint64_t deadline_ns = 0;  // Of Join().
   };

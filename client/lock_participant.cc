@@ -68,7 +68,9 @@ Task<absl::Status> LockParticipant::JoinNow() {
   absl::Status status;
   service_->RunThere([&] { status = answerer_->Serve(descriptors_.get(), ticket_); });
   if (!status.ok()) co_return status;
-  status = co_await TakeKeys(answer->lock_id);
+  // From the second of these on the server must be sure of our end, so we can tell it before.
+  status = co_await TakeIntents(answer->lock_id);
+  if (status.ok()) status = co_await TakeRegions(answer->lock_id);
   if (!status.ok()) co_return status;
   co_return MakeWriter(answer->lock_id);
 }
@@ -82,6 +84,8 @@ Task<absl::StatusOr<kvs::JoinAnswer>> LockParticipant::JoinAtHome() {
   options.server = options_.server;
   options.credentials = options_.credentials;
   options.view = options_.view;
+  options.process_id = options_.process_id;
+  options.generation = options_.generation;
   options.region_id = options_.region_id;
   options.descriptors_count = kDescriptors;
   options.deadline_ns = options_.deadline_ns;
@@ -100,26 +104,41 @@ Task<absl::StatusOr<kvs::JoinAnswer>> LockParticipant::JoinAtHome() {
   co_return joined->answer;
 }
 
-Task<absl::Status> LockParticipant::TakeKeys(uint32_t lock_id) {
+Task<absl::Status> LockParticipant::Ask(kvs::Method method, uint32_t lock_id,
+                                        std::string* response) {
   const std::string request = WireOf(kvs::LockKeysRequest{lock_id, 0, ticket_});
-  std::string response;
-  Task<absl::Status> call =
-      options_.rpc->Call(Number(kvs::Method::kLockKeys), request, "", &response);
+  Task<absl::Status> call = options_.rpc->Call(Number(method), request, "", response);
   absl::Status status = co_await WithDeadline(*scheduler_, options_.deadline_ns, std::move(call));
+  if (absl::IsNotFound(status)) status = absl::UnavailableError(status.message());
+  co_return status;
+}
+
+Task<absl::Status> LockParticipant::TakeIntents(uint32_t lock_id) {
+  std::string response;
+  const absl::Status status = co_await Ask(kvs::Method::kLockIntents, lock_id, &response);
   if (!status.ok()) co_return status;
-  absl::StatusOr<kvs::LockKeys> keys = kvs::ParseLockKeys(response);
-  if (!keys.ok()) co_return absl::DataLossError(keys.status().message());
+  const absl::StatusOr<transport::RemoteKey> key = kvs::ParseLockIntents(response);
+  if (!key.ok()) co_return absl::DataLossError(key.status().message());
   home_.queue_pair = options_.queue_pair;
-  home_.regions = std::move(keys->regions);
-  home_.intents = keys->intents;
+  home_.intents = *key;
   if (!options_.fabric->device().can_map) co_return absl::OkStatus();
-  const auto intents = options_.queue_pair->Map(keys->intents);
+  const auto intents = options_.queue_pair->Map(*key);
   if (!intents.ok()) co_return intents.status();
   if (intents->writable_words == nullptr ||
       intents->size_bytes < kvs::LockIntentsRegionBytes(kDescriptors)) {
     co_return absl::DataLossError("the server gave us no room for intents");
   }
   farewell_ = intents->writable_words + kvs::LockFarewellOffset(kDescriptors) / kWordBytes;
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> LockParticipant::TakeRegions(uint32_t lock_id) {
+  std::string response;
+  const absl::Status status = co_await Ask(kvs::Method::kLockRegions, lock_id, &response);
+  if (!status.ok()) co_return status;
+  absl::StatusOr<LockRegionKeys> regions = kvs::ParseLockRegions(response);
+  if (!regions.ok()) co_return absl::DataLossError(regions.status().message());
+  home_.regions = *std::move(regions);
   co_return absl::OkStatus();
 }
 

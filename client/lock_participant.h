@@ -19,6 +19,7 @@
 #include "kvs/lock_wire.h"
 #include "kvs/remote_directory.h"
 #include "kvs/remote_writer.h"
+#include "kvs/wire.h"
 #include "lock/peer_links.h"
 #include "lock/remote_cohort.h"
 #include "lock/remote_descriptors.h"
@@ -39,7 +40,7 @@ class LockParticipant {
   // Region ids that it takes up.
   static constexpr uint32_t kRegionIds = 4;
   // Locks that are held or awaited at a time; further updates wait for none: they go by calls.
-  static constexpr uint32_t kDescriptors = 256;
+  static constexpr uint32_t kDescriptors = kvs::kLockDescriptorsMax;
 
   struct Options {
     transport::Fabric* fabric = nullptr;  // That of the connection.
@@ -49,12 +50,15 @@ class LockParticipant {
     transport::HostPort server;
     transport::Credentials credentials;
     uint64_t view = 0;
+    uint32_t process_id = 0;  // Of the connection, and who gave it: the incarnation of that server.
+    uint64_t generation = 0;
     std::shared_ptr<const kvs::RemoteDirectory> directory;
     uint32_t region_id = 0;    // The first of kRegionIds.
     uint64_t deadline_ns = 0;  // Of Join().
   };
   // Errors: FailedPrecondition - the server lets nobody write, or not on this fabric. PermissionDenied - not this process.
-  // Unavailable, DeadlineExceeded - the server is gone, or slow. ResourceExhausted - no thread, or no memory.
+  // Unavailable, DeadlineExceeded - the server is gone, or slow. ResourceExhausted - no thread, or no memory, or the
+  // server has too many who write. DataLoss - it talks nonsense. Those of transport::ConnectPeer.
   static Task<absl::StatusOr<std::unique_ptr<LockParticipant>>> Join(Options options);
   ~LockParticipant();
   LockParticipant(const LockParticipant&) = delete;
@@ -71,7 +75,10 @@ class LockParticipant {
   explicit LockParticipant(Options options);
   Task<absl::Status> JoinNow();
   Task<absl::StatusOr<kvs::JoinAnswer>> JoinAtHome();
-  Task<absl::Status> TakeKeys(uint32_t lock_id);
+  Task<absl::Status> TakeIntents(uint32_t lock_id);
+  Task<absl::Status> TakeRegions(uint32_t lock_id);
+  // A call about our part. NotFound, which would be taken for an answer about a record, is Unavailable.
+  Task<absl::Status> Ask(kvs::Method method, uint32_t lock_id, std::string* response);
   absl::Status MakeWriter(uint32_t lock_id);
   Task<absl::StatusOr<std::string>> FindPeer(uint32_t lock_id);
   Task<void> ReportPeer(uint32_t lock_id);

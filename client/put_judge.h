@@ -24,7 +24,7 @@ class PutJudge {
     const bool is_quicker = one_sided_.count != 0 && one_sided_.mean < rpc_.mean;
     return is_quicker != (puts_ % kTryEvery == 0);
   }
-  // How long it took, in any unit.
+  // How long it took, in any unit: of Puts of one kind, that were done.
   void Note(bool one_sided, uint64_t took) { (one_sided ? one_sided_ : rpc_).Add(took); }
 
  private:

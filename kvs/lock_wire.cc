@@ -34,7 +34,7 @@ absl::StatusOr<JoinRequest> ParseJoin(absl::string_view request) {
   JoinHeader header;
   if (!TakeWire(&request, &header)) return Invalid("a join without a header");
   if (header.reserved0 != 0) return Invalid("a reserved field of a join");
-  if (header.descriptors_count == 0 || header.descriptors_count > RemoteWord::kDescriptorsMax) {
+  if (header.descriptors_count == 0 || header.descriptors_count > kLockDescriptorsMax) {
     return Invalid(absl::StrCat("a join with ", header.descriptors_count, " descriptors"));
   }
   if (request.empty() || request.size() > kLockEndpointBytesMax) {
@@ -91,35 +91,33 @@ absl::StatusOr<LockKeysRequest> ParseLockKeysRequest(absl::string_view request) 
   return parsed;
 }
 
-std::string EncodeLockKeys(const LockKeys& keys) {
+absl::StatusOr<transport::RemoteKey> ParseLockIntents(absl::string_view response) {
+  LockIntentsAnswer answer;
+  if (!TakeWhole(response, &answer) || answer.key == 0) {
+    return Invalid("a key for intents that makes no sense");
+  }
+  return transport::RemoteKey{answer.key};
+}
+
+std::string EncodeLockRegions(const LockRegionKeys& regions) {
   std::string bytes;
-  AppendWire(&bytes,
-             LockKeysHeader{keys.intents.bits, static_cast<uint32_t>(keys.regions.size()), 0});
-  for (const auto& [region_id, key] : keys.regions) {
+  for (const auto& [region_id, key] : regions) {
     AppendWire(&bytes, LockRegionWire{region_id, 0, key.bits});
   }
   return bytes;
 }
 
-absl::StatusOr<LockKeys> ParseLockKeys(absl::string_view response) {
-  LockKeysHeader header;
-  if (!TakeWire(&response, &header) || header.reserved0 != 0 || header.intents_key == 0) {
-    return Invalid("keys without a header");
-  }
-  if (response.size() != header.regions_count * sizeof(LockRegionWire)) {
-    return Invalid(absl::StrCat(header.regions_count, " keys in ", response.size(), " B"));
-  }
-  LockKeys keys;
-  keys.intents = {header.intents_key};
-  for (uint32_t i = 0; i < header.regions_count; ++i) {
-    LockRegionWire region;
-    CHECK(TakeWire(&response, &region));
+absl::StatusOr<LockRegionKeys> ParseLockRegions(absl::string_view response) {
+  LockRegionKeys regions;
+  LockRegionWire region;
+  while (TakeWire(&response, &region)) {
     if (region.region_id == 0 || region.reserved0 != 0 || region.key == 0) {
-      return Invalid("a key that makes no sense");
+      return Invalid("a region's key that makes no sense");
     }
-    keys.regions.emplace_back(region.region_id, transport::RemoteKey{region.key});
+    regions.emplace_back(region.region_id, transport::RemoteKey{region.key});
   }
-  return keys;
+  if (regions.empty() || !response.empty()) return Invalid("regions' keys that end in one");
+  return regions;
 }
 
 absl::StatusOr<uint32_t> ParseLockPeer(absl::string_view request) {

@@ -3,7 +3,7 @@
 //
 // Each such client has two connections to the home. On the one of its service thread, a control connection, it joins,
 // and then the home asks (LockControl). On the one of the thread that takes locks it asks for keys and for the
-// others' addresses (kvs/wire.h: kLockKeys, kLockPeer, kLockPeerLost).
+// others' addresses (kvs/wire.h: kLockIntents, kLockRegions, kLockPeer, kLockPeerLost).
 //
 // Little-endian, no padding; reserved fields zero and refused otherwise; a number never reused. The Parse functions
 // judge bytes and nothing else: InvalidArgument says what is wrong. Views point into the bytes that were given.
@@ -23,6 +23,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "lock/lock_intent.h"
+#include "lock/lock_regions.h"
 #include "lock/lock_words.h"
 #include "lock/peer_wire.h"
 #include "transport/fabric.h"
@@ -45,11 +46,14 @@ enum class LockControl : uint16_t {
 using LockTicket = PeerTicket;
 
 constexpr size_t kLockEndpointBytesMax = 112;
+// Of one participant: a home looks at all of them, several times a second.
+constexpr uint32_t kLockDescriptorsMax = 256;
+static_assert(kLockDescriptorsMax <= RemoteWord::kDescriptorsMax);
 constexpr size_t kLockDeadMax = 4096;
 
 // ---- kJoin: this, and where other clients reach the descriptors.
 struct JoinHeader {
-  uint32_t descriptors_count;  // 1 to RemoteWord::kDescriptorsMax.
+  uint32_t descriptors_count;  // 1 to kLockDescriptorsMax.
   uint32_t reserved0;
 };
 static_assert(sizeof(JoinHeader) == 8);
@@ -95,7 +99,7 @@ struct LockQuestionAnswer {
 static_assert(sizeof(LockQuestionAnswer) == 8);
 absl::StatusOr<bool> ParseLockQuestionAnswer(absl::string_view response);
 
-// ---- kLockKeys, on the connection that will take locks as this one.
+// ---- kLockIntents and then kLockRegions, on the connection that will take locks as this one.
 struct LockKeysRequest {
   uint32_t lock_id;
   uint32_t reserved0;
@@ -105,14 +109,14 @@ static_assert(sizeof(LockKeysRequest) == 24);
 static_assert(std::has_unique_object_representations_v<LockKeysRequest>, "hidden padding");
 absl::StatusOr<LockKeysRequest> ParseLockKeysRequest(absl::string_view request);
 
-// Answer: this, and the regions.
-struct LockKeysHeader {
-  uint64_t intents_key;  // Of the client's intents: WRITE. Never 0.
-  uint32_t regions_count;
-  uint32_t reserved0;
+// Answer to the first: WRITE on the client's intents.
+struct LockIntentsAnswer {
+  uint64_t key;  // Never 0.
 };
-static_assert(sizeof(LockKeysHeader) == 16);
-static_assert(std::has_unique_object_representations_v<LockKeysHeader>, "hidden padding");
+static_assert(sizeof(LockIntentsAnswer) == 8);
+absl::StatusOr<transport::RemoteKey> ParseLockIntents(absl::string_view response);
+
+// Answer to the second: of each region.
 struct LockRegionWire {
   uint32_t region_id;
   uint32_t reserved0;
@@ -120,13 +124,8 @@ struct LockRegionWire {
 };
 static_assert(sizeof(LockRegionWire) == 16);
 static_assert(std::has_unique_object_representations_v<LockRegionWire>, "hidden padding");
-
-struct LockKeys {
-  transport::RemoteKey intents;
-  std::vector<std::pair<uint32_t, transport::RemoteKey>> regions;
-};
-std::string EncodeLockKeys(const LockKeys& keys);
-absl::StatusOr<LockKeys> ParseLockKeys(absl::string_view response);
+std::string EncodeLockRegions(const LockRegionKeys& regions);
+absl::StatusOr<LockRegionKeys> ParseLockRegions(absl::string_view response);
 
 // ---- kLockPeer, kLockPeerLost.
 struct LockPeerRequest {

@@ -17,7 +17,7 @@ TEST(LockWireTest, JoinsComeBack) {
   EXPECT_FALSE(ParseJoin("").ok());
   EXPECT_FALSE(ParseJoin(bytes.substr(0, sizeof(JoinHeader))).ok()) << "no endpoint";
   EXPECT_FALSE(ParseJoin(EncodeJoin({0, "x"})).ok());
-  EXPECT_FALSE(ParseJoin(EncodeJoin({RemoteWord::kDescriptorsMax + 1, "x"})).ok());
+  EXPECT_FALSE(ParseJoin(EncodeJoin({kLockDescriptorsMax + 1, "x"})).ok());
   EXPECT_FALSE(ParseJoin(EncodeJoin({1, std::string(kLockEndpointBytesMax + 1, 'x')})).ok());
   std::string reserved = bytes;
   reserved[offsetof(JoinHeader, reserved0)] = 1;
@@ -61,18 +61,21 @@ TEST(LockWireTest, QuestionsComeBack) {
 }
 
 TEST(LockWireTest, KeysComeBack) {
-  LockKeys keys;
-  keys.intents = {123};
-  keys.regions = {{1, {456}}, {2, {789}}};
-  const std::string bytes = EncodeLockKeys(keys);
-  const auto parsed = ParseLockKeys(bytes);
+  std::string intents;
+  transport::AppendWire(&intents, LockIntentsAnswer{123});
+  EXPECT_EQ(ParseLockIntents(intents).value().bits, 123u);
+  EXPECT_FALSE(ParseLockIntents(intents + "x").ok());
+  EXPECT_FALSE(ParseLockIntents(std::string(8, '\0')).ok()) << "key 0 is none";
+  const LockRegionKeys regions = {{1, {456}}, {2, {789}}};
+  const std::string bytes = EncodeLockRegions(regions);
+  const auto parsed = ParseLockRegions(bytes);
   ASSERT_TRUE(parsed.ok()) << parsed.status();
-  EXPECT_EQ(parsed->intents, keys.intents);
-  EXPECT_EQ(parsed->regions, keys.regions);
-  EXPECT_FALSE(ParseLockKeys(bytes.substr(0, bytes.size() - 1)).ok());
-  EXPECT_FALSE(ParseLockKeys(bytes + "x").ok());
-  EXPECT_FALSE(ParseLockKeys(EncodeLockKeys({{0}, {}})).ok()) << "key 0 is none";
-  EXPECT_FALSE(ParseLockKeys(EncodeLockKeys({{1}, {{0, {1}}}})).ok());
+  EXPECT_EQ(*parsed, regions);
+  EXPECT_FALSE(ParseLockRegions("").ok());
+  EXPECT_FALSE(ParseLockRegions(bytes.substr(0, bytes.size() - 1)).ok());
+  EXPECT_FALSE(ParseLockRegions(bytes + "x").ok());
+  EXPECT_FALSE(ParseLockRegions(EncodeLockRegions({{0, {1}}})).ok());
+  EXPECT_FALSE(ParseLockRegions(EncodeLockRegions({{1, {0}}})).ok());
 }
 
 TEST(LockWireTest, ParticipantsAreNamed) {

@@ -53,6 +53,16 @@ void SlotRepair::RepairRemote(GlobalAddress lock, absl::Span<const RemoteWord> d
   }
 }
 
+bool SlotRepair::IsHalfWritten(GlobalAddress lock) const {
+  const Bucket* const bucket = FindBucketOf(lock);
+  if (bucket == nullptr) return false;
+  return std::any_of(std::begin(bucket->slots), std::end(bucket->slots), [](const Slot& slot) {
+    SlotCopy copy;
+    LoadSlot(slot, &copy);
+    return !copy.IsConsistent();
+  });
+}
+
 Bucket* SlotRepair::FindBucketOf(GlobalAddress lock) const {
   for (const auto& segment : table_->segments()) {
     if (Bucket* const bucket = segment->FindBucketOf(lock); bucket != nullptr) return bucket;

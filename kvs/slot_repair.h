@@ -40,6 +40,9 @@ class SlotRepair final : public GuardedData {
   // whole record has not touched its slot.
   void RepairRemote(GlobalAddress lock, absl::Span<const RemoteWord> dead) override;
 
+  // Whether a slot of the bucket that this lock guards is half-written.
+  bool IsHalfWritten(GlobalAddress lock) const;
+
   // Records applied, and those that were whole but not to be believed, since it was made.
   uint64_t applied_count() const { return applied_count_; }
   uint64_t refused_count() const { return refused_count_; }

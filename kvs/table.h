@@ -109,7 +109,7 @@ class TableWriter {
   [[nodiscard]] bool GetAtOnce(absl::string_view key, std::string* value, absl::Status* status);
 
   // Time enough for a client that died to be noticed and repaired.
-  static constexpr uint64_t kLockedNsMax = 2'000'000'000;
+  static constexpr uint64_t kLockedNsMax = 4'000'000'000;
 
  private:
   class Record;

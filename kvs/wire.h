@@ -33,6 +33,10 @@ static_assert(std::endian::native == std::endian::little);
 // compares it. Raised with any change to region headers, slots, buckets, segments or this header.
 constexpr uint32_t kLayoutVersion = 3;
 
+// In transport::ConnectedPeer::facts: the server takes part in it when a client writes by itself on this connection
+// (kvs/lock_wire.h). Other bits: 0, and not looked at.
+constexpr uint32_t kFactMayWrite = 1;
+
 enum class Method : uint16_t {
   kGet = 1,
   kPut = 2,
@@ -44,9 +48,10 @@ enum class Method : uint16_t {
   kUnlock = 8,
   kLocks = 9,  // No request. Text: docs/locks.md.
   kForceUnlock = 10,
-  kLockKeys = 11,      // These three: kvs/lock_wire.h.
-  kLockPeer = 12,      // Response: the endpoint of a client. NotFound: it is none, or no more.
-  kLockPeerLost = 13,  // No response. A client cannot reach another.
+  kLockIntents = 11,  // These four: kvs/lock_wire.h.
+  kLockRegions = 12,
+  kLockPeer = 13,      // Response: the endpoint of a client. NotFound: it is none, or no more.
+  kLockPeerLost = 14,  // No response. A client cannot reach another.
 };
 
 // Request of kPut: this, the key, the value. No response.

@@ -42,9 +42,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (const auto question = kvs::ParseLockQuestion(bytes); question.ok()) {
     CHECK(kvs::EncodeLockQuestion(question->word, question->other, question->dead) == bytes);
   }
-  if (const auto keys = kvs::ParseLockKeys(bytes); keys.ok()) {
-    CHECK(kvs::EncodeLockKeys(*keys) == bytes);
+  if (const auto regions = kvs::ParseLockRegions(bytes); regions.ok()) {
+    CHECK(kvs::EncodeLockRegions(*regions) == bytes);
   }
+  (void)kvs::ParseLockIntents(bytes);
   (void)kvs::ParseJoinAnswer(bytes);
   (void)kvs::ParseLockQuestionAnswer(bytes);
   (void)kvs::ParseLockKeysRequest(bytes);

@@ -3,6 +3,11 @@
 #include "glog/logging.h"
 
 namespace acre {
+namespace {
+
+constexpr uint64_t kMendAgainNs = 100'000'000;
+
+}  // namespace
 
 LockKeeper::~LockKeeper() {
   if (runs_) task_.Cancel();
@@ -22,8 +27,18 @@ Task<void> LockKeeper::Bury(uint32_t process_id) {
   if (options_.remote != nullptr) options_.remote->SetDead(process_id);
 }
 
+Task<void> LockKeeper::MendHome(absl::Status why) {
+  // What was to be repaired still is.
+  needs_repair_ = true;
+  const absl::Status mended = co_await options_.fence->MendHome();
+  if (mended.ok()) co_return;
+  LOG_EVERY_N(ERROR, 100) << "locks whose holders died cannot be repaired now (" << why
+                          << "), and the home cannot reach itself: " << mended;
+  co_await options_.scheduler->SleepFor(kMendAgainNs);
+}
+
 Task<void> LockKeeper::Run() {
-  while (!dying_.empty()) {
+  while (!dying_.empty() || needs_repair_) {
     // All that are known to have died, before any queue is looked at.
     while (!dying_.empty()) {
       const uint32_t process_id = dying_.front();
@@ -31,19 +46,18 @@ Task<void> LockKeeper::Run() {
       co_await Bury(process_id);
     }
     if (options_.remote == nullptr) continue;
+    needs_repair_ = false;
     uint32_t unresponsive = 0;
     const absl::Status repaired = co_await options_.remote->Repair(&unresponsive);
     if (repaired.ok()) continue;
     if (absl::IsInternal(repaired)) {
-      // It ends, and closed its regions; else it could not even repair its own locks.
-      LOG(ERROR) << "no queue of a lock is repaired any more: " << repaired;
-      co_return;
+      co_await MendHome(repaired);
+      continue;
     }
     LOG(WARNING) << "process " << unresponsive
                  << " does not answer while a queue of a lock is repaired, and counts as dead: "
                  << repaired;
-    known_.insert(unresponsive);
-    dying_.push_back(unresponsive);
+    if (known_.insert(unresponsive).second) dying_.push_back(unresponsive);
   }
   runs_ = false;
 }

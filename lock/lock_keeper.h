@@ -32,6 +32,11 @@ class LockKeeper {
     // (QueuePair::peer_pid() tells) is killed, and seen to exit. Its process id never comes back. May be called
     // again for the same one.
     virtual Task<void> Close(uint32_t process_id) = 0;
+    // RemoteRepair's queue pair to the home itself has broken: gives it another one (RemoteRepair::SetLoopback). An
+    // error: there is none; called again some time later.
+    virtual Task<absl::Status> MendHome() {
+      co_return absl::UnimplementedError("this home has one queue pair to itself for good");
+    }
   };
   struct Options {
     Scheduler* scheduler = nullptr;
@@ -51,12 +56,14 @@ class LockKeeper {
 
  private:
   Task<void> Run();
+  Task<void> MendHome(absl::Status why);
   Task<void> Bury(uint32_t process_id);
 
   const Options options_;
   std::deque<uint32_t> dying_;
   std::set<uint32_t> known_;
   bool runs_ = false;
+  bool needs_repair_ = false;  // Though nobody has died since.
   SpawnHandle task_;
 };
 

@@ -141,7 +141,10 @@ void PeerDoor::LetIn(transport::ConnectionRequest* request, uint32_t from_lock_i
   auto accepted = request->Accept(options_.port->completion_queue(), "");
   if (!accepted.ok()) return;  // It has gone meanwhile.
   transport::QueuePair* const queue_pair = accepted->get();
-  if (!TellKey(queue_pair, into->descriptors->region()).ok()) return;
+  if (!TellKey(queue_pair, into->descriptors->region()).ok()) {
+    options_.port->Forget(queue_pair);
+    return;
+  }
   options_.port->SetSink(queue_pair, this);
   into->connections.push_back({from_lock_id, *std::move(accepted)});
 }

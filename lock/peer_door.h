@@ -52,10 +52,10 @@ class PeerDoor final : private transport::CompletionSink {
   struct Options {
     transport::Fabric* fabric = nullptr;  // That of the descriptors.
     transport::Port* port = nullptr;
-    // Where to listen, as Fabric::ListenAt() has it: the network of the home. "": as Listen().
-    std::string host;
     // Of one participation: of each process that takes part, one for each of its threads.
     size_t connections_max = 1024;
+    // Where to listen, as Fabric::ListenAt() has it: the network of the home. "": as Listen().
+    std::string host = {};
   };
   // Listens from now on. The errors of Fabric::Listen and Scheduler::WatchFd.
   static absl::StatusOr<std::unique_ptr<PeerDoor>> Create(const Options& options);

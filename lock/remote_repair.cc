@@ -27,6 +27,16 @@ void RemoteRepair::AddProcess(uint32_t process_id, const SharedWord* intents,
   processes_[process_id] = {intents, descriptors_count};
 }
 
+void RemoteRepair::SetDead(uint32_t process_id) {
+  const bool is_known = std::find(dead_.begin(), dead_.end(), process_id) != dead_.end();
+  if (!is_known && processes_.contains(process_id)) dead_.push_back(process_id);
+}
+
+void RemoteRepair::SetLoopback(transport::QueuePair* loopback, LockRegionKeys keys) {
+  options_.loopback = loopback;
+  options_.keys = std::move(keys);
+}
+
 void RemoteRepair::RemoveProcess(uint32_t process_id) {
   processes_.erase(process_id);
   std::erase(dead_, process_id);
@@ -160,7 +170,8 @@ void RemoteRepair::AddLocksOf(const Process& process, uint32_t process_id,
   }
 }
 
-std::vector<std::pair<GlobalAddress, std::vector<RemoteWord>>> RemoteRepair::AwaitedQueues() const {
+std::vector<std::pair<GlobalAddress, std::vector<RemoteWord>>> RemoteRepair::AwaitedQueues(
+    const std::function<bool(GlobalAddress lock)>& is_awaited) const {
   std::set<uint64_t> locks;
   for (const auto& [process_id, process] : processes_) AddLocksOf(process, process_id, &locks);
   std::vector<std::pair<GlobalAddress, std::vector<RemoteWord>>> awaited;
@@ -168,10 +179,13 @@ std::vector<std::pair<GlobalAddress, std::vector<RemoteWord>>> RemoteRepair::Awa
     const GlobalAddress lock = GlobalAddress::FromBits(bits);
     std::vector<RemoteWord> queue = ReadQueue(lock);
     if (queue.empty()) continue;
-    const bool is_awaited =
-        queue.size() > 1 ||
-        FindLock(options_.regions, lock)->local_tail.Load(std::memory_order_relaxed) != 0;
-    if (is_awaited) awaited.emplace_back(lock, std::move(queue));
+    const LockWords& words = *FindLock(options_.regions, lock);
+    const bool local_waits = words.local_tail.Load(std::memory_order_relaxed) != 0;
+    // B3: whoever was the last to do B2 waits for the other. A local one does it within a moment.
+    const bool waits_for_local = local_waits && words.victim.Load(std::memory_order_relaxed) !=
+                                                    static_cast<uint64_t>(Cohort::kLocal);
+    const bool is_needed = queue.size() > 1 || local_waits || is_awaited(lock);
+    if (is_needed && !waits_for_local) awaited.emplace_back(lock, std::move(queue));
   }
   return awaited;
 }

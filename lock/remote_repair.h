@@ -9,6 +9,7 @@
 #define ACRE_LOCK_REMOTE_REPAIR_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <set>
 #include <utility>
@@ -54,18 +55,22 @@ class RemoteRepair {
 
   // The process is dead, and fenced at the home: nothing that it posts takes effect here any more. One that was
   // never added has no place in any queue.
-  void SetDead(uint32_t process_id) {
-    if (processes_.contains(process_id)) dead_.push_back(process_id);
-  }
+  void SetDead(uint32_t process_id);
+
+  // The home reaches itself by another queue pair from now on, with these keys. No Repair() is under way.
+  void SetLoopback(transport::QueuePair* loopback, LockRegionKeys keys);
 
   // Repairs all queues that the dead stand in. One call at a time.
   // OK: done. Unavailable: *unresponsive is a process that does not answer: kill or fence it, SetDead(), and repair
   // again. Internal: the home's own queue pair broke.
   Task<absl::Status> Repair(uint32_t* unresponsive);
 
-  // The remote queues in which processes that were added stand, as far as others wait there, of either cohort: the
-  // lock, and the queue from its tail to its head, and maybe beyond, to some who have left.
-  std::vector<std::pair<GlobalAddress, std::vector<RemoteWord>>> AwaitedQueues() const;
+  // The remote queues in which processes that were added stand, as far as others wait for their heads, there or in the
+  // local cohort; not those whose head waits for the local one. Each with its lock, from its tail to its head, and maybe
+  // beyond, to some who have left.
+  // `is_awaited`: whether somebody waits for a lock otherwise.
+  std::vector<std::pair<GlobalAddress, std::vector<RemoteWord>>> AwaitedQueues(
+      const std::function<bool(GlobalAddress lock)>& is_awaited) const;
 
   // Queues that were repaired, since it was made.
   uint64_t repaired_count() const { return repaired_count_; }
@@ -98,7 +103,7 @@ class RemoteRepair {
   // M2. False: the tail has moved.
   Task<absl::StatusOr<bool>> SwapTail(GlobalAddress lock, RemoteWord from, RemoteWord to);
 
-  const Options options_;
+  Options options_;
   std::map<uint32_t, Process> processes_;
   std::vector<uint32_t> dead_;
   uint32_t unresponsive_ = 0;

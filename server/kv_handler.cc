@@ -64,7 +64,8 @@ Task<absl::Status> KvHandler::Handle(transport::RpcContext* context) {
     case kvs::Method::kUnlock:
     case kvs::Method::kLocks:
     case kvs::Method::kForceUnlock:
-    case kvs::Method::kLockKeys:
+    case kvs::Method::kLockIntents:
+    case kvs::Method::kLockRegions:
     case kvs::Method::kLockPeer:
     case kvs::Method::kLockPeerLost:
       break;  // The connection's LockHandler and LockSeat answer these.

@@ -16,6 +16,7 @@ LockControlConnection::LockControlConnection(transport::Port* port, transport::L
       view_(view),
       join_(std::move(join)),
       on_broken_(std::move(on_broken)),
+      made_ns_(scheduler_->NowNs()),
       link_(std::move(link)),
       rpc_(scheduler_, link_.channel(), this, view) {
   port_->SetSink(link_.queue_pair(), this);
@@ -35,6 +36,8 @@ Task<absl::Status> LockControlConnection::Handle(transport::RpcContext* context)
   const absl::StatusOr<kvs::JoinRequest> request = kvs::ParseJoin(context->request);
   if (!request.ok()) co_return request.status();
   if (lock_id_ != 0) co_return absl::FailedPreconditionError("it has joined before");
+  // It is told of its end already: whoever joined now would never be heard of again.
+  if (is_broken_) co_return absl::UnavailableError("the connection has broken");
   const absl::StatusOr<kvs::JoinAnswer> answer = join_(this, *request);
   if (!answer.ok()) co_return answer.status();
   lock_id_ = answer->lock_id;

@@ -37,6 +37,7 @@ class LockControlConnection final : private transport::RpcHandler,
 
   // What it joined as. 0: it has not.
   uint32_t lock_id() const { return lock_id_; }
+  uint64_t made_ns() const { return made_ns_; }
   bool is_broken() const { return is_broken_; }
   // Errors: Unavailable - the connection broke, or what it said makes no sense.
   Task<absl::StatusOr<bool>> Ask(kvs::LockControl question, RemoteWord word, RemoteWord other,
@@ -52,6 +53,7 @@ class LockControlConnection final : private transport::RpcHandler,
   const uint64_t view_;
   const Join join_;
   const std::function<void()> on_broken_;
+  const uint64_t made_ns_;
   uint32_t lock_id_ = 0;
   bool is_broken_ = false;
   transport::Link link_;

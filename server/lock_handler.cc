@@ -41,7 +41,8 @@ Task<absl::Status> LockHandler::Handle(transport::RpcContext* context) {
     case kvs::Method::kMultiGet:
     case kvs::Method::kStats:
     case kvs::Method::kCluster:
-    case kvs::Method::kLockKeys:
+    case kvs::Method::kLockIntents:
+    case kvs::Method::kLockRegions:
     case kvs::Method::kLockPeer:
     case kvs::Method::kLockPeerLost:
       break;

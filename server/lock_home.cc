@@ -1,11 +1,8 @@
 #include "server/lock_home.h"
 
-#include <sys/epoll.h>
-
 #include <algorithm>
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
@@ -13,22 +10,14 @@
 #include "runtime/wait_queue.h"
 #include "server/counter.h"
 #include "transport/region_header.h"
+#include "transport/secret_bytes.h"
 
 namespace acre::server {
 namespace {
 
-constexpr uint64_t kWatchNs = 250'000'000;
-// How long the end of a participant may take to be known here.
-constexpr uint64_t kDeathNoticedNs = 1'000'000'000;
+constexpr uint64_t kConnectNsMax = 5'000'000'000;
+constexpr uint64_t kEndLookNs = 100'000;
 constexpr size_t kHeaderWords = transport::kRegionHeaderBytes / kWordBytes;
-constexpr absl::string_view kLoopbackHello = "lock home";
-
-// In constant time.
-bool IsTicket(const kvs::LockTicket& a, const kvs::LockTicket& b) {
-  uint8_t differs = 0;
-  for (size_t i = 0; i < a.size(); ++i) differs = static_cast<uint8_t>(differs | (a[i] ^ b[i]));
-  return differs == 0;
-}
 
 absl::Status NoParticipant(uint32_t lock_id) {
   return absl::NotFoundError(absl::StrCat("participant ", lock_id, " is none, or no more: join"));
@@ -55,8 +44,9 @@ struct LockHome::Participant {
 
 absl::StatusOr<std::unique_ptr<LockHome>> LockHome::Create(Options options) {
   auto home = absl::WrapUnique(new LockHome(std::move(options)));
-  if (absl::Status status = home->ConnectToItself(); !status.ok()) return status;
-  if (absl::Status status = home->MakeRepair(); !status.ok()) return status;
+  absl::Status status = home->scheduler_->RunUntilDone(home->ConnectToItself());
+  if (!status.ok()) return status;
+  if (status = home->MakeRepair(); !status.ok()) return status;
   home->tasks_.push_back(home->scheduler_->Spawn(home->Watch()));
   return home;
 }
@@ -76,26 +66,59 @@ absl::StatusOr<std::unique_ptr<transport::MemoryRegion>> LockHome::MakeRegion(
   return options_.fabric->CreateRegion(region);
 }
 
-absl::Status LockHome::ConnectToItself() {
-  auto queue = options_.fabric->CreateCompletionQueue();
-  if (!queue.ok()) return queue.status();
-  completion_queue_ = *std::move(queue);
-  port_ = std::make_unique<transport::Port>(scheduler_, completion_queue_.get());
-  auto listener = options_.fabric->Listen();
-  if (!listener.ok()) return listener.status();
-  auto connecting =
-      options_.fabric->Connect((*listener)->endpoint(), completion_queue_.get(), kLoopbackHello);
-  if (!connecting.ok()) return connecting.status();
-  loopback_ = *std::move(connecting);
-  while (accepted_ == nullptr || loopback_->state() == transport::QueuePairState::kConnecting) {
-    scheduler_->RunOnce();
-    const auto request = (*listener)->Poll();
-    if (request == nullptr || request->private_data() != kLoopbackHello) continue;
-    auto accepted = request->Accept(completion_queue_.get(), "");
-    if (!accepted.ok()) return accepted.status();
-    accepted_ = *std::move(accepted);
+Task<absl::Status> LockHome::ConnectToItself() {
+  if (loopback_ != nullptr) port_->Forget(loopback_.get());
+  if (accepted_ != nullptr) port_->Forget(accepted_.get());
+  loopback_.reset();
+  accepted_.reset();
+  if (port_ == nullptr) {
+    auto queue = options_.fabric->CreateCompletionQueue();
+    if (!queue.ok()) co_return queue.status();
+    completion_queue_ = *std::move(queue);
+    port_ = std::make_unique<transport::Port>(scheduler_, completion_queue_.get());
   }
-  return loopback_->status();
+  auto listener = options_.fabric->Listen();
+  if (!listener.ok()) co_return listener.status();
+  // Whoever else comes there does not know it.
+  const std::string hello(reinterpret_cast<const char*>(ticket_.data()), ticket_.size());
+  auto connecting =
+      options_.fabric->Connect((*listener)->endpoint(), completion_queue_.get(), hello);
+  if (!connecting.ok()) co_return connecting.status();
+  loopback_ = *std::move(connecting);
+  const uint64_t deadline_ns = scheduler_->NowNs() + kConnectNsMax;
+  while (accepted_ == nullptr || loopback_->state() == transport::QueuePairState::kConnecting) {
+    const auto request = (*listener)->Poll();
+    if (request != nullptr && accepted_ == nullptr && request->private_data() == hello) {
+      auto accepted = request->Accept(completion_queue_.get(), "");
+      if (!accepted.ok()) co_return accepted.status();
+      accepted_ = *std::move(accepted);
+    }
+    if (loopback_->state() == transport::QueuePairState::kBroken) co_return loopback_->status();
+    if (scheduler_->NowNs() > deadline_ns) {
+      co_return absl::DeadlineExceededError("the server does not reach itself through its fabric");
+    }
+    co_await scheduler_->Yield();
+  }
+  co_return loopback_->status();
+}
+
+absl::StatusOr<LockRegionKeys> LockHome::OwnKeys() {
+  LockRegionKeys keys;
+  for (transport::MemoryRegion* const region : options_.regions) {
+    const auto key = accepted_->Grant(*region, transport::kRightsAll);
+    if (!key.ok()) return key.status();
+    keys.emplace_back(region->region_id(), *key);
+  }
+  return keys;
+}
+
+Task<absl::Status> LockHome::MendHome() {
+  absl::Status status = co_await ConnectToItself();
+  if (!status.ok()) co_return status;
+  absl::StatusOr<LockRegionKeys> keys = OwnKeys();
+  if (!keys.ok()) co_return keys.status();
+  repair_->SetLoopback(loopback_.get(), *std::move(keys));
+  co_return absl::OkStatus();
 }
 
 absl::Status LockHome::MakeRepair() {
@@ -116,10 +139,10 @@ absl::Status LockHome::MakeRepair() {
   repair.landing_region = landing_.get();
   repair.survivors = this;
   repair.data = slots_.get();
+  absl::StatusOr<LockRegionKeys> keys = OwnKeys();
+  if (!keys.ok()) return keys.status();
+  repair.keys = *std::move(keys);
   for (transport::MemoryRegion* const region : options_.regions) {
-    const auto key = accepted_->Grant(*region, transport::kRightsAll);
-    if (!key.ok()) return key.status();
-    repair.keys.emplace_back(region->region_id(), *key);
     repair.regions.emplace_back(region->region_id(), region->words());
   }
   repair_ = std::make_unique<RemoteRepair>(std::move(repair));
@@ -160,6 +183,11 @@ bool LockHome::IsHere(uint32_t lock_id) const {
 
 void LockHome::AddControl(transport::ArrivingPeer peer) {
   tasks_.remove_if([](const SpawnHandle& task) { return task.done(); });
+  if (controls_.size() + tasks_.size() >= kParticipantsMax) {
+    LOG_EVERY_N(WARNING, 1000) << "a control connection is turned away: there are "
+                               << controls_.size();
+    return;
+  }
   tasks_.push_back(scheduler_->Spawn(Welcome(std::move(peer))));
 }
 
@@ -178,6 +206,7 @@ Task<void> LockHome::Welcome(transport::ArrivingPeer peer) {
     VLOG(1) << "a control connection failed in the handshake: " << link.status();
     co_return;
   }
+  if (!MayJoin(*link->queue_pair())) co_return;
   auto& control = controls_.emplace_back();
   // The connection tells of its end from within: it goes later.
   control = std::make_unique<LockControlConnection>(
@@ -188,14 +217,24 @@ Task<void> LockHome::Welcome(transport::ArrivingPeer peer) {
       [this, raw = &control] { OnControlGone(raw->get()); });
 }
 
+// Who could not be kept from writing on, once it writes, takes no part, and learns nothing of those who do.
+bool LockHome::MayJoin(const transport::QueuePair& queue_pair) const {
+  if (!options_.fabric->device().can_map) return true;
+  const absl::StatusOr<ProcessHold> hold = ProcessHold::Open(queue_pair.peer_pid());
+  VLOG_IF(1, !hold.ok()) << "a client may not write by itself: " << hold.status();
+  return hold.ok();
+}
+
 void LockHome::OnControlGone(const LockControlConnection* control) {
   if (Participant* const participant = Find(control->lock_id()); participant != nullptr) {
     participant->control = nullptr;
     keeper_->OnDeath(participant->lock_id);
   }
-  scheduler_->Post([this, control] {
-    controls_.remove_if([control](const auto& of) { return of.get() == control; });
-  });
+  scheduler_->Post([this, control] { Drop(control); });
+}
+
+void LockHome::Drop(const LockControlConnection* control) {
+  controls_.remove_if([control](const auto& of) { return of.get() == control; });
 }
 
 absl::StatusOr<kvs::JoinAnswer> LockHome::Join(LockControlConnection* control,
@@ -227,13 +266,9 @@ absl::StatusOr<kvs::JoinAnswer> LockHome::Join(LockControlConnection* control,
 }
 
 absl::StatusOr<const transport::MemoryRegion*> LockHome::Sit(const kvs::LockKeysRequest& who,
-                                                             int pid, CloseConnection close) {
-  if (!IsTicket(who.ticket, ticket_)) return absl::PermissionDeniedError("a wrong ticket");
-  ProcessHold hold;
-  if (options_.fabric->device().can_map) {
-    absl::StatusOr<ProcessHold> opened = ProcessHold::Open(pid);
-    if (!opened.ok()) return opened.status();
-    hold = *std::move(opened);
+                                                             CloseConnection close) {
+  if (!transport::AreEqualSecrets(who.ticket, ticket_)) {
+    return absl::PermissionDeniedError("a wrong ticket");
   }
   MutexLock lock(&mutex_);
   const auto found = participants_.find(who.lock_id);
@@ -243,9 +278,22 @@ absl::StatusOr<const transport::MemoryRegion*> LockHome::Sit(const kvs::LockKeys
     return absl::FailedPreconditionError("another connection sits there already");
   }
   participant.has_sat = true;
-  participant.hold = std::move(hold);
   participant.close = std::move(close);
   return participant.intents.get();
+}
+
+absl::Status LockHome::Arm(uint32_t lock_id, int pid) {
+  ProcessHold hold;
+  if (options_.fabric->device().can_map) {
+    absl::StatusOr<ProcessHold> opened = ProcessHold::Open(pid);
+    if (!opened.ok()) return opened.status();
+    hold = *std::move(opened);
+  }
+  MutexLock lock(&mutex_);
+  const auto found = participants_.find(lock_id);
+  if (found == participants_.end() || found->second->is_gone) return NoParticipant(lock_id);
+  found->second->hold = std::move(hold);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> LockHome::EndpointOf(uint32_t lock_id) const {
@@ -292,12 +340,20 @@ void LockHome::OnUnreachable(uint32_t reporter, uint32_t other) {
 }
 
 Task<void> LockHome::OnUnreachableTask(uint32_t reporter, uint32_t other) {
-  co_await scheduler_->SleepFor(kDeathNoticedNs);
   if (!IsHere(other) || !IsHere(reporter)) co_return;
-  LOG(WARNING)
-      << "participant " << reporter << " cannot reach participant " << other
-      << ", though both live: the first is given up, since it waits in a queue that nobody "
-         "can hand on. Clients that write by themselves must reach each other";
+  // Any question: what matters is whether it answers.
+  const absl::StatusOr<bool> answer = co_await HasLeft(RemoteWord(other, 0, 0));
+  if (!IsHere(other) || !IsHere(reporter)) co_return;
+  if (!answer.ok()) {
+    LOG(WARNING) << "participant " << other << " can be reached neither by participant " << reporter
+                 << " nor by its home: it is given up";
+    keeper_->OnDeath(other);
+    co_return;
+  }
+  LOG(WARNING) << "participant " << reporter << " cannot reach participant " << other
+               << ", which answers: the first is given up, since it waits in a queue that nobody "
+                  "can hand on. "
+                  "Clients that write by themselves must reach each other";
   keeper_->OnDeath(reporter);
 }
 
@@ -315,15 +371,7 @@ Task<void> LockHome::KillUnlessGone(Participant* participant) {
     hold.Kill();
     AddToCounter(&killed_);
   }
-  Event ended(scheduler_);
-  const absl::Status watched =
-      scheduler_->WatchFd(hold.fd(), EPOLLIN, [this, &ended, &hold](uint32_t) {
-        scheduler_->UnwatchFd(hold.fd());
-        ended.Set();
-      });
-  CHECK(watched.ok()) << watched;
-  const auto unwatch = absl::MakeCleanup([this, &hold] { scheduler_->UnwatchFd(hold.fd()); });
-  co_await ended.Wait();
+  while (!hold.HasEnded()) co_await scheduler_->SleepFor(kEndLookNs);
 }
 
 Task<void> LockHome::Close(uint32_t lock_id) {
@@ -343,6 +391,11 @@ Task<void> LockHome::Close(uint32_t lock_id) {
     co_await closed->Wait();
   }
   participant->is_buried = true;
+  standstills_.clear();
+  // It has nothing more to say.
+  if (const LockControlConnection* const control = std::exchange(participant->control, nullptr)) {
+    scheduler_->Post([this, control] { Drop(control); });
+  }
   AddToCounter(&fenced_);
 }
 
@@ -385,59 +438,94 @@ Task<absl::Status> LockHome::GrantLeadership(RemoteWord word) {
 
 Task<void> LockHome::Watch() {
   while (true) {
-    co_await scheduler_->SleepFor(kWatchNs);
+    co_await scheduler_->SleepFor(kLookNs);
     queues_repaired_.Store(repair_->repaired_count(), std::memory_order_relaxed);
-    if (!keeper_->idle()) continue;
+    DropIdleControls();
+    if (!keeper_->idle()) {
+      standstills_.clear();
+      continue;
+    }
     ForgetDead();
     co_await LookForStandstills();
   }
 }
 
+void LockHome::DropIdleControls() {
+  const uint64_t now_ns = scheduler_->NowNs();
+  controls_.remove_if([now_ns](const auto& control) {
+    return control->lock_id() == 0 && now_ns - control->made_ns() > kJoinNsMax;
+  });
+}
+
 void LockHome::ForgetDead() {
-  MutexLock lock(&mutex_);
-  for (auto it = participants_.begin(); it != participants_.end();) {
-    if (!it->second->is_buried || !repair_->IsForgettable(it->first)) {
-      ++it;
-      continue;
+  std::vector<uint32_t> buried;
+  {
+    MutexLock lock(&mutex_);
+    for (const auto& [lock_id, participant] : participants_) {
+      if (participant->is_buried) buried.push_back(lock_id);
     }
-    repair_->RemoveProcess(it->first);
-    keeper_->Forget(it->first);
-    it = participants_.erase(it);
+  }
+  for (const uint32_t lock_id : buried) {
+    if (!repair_->IsForgettable(lock_id)) continue;
+    repair_->RemoveProcess(lock_id);
+    keeper_->Forget(lock_id);
+    MutexLock lock(&mutex_);
+    participants_.erase(lock_id);
   }
 }
 
 Task<void> LockHome::LookForStandstills() {
   std::map<uint64_t, Standstill> found;
-  const uint64_t now_ns = scheduler_->NowNs();
-  for (auto& [lock, queue] : repair_->AwaitedQueues()) {
+  // A record that is half-written is awaited by its readers.
+  const auto is_awaited = [this](GlobalAddress lock) { return slots_->IsHalfWritten(lock); };
+  for (auto& [lock, queue] : repair_->AwaitedQueues(is_awaited)) {
+    Standstill& standstill = found[lock.bits()];
     const auto before = standstills_.find(lock.bits());
-    const bool stood_still = before != standstills_.end() && before->second.queue == queue;
-    found[lock.bits()] = {std::move(queue), stood_still ? before->second.since_ns : now_ns};
+    if (before != standstills_.end() && before->second.queue == queue) {
+      standstill = std::move(before->second);
+      ++standstill.looks;
+    } else {
+      standstill.queue = std::move(queue);
+    }
   }
   standstills_ = std::move(found);
-  std::vector<std::pair<GlobalAddress, std::vector<RemoteWord>>> stuck;
-  for (const auto& [lock, standstill] : standstills_) {
-    if (now_ns - standstill.since_ns < kStandstillNs) continue;
-    stuck.emplace_back(GlobalAddress::FromBits(lock), standstill.queue);
+  // The highest address first, one verdict at a time: a server's thread that waits there may hold a lower one, and so
+  // hold up whoever leads that one's queue.
+  for (auto it = standstills_.rbegin(); it != standstills_.rend(); ++it) {
+    if (it->second.looks < kStandstillLooks) continue;
+    co_await JudgeStandstill(it->first);
+    co_return;
   }
-  for (auto& [lock, queue] : stuck) co_await JudgeStandstill(lock, std::move(queue));
 }
 
 // From the head on: those who have left may still be found there (RemoteRepair), and are not to blame.
-Task<void> LockHome::JudgeStandstill(GlobalAddress lock, std::vector<RemoteWord> queue) {
-  for (size_t i = queue.size(); i-- > 0;) {
-    const uint32_t lock_id = queue[i].process_id();
-    if (!IsHere(lock_id)) co_return;  // Its repair is under way.
-    const absl::StatusOr<bool> has_left = co_await HasLeft(queue[i]);
-    if (has_left.ok() && *has_left) continue;
-    LOG(WARNING) << "participant " << lock_id << " holds up the queue of the lock at region "
-                 << lock.region_id() << ", offset " << lock.offset_bytes() << " for "
-                 << kStandstillNs / 1'000'000 << " ms"
-                 << (has_left.ok() ? "" : ", and does not answer") << ": it is given up";
-    standstills_.erase(lock.bits());
-    keeper_->OnDeath(lock_id);
+Task<void> LockHome::JudgeStandstill(uint64_t lock) {
+  const std::vector<RemoteWord> queue = standstills_[lock].queue;
+  size_t left_count = standstills_[lock].left_count;
+  for (; left_count < queue.size(); ++left_count) {
+    const uint32_t lock_id = queue[queue.size() - 1 - left_count].process_id();
+    const Participant* const participant = Find(lock_id);
+    if (participant != nullptr && !participant->is_buried) break;
+  }
+  if (left_count == queue.size()) co_return;
+  const RemoteWord word = queue[queue.size() - 1 - left_count];
+  if (!IsHere(word.process_id())) co_return;  // Its repair is about to begin.
+  const absl::StatusOr<bool> has_left = co_await HasLeft(word);
+  const auto standstill = standstills_.find(lock);
+  if (standstill == standstills_.end() || standstill->second.queue != queue) co_return;
+  if (has_left.ok() && *has_left) {
+    // Whoever is next may have got it this moment: his time begins now.
+    standstill->second.left_count = left_count + 1;
+    standstill->second.looks = 0;
     co_return;
   }
+  const GlobalAddress address = GlobalAddress::FromBits(lock);
+  LOG(WARNING) << "participant " << word.process_id()
+               << " holds up the queue of the lock in region " << address.region_id() << " at "
+               << address.offset_bytes() << (has_left.ok() ? "" : ", and does not answer")
+               << ": it is given up";
+  standstills_.clear();
+  keeper_->OnDeath(word.process_id());
 }
 
 }  // namespace acre::server

@@ -50,11 +50,16 @@ namespace acre::server {
 
 class LockHome final : private LockSurvivors, private LockKeeper::Fence {
  public:
-  // How long a queue may stand still behind somebody who has the lock or leads, before he counts as dead.
-  static constexpr uint64_t kStandstillNs = 2'000'000'000;
+  // How often queues are looked at, and in how many looks in a row one that is awaited may be found as it was, before
+  // the one behind whom it stands still counts as dead: 2 s. Looks, not a time: while the home itself stands still
+  // nobody is late.
+  static constexpr uint64_t kLookNs = 250'000'000;
+  static constexpr uint32_t kStandstillLooks = 8;
+  // How long a control connection may take to join.
+  static constexpr uint64_t kJoinNsMax = 5'000'000'000;
   // How long a participant may take to answer a question while a queue is repaired.
   static constexpr uint64_t kAnswerNsMax = 1'000'000'000;
-  static constexpr size_t kParticipantsMax = 4096;
+  static constexpr size_t kParticipantsMax = 1024;
 
   struct Options {
     Scheduler* scheduler = nullptr;
@@ -76,7 +81,7 @@ class LockHome final : private LockSurvivors, private LockKeeper::Fence {
   // not run any more.
   void Stop();
 
-  // A control connection has come.
+  // A control connection has come. One too many is turned away.
   void AddControl(transport::ArrivingPeer peer);
 
   // ---- Any thread.
@@ -84,18 +89,22 @@ class LockHome final : private LockSurvivors, private LockKeeper::Fence {
   // Closes the connection that sits, on its own thread, then calls `closed`: nothing that came on it takes effect
   // any more. Called on the home's thread, at most once; not if the connection has left by then.
   using CloseConnection = std::function<void(std::function<void()> closed)>;
-  // The connection that takes locks as this participant from now on: once for each. `pid`: of its peer, 0: not of
-  // this machine. On shm it must be one that we may kill. Gives the participant's intents, WRITE for that peer.
-  // Errors: NotFound - no such participant, or no more. PermissionDenied - a wrong ticket; or a process that we may not
-  // kill. FailedPrecondition - it sits already.
-  absl::StatusOr<const transport::MemoryRegion*> Sit(const kvs::LockKeysRequest& who, int pid,
+  // The connection sits for this participant from now on: once for each. Gives the participant's intents, WRITE for
+  // that peer.
+  // Errors: NotFound - no such participant, or no more. PermissionDenied - a wrong ticket. FailedPrecondition - another
+  // one sits there.
+  absl::StatusOr<const transport::MemoryRegion*> Sit(const kvs::LockKeysRequest& who,
                                                      CloseConnection close);
+  // It is about to be told the keys of the memory. `pid`: of its peer, 0: not of this machine. On shm a fence kills
+  // that process from now on, unless it has said farewell, which it can by now.
+  // Errors: NotFound - it is no participant any more. Those of ProcessHold::Open.
+  absl::Status Arm(uint32_t lock_id, int pid);
   // The connection that sat there is gone, or going: nothing that came on it takes effect any more.
   void Leave(uint32_t lock_id);
   // Where other clients reach a participant. NotFound: there is none of that id, or no more.
   absl::StatusOr<std::string> EndpointOf(uint32_t lock_id) const;
-  // `reporter` cannot reach `other`. If that one is still here after a while, it is the reporter who has to go: its
-  // place in some queue is known to nobody.
+  // `reporter` cannot reach `other`. If that one is here and answers, it is the reporter who has to go: its place in
+  // some queue is known to nobody.
   void OnUnreachable(uint32_t reporter, uint32_t other);
 
   struct Counts {
@@ -109,24 +118,30 @@ class LockHome final : private LockSurvivors, private LockKeeper::Fence {
 
  private:
   struct Participant;
-  // How a queue was found.
+  // How a queue was found, and in how many looks in a row.
   struct Standstill {
     std::vector<RemoteWord> queue;
-    uint64_t since_ns = 0;
+    uint32_t looks = 0;
+    size_t left_count = 0;  // Of those nearest to the head, who have said that they have left.
   };
 
   explicit LockHome(Options options);
-  absl::Status ConnectToItself();
+  // Makes the queue pair to itself, anew if there was one: it breaks with the network of a card.
+  Task<absl::Status> ConnectToItself();
   absl::StatusOr<std::unique_ptr<transport::MemoryRegion>> MakeRegion(uint32_t region_id,
                                                                       size_t bytes,
                                                                       uint32_t peer_rights,
                                                                       absl::string_view name);
+  absl::StatusOr<LockRegionKeys> OwnKeys();
   absl::Status MakeRepair();
 
   Task<void> Welcome(transport::ArrivingPeer peer);
+  bool MayJoin(const transport::QueuePair& queue_pair) const;
   absl::StatusOr<kvs::JoinAnswer> Join(LockControlConnection* control,
                                        const kvs::JoinRequest& request);
   void OnControlGone(const LockControlConnection* control);
+  // Not from inside a call of it.
+  void Drop(const LockControlConnection* control);
   Task<void> OnUnreachableTask(uint32_t reporter, uint32_t other);
   // Null: none. The pointer is good on the home's thread till ForgetDead().
   Participant* Find(uint32_t lock_id) const;
@@ -134,12 +149,15 @@ class LockHome final : private LockSurvivors, private LockKeeper::Fence {
 
   // What is done now and then: forgets the dead that no queue leads to, buries those behind whom queues stand still.
   Task<void> Watch();
+  void DropIdleControls();
   void ForgetDead();
   Task<void> LookForStandstills();
-  Task<void> JudgeStandstill(GlobalAddress lock, std::vector<RemoteWord> queue);
+  // The one behind whom it stands still is given up; or it is known of one more that he has left.
+  Task<void> JudgeStandstill(uint64_t lock);
 
   // LockKeeper::Fence.
   Task<void> Close(uint32_t lock_id) override;
+  Task<absl::Status> MendHome() override;
   Task<void> KillUnlessGone(Participant* participant);
   // LockSurvivors.
   Task<absl::StatusOr<bool>> StandBy(RemoteWord word, absl::Span<const uint32_t> dead) override;
@@ -162,8 +180,9 @@ class LockHome final : private LockSurvivors, private LockKeeper::Fence {
   std::unique_ptr<kvs::SlotRepair> slots_;
   std::unique_ptr<LockKeeper> keeper_;
   std::list<std::unique_ptr<LockControlConnection>> controls_;
-  std::list<SpawnHandle> tasks_;                // And some that have ended.
-  std::map<uint64_t, Standstill> standstills_;  // By lock.
+  std::list<SpawnHandle> tasks_;  // And some that have ended.
+  std::map<uint64_t, Standstill>
+      standstills_;  // By lock. Forgotten whenever somebody died: queues move then.
 
   // Entries are added and erased on the home's thread; what it alone touches of them is not guarded.
   mutable Mutex mutex_;

@@ -6,6 +6,7 @@
 #include "kvs/lock_wire.h"
 #include "kvs/wire.h"
 #include "transport/server_place.h"
+#include "transport/wire_bytes.h"
 
 namespace acre::server {
 namespace {
@@ -20,8 +21,10 @@ LockSeat::~LockSeat() {
 
 Task<absl::Status> LockSeat::Handle(transport::RpcContext* context) {
   switch (static_cast<kvs::Method>(context->method)) {
-    case kvs::Method::kLockKeys:
-      return Answer(Keys(context));
+    case kvs::Method::kLockIntents:
+      return Answer(Intents(context));
+    case kvs::Method::kLockRegions:
+      return Answer(Regions(context));
     case kvs::Method::kLockPeer:
       return Answer(Peer(context));
     case kvs::Method::kLockPeerLost:
@@ -31,7 +34,7 @@ Task<absl::Status> LockSeat::Handle(transport::RpcContext* context) {
   }
 }
 
-absl::Status LockSeat::Keys(transport::RpcContext* context) {
+absl::Status LockSeat::Intents(transport::RpcContext* context) {
   if (context->view != context_.view) return transport::OtherView(context_.view, context->view);
   const auto request = kvs::ParseLockKeysRequest(context->request);
   if (!request.ok()) return request.status();
@@ -39,19 +42,34 @@ absl::Status LockSeat::Keys(transport::RpcContext* context) {
     return absl::FailedPreconditionError("nobody who comes on this fabric writes by himself");
   }
   if (lock_id_ != 0) return absl::FailedPreconditionError("this connection sits already");
-  const auto intents = context_.home->Sit(*request, queue_pair_->peer_pid(), context_.close);
+  const auto intents = context_.home->Sit(*request, context_.close);
   if (!intents.ok()) return intents.status();
   lock_id_ = request->lock_id;
-  kvs::LockKeys keys;
   const auto key = queue_pair_->Grant(**intents, transport::kRightWrite);
   if (!key.ok()) return key.status();
-  keys.intents = *key;
-  for (const transport::MemoryRegion* const region : context_.regions) {
-    const auto of_region = queue_pair_->Grant(*region, transport::kRightsAll);
-    if (!of_region.ok()) return of_region.status();
-    keys.regions.emplace_back(region->region_id(), *of_region);
+  context->response.clear();
+  transport::AppendWire(&context->response, kvs::LockIntentsAnswer{key->bits});
+  return absl::OkStatus();
+}
+
+absl::Status LockSeat::Regions(transport::RpcContext* context) {
+  if (absl::Status status = CheckSeat(*context); !status.ok()) return status;
+  const auto request = kvs::ParseLockKeysRequest(context->request);
+  if (!request.ok()) return request.status();
+  if (request->lock_id != lock_id_) {
+    return absl::FailedPreconditionError("this connection sits for another participant");
   }
-  context->response = kvs::EncodeLockKeys(keys);
+  LockRegionKeys regions;
+  for (const transport::MemoryRegion* const region : context_.regions) {
+    const auto key = queue_pair_->Grant(*region, transport::kRightsAll);
+    if (!key.ok()) return key.status();
+    regions.emplace_back(region->region_id(), *key);
+  }
+  // Before the keys are known: from here on it may take locks.
+  if (absl::Status status = context_.home->Arm(lock_id_, queue_pair_->peer_pid()); !status.ok()) {
+    return status;
+  }
+  context->response = kvs::EncodeLockRegions(regions);
   return absl::OkStatus();
 }
 

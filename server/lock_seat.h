@@ -1,5 +1,5 @@
-// LockSeat: what one connection asks in order to take buckets' locks by itself (kvs/lock_wire.h: kLockKeys, kLockPeer,
-// kLockPeerLost); all else goes on to the next handler. And the seat itself: it is left when this goes.
+// LockSeat: what one connection asks in order to take buckets' locks by itself (kvs/lock_wire.h: kLockIntents,
+// kLockRegions, kLockPeer, kLockPeerLost); all else goes on to the next handler. And the seat itself: it is left when this goes.
 //
 // Threads:   confined to the worker's.
 // Ownership: borrows all that its context names. Goes after the connection's queue pair, so that nothing which came on it
@@ -46,7 +46,8 @@ class LockSeat final : public transport::RpcHandler {
   Task<absl::Status> Handle(transport::RpcContext* context) override;
 
  private:
-  absl::Status Keys(transport::RpcContext* context);
+  absl::Status Intents(transport::RpcContext* context);
+  absl::Status Regions(transport::RpcContext* context);
   absl::Status Peer(transport::RpcContext* context);
   absl::Status PeerLost(transport::RpcContext* context);
   absl::Status CheckSeat(const transport::RpcContext& context) const;

@@ -23,6 +23,10 @@ int Signal(int fd, int number) {
 }  // namespace
 
 absl::StatusOr<ProcessHold> ProcessHold::Open(int pid) {
+  if (pid == 0) {
+    return absl::PermissionDeniedError(
+        "the server cannot kill the process: it is in another container");
+  }
   ScopedFd fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   // Signal 0 tells whether another one would arrive.
   const int error = fd.is_open() ? Signal(fd.get(), 0) : errno;

@@ -15,7 +15,7 @@ class ProcessHold {
  public:
   ProcessHold() = default;
   // `pid`: as the kernel names it to us, of a process that is alive for as long as this call takes.
-  // PermissionDenied: we may not kill it. Unavailable: it has ended. Unimplemented: a kernel before Linux 5.3.
+  // PermissionDenied: we may not kill it, or the kernel has no name for it here (0). Unavailable: it has ended. Unimplemented: a kernel before Linux 5.3.
   static absl::StatusOr<ProcessHold> Open(int pid);
 
   bool is_open() const { return fd_.is_open(); }

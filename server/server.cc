@@ -84,13 +84,12 @@ class Server::Door : public transport::BootstrapServer::Delegate {
   absl::Status MayWrite(const transport::Hello& hello) const {
     if (lock_home_ == nullptr) {
       return absl::FailedPreconditionError(
-          "it lets no client write its memory by itself (put path one_sided): start it with "
-          "--trust");
+          "it lets no client write its memory by itself: start it with --trust");
     }
     if (hello.fabric == maker_) return absl::OkStatus();
-    return absl::FailedPreconditionError(absl::StrCat(
-        "its memory can be written through fabric ", maker_, " only, not through \"", hello.fabric,
-        "\" (put path one_sided): start it with --fabric=", hello.fabric, " to have that"));
+    return absl::FailedPreconditionError(absl::StrCat("its memory can be written through fabric ",
+                                                      maker_, " only, not through \"", hello.fabric,
+                                                      "\""));
   }
 
   const std::vector<std::unique_ptr<Worker>>& workers_;

@@ -5,6 +5,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "kvs/wire.h"
 #include "server/counter.h"
 #include "transport/port.h"
 
@@ -103,7 +104,7 @@ void Worker::AddSocket(ScopedFd fd) {
 
 uint32_t Worker::RightsOfTrusted(const transport::QueuePair& queue_pair) {
   const absl::StatusOr<ProcessHold> hold = ProcessHold::Open(queue_pair.peer_pid());
-  LOG_IF(WARNING, !hold.ok())
+  LOG_IF_EVERY_N(WARNING, !hold.ok(), 100)
       << "a client is not trusted with this server's memory, and asks by calls only: "
       << hold.status();
   return hold.ok() ? transport::kRightsAll : 0;
@@ -122,6 +123,7 @@ Task<void> Worker::Welcome(transport::ArrivingPeer peer) {
   options.channel.random_seed = scheduler_.random().Next();
   options.regions = door.served->regions;
   const bool takes_locks = context_.lock_home != nullptr && door.served->made_them;
+  if (takes_locks) options.facts = kvs::kFactMayWrite;
   // The kernel cannot keep who has such memory mapped from writing.
   if (takes_locks && door.served->fabric->device().can_map) options.rights_for = RightsOfTrusted;
   if (options.channel.region_id == 0) {

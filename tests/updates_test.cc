@@ -224,14 +224,25 @@ TEST_P(UpdatesTest, AServerThatStopsSendsWritersAwayAlive) {
   EXPECT_EQ(writer->writer_stats().updates, 2u);
 }
 
+// Goal: auto finds out by itself, over a network; on one machine there is nothing to find out.
+TEST_P(UpdatesTest, AutoMeasuresBothWays) {
+  const auto client = ConnectOrDie(server_->address(), {GetParam().path, GetParam().fabric});
+  for (uint64_t i = 0; i < 1'500; ++i) ASSERT_EQ(client->Put("key", ValueOf(i)), absl::OkStatus());
+  EXPECT_EQ(client->Get("key").value(), ValueOf(1'499));
+  const bool is_network = GetParam().fabric != std::string("shm");
+  EXPECT_EQ(StatOf(client.get(), "writers_joined"), is_network ? 1u : 0u);
+  EXPECT_EQ(client->writer_stats().updates > 0, is_network);
+}
+
 TEST(UpdatesWithoutTrust, AreRefusedInWords) {
   const auto server = StartOrDie();
   const auto one_sided = ConnectOrDie(server->address(), {Path::kAuto, "auto", PutPath::kOneSided});
   const absl::Status refused = one_sided->Put("key", "value");
   EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
   EXPECT_THAT(std::string(refused.message()), HasSubstr("--trust"));
-  const auto automatic = ConnectOrDie(server->address());
-  EXPECT_EQ(automatic->Put("key", "value"), absl::OkStatus());
+  const auto automatic = ConnectOrDie(server->address(), {Path::kOneSided, "tcp"});
+  for (int i = 0; i < 1'500; ++i) ASSERT_EQ(automatic->Put("key", "value"), absl::OkStatus());
+  EXPECT_EQ(automatic->writer_stats().updates, 0u);
 }
 
 TEST(UpdatesOnAnotherFabric, AreRefusedInWords) {

@@ -194,6 +194,7 @@ Task<absl::StatusOr<ConnectedPeer>> TryConnect(const ConnectOptions* options,
   if (!setup.ok()) co_return NotAServer(setup.status());
   status = peer.link.channel()->Attach(setup->offer);
   if (!status.ok()) co_return NotAServer(status);
+  peer.facts = setup->facts;
   peer.regions = std::move(setup->regions);
   co_return peer;
 }
@@ -228,6 +229,7 @@ Task<absl::StatusOr<Link>> AcceptPeer(ArrivingPeer peer, AcceptOptions options) 
 
   Setup setup;
   setup.offer = link.channel()->offer();
+  setup.facts = options.facts;
   const uint32_t rights = options.rights_for ? options.rights_for(*link.queue_pair()) : kRightRead;
   for (const MemoryRegion* region : options.regions) {
     if (rights == 0) break;

@@ -61,6 +61,7 @@ struct AcceptOptions {
   // The rights for this peer; 0: none, it is told of no region. Also where the provider cannot keep it to them
   // (InvalidArgument of Grant). Null: READ, and that is an error.
   std::function<uint32_t(const QueuePair& queue_pair)> rights_for;
+  uint32_t facts = 0;  // ConnectedPeer::facts.
 };
 Task<absl::StatusOr<Link>> AcceptPeer(ArrivingPeer peer, AcceptOptions options);
 
@@ -101,6 +102,7 @@ struct ConnectedPeer {
   uint32_t process_id = 0;
   std::string local_host;  // Ours, numeric, as the server's network knows it.
   ServerPlace place;       // Of the server.
+  uint32_t facts = 0;      // Of the upper layer: what the server says that this connection may do.
   std::vector<GrantedRegion> regions;
 };
 

@@ -233,7 +233,8 @@ absl::StatusOr<ChannelOffer> ParseOffer(absl::string_view body) {
 std::string EncodeSetup(const Setup& setup) {
   CHECK_LE(setup.regions.size(), kBootstrapRegionsMax);
   std::string body;
-  AppendWire(&body, SetupWire{setup.offer, static_cast<uint32_t>(setup.regions.size()), 0});
+  AppendWire(&body,
+             SetupWire{setup.offer, static_cast<uint32_t>(setup.regions.size()), setup.facts});
   for (const GrantedRegion& region : setup.regions) {
     AppendWire(&body, RegionWire{region.region_id, 0, region.key.bits, region.size_bytes});
   }
@@ -243,12 +244,11 @@ std::string EncodeSetup(const Setup& setup) {
 absl::StatusOr<Setup> ParseSetup(absl::string_view body) {
   SetupWire wire;
   if (!TakeWire(&body, &wire)) return Invalid("Setup is too short");
-  if (wire.reserved0 != 0) return Invalid("a reserved field is not zero");
   if (wire.regions_count > kBootstrapRegionsMax) return Invalid("too many regions");
   if (body.size() != wire.regions_count * sizeof(RegionWire)) {
     return Invalid("Setup has a wrong size");
   }
-  Setup setup{wire.offer, {}};
+  Setup setup{wire.offer, wire.facts, {}};
   setup.regions.reserve(wire.regions_count);
   for (uint32_t i = 0; i < wire.regions_count; ++i) {
     RegionWire region;

@@ -145,7 +145,7 @@ static_assert(std::has_unique_object_representations_v<RefusalWire>, "hidden pad
 struct SetupWire {
   ChannelOffer offer;
   uint32_t regions_count;
-  uint32_t reserved0;
+  uint32_t facts;  // Of the upper layer: what this connection may do. 0: nothing particular.
 };
 static_assert(sizeof(SetupWire) == 72 && offsetof(SetupWire, regions_count) == 64);
 static_assert(std::has_unique_object_representations_v<SetupWire>, "hidden padding");
@@ -213,6 +213,7 @@ struct GrantedRegion {
 
 struct Setup {
   ChannelOffer offer;
+  uint32_t facts = 0;
   std::vector<GrantedRegion> regions;
 };
 
