@@ -102,7 +102,7 @@ TEST_P(ClusterTest, OneServerDownOthersServe) {
   TestCluster cluster(3);
   const auto client = JoinOrDie({cluster.addresses[1]}, GetParam());
   ASSERT_NO_FATAL_FAILURE(PutAll(client.get()));
-  cluster.servers[0]->Kill();
+  KillAndOutliveLease(cluster.servers[0].get(), client.get(), cluster.KeyOf(0));
   std::vector<std::string> keys;
   for (int i = 0; i < kKeys; ++i) keys.push_back(KeyAt(i));
   const std::vector<absl::string_view> views(keys.begin(), keys.end());

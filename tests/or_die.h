@@ -39,6 +39,16 @@ inline std::unique_ptr<Client> ConnectOrDie(const std::string& address,
   return ConnectOrDie(OptionsFor(address, way));
 }
 
+// A program with a client's flags (kv_cli, ycsb), one that goes this way.
+inline std::vector<std::string> CommandFor(const std::string& program, const std::string& address,
+                                           const Way& way) {
+  std::vector<std::string> command = {program, "--servers=" + address, "--fabric=" + way.fabric,
+                                      std::string("--path=") + PathName(way.path),
+                                      std::string("--put_path=") + PutPathName(way.put_path)};
+  if (way.fabric == "verbs") command.push_back("--device=" + DeviceOfClients());
+  return command;
+}
+
 // A server that AllWays() lead to, unless the flags name other fabrics.
 inline std::unique_ptr<KvServer> StartOrDie(ServerFlags flags = {}) {
   const std::vector<std::string> ways = ServerFlagsForWays();
@@ -61,6 +71,15 @@ inline uint64_t StatOf(Client* client, const std::string& server, absl::string_v
 }
 inline uint64_t StatOf(Client* client, absl::string_view name) {
   return StatOf(client, /*server=*/"", name);
+}
+
+// SIGKILL; from then on `client` is told Unavailable. Whoever has mapped memory of a server that does not mark its death
+// may read it, and write it if he may, till its lease is over: so long no other server is there. `key`: one of the server's.
+inline void KillAndOutliveLease(KvServer* server, Client* client, absl::string_view key) {
+  const bool has_mark = StatOf(client, server->address(), "death_marks") == 1;
+  server->Kill();
+  while (!has_mark && client->Put(key, "in memory that is lost").ok()) {
+  }
 }
 
 }  // namespace acre::tests

@@ -98,7 +98,7 @@ TEST_P(RestartTest, CallsFailWhileTheServerIsGoneAndSucceedAfter) {
   const auto server = StartOrDie();
   const auto client = ConnectOrDie(server->address(), GetParam());
   ASSERT_EQ(client->Put("key", "1"), absl::OkStatus());
-  server->Kill();
+  KillAndOutliveLease(server.get(), client.get(), "key");
   // Each of these finds out by itself or tries to connect: either way it fails.
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(absl::IsUnavailable(client->Put("key", "2")));
   const absl::Status status = client->Get("key").status();

@@ -1,5 +1,5 @@
 // Puts that clients write into the server's memory by themselves (docs/updates.md), as users have them: a server with
-// --trust, clients in processes and threads of their own, kill -9, processes that stand still.
+// --trust, clients in processes and threads of their own, kill -9, processes that stand still. With ways_trusted_*.cc.
 
 #include <csignal>
 #include <memory>
@@ -34,40 +34,28 @@ bool IsWhole(absl::string_view value) {
          value == ValueOf(number);
 }
 
-struct Setting {
-  const char* fabric;
-  Path path;
-  std::string Name() const { return absl::StrCat(fabric, "_", PathName(path)); }
-};
+std::vector<Way> WaysOfOneSidedPuts() {
+  std::vector<Way> ways;
+  for (const Way& way : AllWays()) {
+    if (way.put_path == PutPath::kOneSided) ways.push_back(way);
+  }
+  return ways;
+}
 
-class UpdatesTest : public testing::TestWithParam<Setting> {
+class UpdatesTest : public testing::TestWithParam<Way> {
  protected:
-  UpdatesTest() {
-    server_ = StartOrDie(
-        {.more = {"--threads=2", "--trust", absl::StrCat("--fabric=", GetParam().fabric)}});
-  }
-  Way OneSidedWay() const { return {GetParam().path, GetParam().fabric, PutPath::kOneSided}; }
-  std::unique_ptr<Client> Writer() { return ConnectOrDie(server_->address(), OneSidedWay()); }
-  std::unique_ptr<Client> Caller() {
-    return ConnectOrDie(server_->address(), {Path::kRpc, GetParam().fabric, PutPath::kRpc});
-  }
+  std::unique_ptr<Client> Writer() { return ConnectOrDie(server_->address(), GetParam()); }
+  Way WayOfCalls() const { return {Path::kRpc, GetParam().fabric.c_str(), PutPath::kRpc}; }
+  std::unique_ptr<Client> Caller() { return ConnectOrDie(server_->address(), WayOfCalls()); }
   // A process that updates the records 0 to 9 of ycsb, one-sided, till it is killed.
   std::unique_ptr<Process> StartHammer() {
-    auto process = Process::Start(
-        {"bench/ycsb", absl::StrCat("--servers=", server_->address()), "--records=10",
-         "--workload=a", absl::StrCat("--path=", PathName(GetParam().path)), "--put_path=one_sided",
-         absl::StrCat("--fabric=", GetParam().fabric), "--threads=2", "--seconds=600",
-         "--warmup=0"});
-    CHECK(process.ok()) << process.status();
-    return *std::move(process);
+    return StartYcsb(
+        GetParam(), {"--records=10", "--workload=a", "--threads=2", "--seconds=600", "--warmup=0"});
   }
   // Writes all of them by RPC, which takes their locks.
   void WriteTen() {
-    auto load =
-        Process::Start({"bench/ycsb", absl::StrCat("--servers=", server_->address()),
-                        "--records=10", "--load", absl::StrCat("--fabric=", GetParam().fabric)});
-    CHECK(load.ok()) << load.status();
-    CHECK_EQ((*load)->Wait().exit_code, 0);
+    const Outcome outcome = StartYcsb(WayOfCalls(), {"--records=10", "--load"})->Wait();
+    CHECK_EQ(outcome.exit_code, 0) << outcome.stderr_text;
   }
   // Asks the server till a number of its stats is at least so much.
   void AwaitStat(Client* client, const std::string& name, uint64_t at_least) {
@@ -77,14 +65,17 @@ class UpdatesTest : public testing::TestWithParam<Setting> {
       CHECK_LT(clock.NowNs(), give_up_ns) << client->ServerStats().value();
     }
   }
-  std::unique_ptr<KvServer> server_;
+  std::unique_ptr<Process> StartYcsb(const Way& way, const std::vector<std::string>& more) {
+    std::vector<std::string> command = CommandFor("bench/ycsb", server_->address(), way);
+    command.insert(command.end(), more.begin(), more.end());
+    auto process = Process::Start(std::move(command));
+    CHECK(process.ok()) << process.status();
+    return *std::move(process);
+  }
+  const std::unique_ptr<KvServer> server_ = StartOrDie({.more = {"--threads=2"}});
 };
 
-INSTANTIATE_TEST_SUITE_P(All, UpdatesTest,
-                         testing::Values(Setting{"shm", Path::kMapped},
-                                         Setting{"shm", Path::kOneSided},
-                                         Setting{"tcp", Path::kOneSided},
-                                         Setting{"tcp", Path::kRpc}),
+INSTANTIATE_TEST_SUITE_P(All, UpdatesTest, testing::ValuesIn(WaysOfOneSidedPuts()),
                          [](const auto& of) { return of.param.Name(); });
 
 TEST_P(UpdatesTest, WritesWithoutTheServersCpuAndAllSeeIt) {
@@ -95,7 +86,8 @@ TEST_P(UpdatesTest, WritesWithoutTheServersCpuAndAllSeeIt) {
   ASSERT_EQ(writer->Put("key", ValueOf(0)), absl::OkStatus()) << "an insert goes by RPC";
   EXPECT_EQ(writer->writer_stats().updates, 0u);
   const uint64_t puts_before = StatOf(caller.get(), "puts_rpc");
-  for (uint64_t i = 1; i <= 300; ++i) {
+  const uint64_t rounds = WaysAreSlow() ? 100 : 300;
+  for (uint64_t i = 1; i <= rounds; ++i) {
     Client* const by = i % 2 == 0 ? writer.get() : other_writer.get();
     ASSERT_EQ(by->Put("key", ValueOf(i)), absl::OkStatus());
     ASSERT_EQ(caller->Get("key").value(), ValueOf(i));
@@ -103,7 +95,7 @@ TEST_P(UpdatesTest, WritesWithoutTheServersCpuAndAllSeeIt) {
     ASSERT_EQ(writer->Get("key").value(), ValueOf(i));
   }
   EXPECT_EQ(StatOf(caller.get(), "puts_rpc"), puts_before);
-  EXPECT_EQ(writer->writer_stats().updates + other_writer->writer_stats().updates, 300u);
+  EXPECT_EQ(writer->writer_stats().updates + other_writer->writer_stats().updates, rounds);
   // And what the server writes is not lost on them.
   ASSERT_EQ(caller->Put("key", ValueOf(1000)), absl::OkStatus());
   ASSERT_EQ(writer->Get("key").value(), ValueOf(1000));
@@ -131,7 +123,7 @@ TEST_P(UpdatesTest, WhatDoesNotLieInlineGoesByRpc) {
 // Goal: threads that write the same few records, by themselves and by the server, and one that reads: never a torn
 // value; what each wrote last, with nobody else writing, stands.
 TEST_P(UpdatesTest, ManyWritersOfFewRecords) {
-  constexpr uint64_t kRounds = 400;
+  const uint64_t rounds = WaysAreSlow() ? 100 : 400;
   constexpr uint64_t kThreads = 4;
   const auto caller = Caller();
   for (int key = 0; key < 3; ++key) {
@@ -141,14 +133,14 @@ TEST_P(UpdatesTest, ManyWritersOfFewRecords) {
   for (uint64_t t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
       const auto client = t == 0 ? Caller() : Writer();
-      for (uint64_t i = 1; i <= kRounds; ++i) {
+      for (uint64_t i = 1; i <= rounds; ++i) {
         const std::string key = absl::StrCat("key", (i + t) % 3);
-        CHECK_EQ(client->Put(key, ValueOf(t * kRounds + i)), absl::OkStatus());
+        CHECK_EQ(client->Put(key, ValueOf(t * rounds + i)), absl::OkStatus());
         const std::string got = client->Get(key).value();
         CHECK(IsWhole(got)) << got;
       }
       CHECK_EQ(client->Put(absl::StrCat("own", t), "x"), absl::OkStatus());
-      for (uint64_t i = 1; i <= kRounds; ++i) {
+      for (uint64_t i = 1; i <= rounds; ++i) {
         CHECK_EQ(client->Put(absl::StrCat("own", t), ValueOf(i)), absl::OkStatus());
         CHECK_EQ(client->Get(absl::StrCat("own", t)).value(), ValueOf(i));
       }
@@ -161,7 +153,8 @@ TEST_P(UpdatesTest, ManyWritersOfFewRecords) {
 TEST_P(UpdatesTest, KilledWritersLeaveNothingBehind) {
   WriteTen();
   const auto caller = Caller();
-  for (uint64_t round = 1; round <= 5; ++round) {
+  const uint64_t rounds = WaysAreSlow() ? 2 : 5;
+  for (uint64_t round = 1; round <= rounds; ++round) {
     const auto one = StartHammer();
     const auto other = StartHammer();
     AwaitStat(caller.get(), "writers_joined", 4 * round);
@@ -181,9 +174,10 @@ TEST_P(UpdatesTest, KilledWritersLeaveNothingBehind) {
 TEST_P(UpdatesTest, StoppedWritersHoldUpNobody) {
   WriteTen();
   const auto caller = Caller();
-  for (int round = 0; round < 3; ++round) {
+  const uint64_t rounds = WaysAreSlow() ? 2 : 3;
+  for (uint64_t round = 1; round <= rounds; ++round) {
     const auto hammer = StartHammer();
-    AwaitStat(caller.get(), "writers_joined", 2 * static_cast<uint64_t>(round) + 2);
+    AwaitStat(caller.get(), "writers_joined", 2 * round);
     hammer->Freeze();
     WriteTen();
     hammer->Signal(SIGCONT);
@@ -196,9 +190,11 @@ TEST_P(UpdatesTest, StoppedWritersHoldUpNobody) {
 TEST_P(UpdatesTest, WhoLeavesInOrderIsNotKilled) {
   ASSERT_EQ(Caller()->Put("key", "before"), absl::OkStatus());
   for (int i = 0; i < 3; ++i) {
-    auto process = Process::Start({"client/kv_cli", absl::StrCat("--servers=", server_->address()),
-                                   absl::StrCat("--fabric=", GetParam().fabric),
-                                   "--put_path=one_sided", "put", "key", absl::StrCat("after", i)});
+    std::vector<std::string> command = CommandFor("client/kv_cli", server_->address(), GetParam());
+    for (const std::string& word :
+         {std::string("put"), std::string("key"), absl::StrCat("after", i)})
+      command.push_back(word);
+    auto process = Process::Start(std::move(command));
     ASSERT_TRUE(process.ok());
     const Outcome outcome = (*process)->Wait();
     EXPECT_EQ(outcome.exit_code, 0) << outcome.stderr_text;
@@ -235,7 +231,7 @@ TEST_P(UpdatesTest, AutoMeasuresBothWays) {
 }
 
 TEST(UpdatesWithoutTrust, AreRefusedInWords) {
-  const auto server = StartOrDie();
+  const auto server = StartOrDie({.more = {"--trust=false"}});
   const auto one_sided = ConnectOrDie(server->address(), {Path::kAuto, "auto", PutPath::kOneSided});
   const absl::Status refused = one_sided->Put("key", "value");
   EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
@@ -246,7 +242,7 @@ TEST(UpdatesWithoutTrust, AreRefusedInWords) {
 }
 
 TEST(UpdatesOnAnotherFabric, AreRefusedInWords) {
-  const auto server = StartOrDie({.more = {"--fabric=shm,tcp", "--trust"}});
+  const auto server = StartOrDie({.more = {"--fabric=shm,tcp", "--device=", "--trust"}});
   const auto over_tcp =
       ConnectOrDie(server->address(), {Path::kOneSided, "tcp", PutPath::kOneSided});
   const absl::Status refused = over_tcp->Put("key", "value");

@@ -11,4 +11,6 @@ std::vector<std::string> ServerFlagsForWays() { return {}; }
 
 std::string DeviceOfClients() { return ""; }
 
+bool WaysAreSlow() { return false; }
+
 }  // namespace acre::tests

@@ -12,4 +12,6 @@ std::vector<std::string> ServerFlagsForWays() {
 
 std::string DeviceOfClients() { return "rxe0"; }
 
+bool WaysAreSlow() { return true; }
+
 }  // namespace acre::tests

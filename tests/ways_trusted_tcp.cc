@@ -1,0 +1,19 @@
+// As ways_trusted_shm.cc, over sockets.
+
+#include "tests/ways.h"
+
+namespace acre::tests {
+
+std::vector<Way> AllWays() {
+  return {{Path::kOneSided, "tcp", PutPath::kOneSided},
+          {Path::kRpc, "tcp", PutPath::kOneSided},
+          {Path::kOneSided, "tcp", PutPath::kRpc}};
+}
+
+std::vector<std::string> ServerFlagsForWays() { return {"--fabric=tcp", "--trust"}; }
+
+std::string DeviceOfClients() { return ""; }
+
+bool WaysAreSlow() { return false; }
+
+}  // namespace acre::tests
