@@ -11,7 +11,10 @@ std::vector<Way> AllWays() {
           {Path::kOneSided, "shm", PutPath::kRpc}};
 }
 
-std::vector<std::string> ServerFlagsForWays() { return {"--fabric=shm", "--trust"}; }
+// The lease of memory that clients may write is all that its readers go by, and the machine may be slow.
+std::vector<std::string> ServerFlagsForWays() {
+  return {"--fabric=shm", "--trust", "--lease_ms=3000"};
+}
 
 std::string DeviceOfClients() { return ""; }
 

@@ -10,7 +10,9 @@ std::vector<Way> AllWays() {
           {Path::kOneSided, "tcp", PutPath::kRpc}};
 }
 
-std::vector<std::string> ServerFlagsForWays() { return {"--fabric=tcp", "--trust"}; }
+std::vector<std::string> ServerFlagsForWays() {
+  return {"--fabric=tcp", "--trust", "--lease_ms=3000"};
+}
 
 std::string DeviceOfClients() { return ""; }
 

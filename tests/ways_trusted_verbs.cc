@@ -10,7 +10,7 @@ std::vector<Way> AllWays() {
 }
 
 std::vector<std::string> ServerFlagsForWays() {
-  return {"--fabric=verbs", "--device=rxe1", "--trust"};
+  return {"--fabric=verbs", "--device=rxe1", "--trust", "--lease_ms=3000"};
 }
 
 std::string DeviceOfClients() { return "rxe0"; }
