@@ -45,17 +45,6 @@ uint64_t MovedVersion(const SlotCopy& moved, const Slot& target) {
   return std::max(version, target.first().version()) + 2;
 }
 
-bool IsEmpty(const Bucket& bucket) {
-  return std::all_of(std::begin(bucket.slots), std::end(bucket.slots),
-                     [](const Slot& slot) { return slot.first().kind() == SlotKind::kEmpty; });
-}
-
-Segment::Freed ObjectOf(const SlotCopy& copy) {
-  if (copy.first().kind() != SlotKind::kOutOfLine) return {};
-  return {copy.object_address().offset_bytes(),
-          ObjectBytes(copy.object_key_bytes(), copy.object_value_bytes())};
-}
-
 }  // namespace
 
 absl::Status HalfWritten() {
@@ -63,6 +52,17 @@ absl::Status HalfWritten() {
       "a record of this bucket is half-written though nobody is at work on it: a client that the "
       "server trusts "
       "has broken it");
+}
+
+bool Segment::IsEmpty(const Bucket& bucket) {
+  return std::all_of(std::begin(bucket.slots), std::end(bucket.slots),
+                     [](const Slot& slot) { return slot.first().kind() == SlotKind::kEmpty; });
+}
+
+Segment::Freed Segment::ObjectOf(const SlotCopy& copy) {
+  if (copy.first().kind() != SlotKind::kOutOfLine) return {};
+  return {copy.object_address().offset_bytes(),
+          ObjectBytes(copy.object_key_bytes(), copy.object_value_bytes())};
 }
 
 class Segment::StructureChange {

@@ -93,7 +93,14 @@ class Segment {
   uint64_t CheckInvariants();
 
  private:
+  // The other way to change a segment: all writes of a transaction together (kvs/write_plan.h).
+  friend class WritePlan;
+
   Segment(transport::MemoryRegion* region, const SegmentLayout& layout, const EpochClock* epochs);
+
+  static bool IsEmpty(const Bucket& bucket);
+  // What a slot names in the heap.
+  static Freed ObjectOf(const SlotCopy& copy);
 
   // Makes the home's structure version odd for as long as it lives.
   class StructureChange;

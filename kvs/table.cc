@@ -8,7 +8,7 @@
 #include "kvs/epoch.h"
 #include "kvs/hash.h"
 #include "kvs/limits.h"
-#include "kvs/object.h"
+#include "kvs/new_record.h"
 #include "kvs/segment.h"
 #include "kvs/segment_view.h"
 #include "lock/local_lock.h"
@@ -62,51 +62,6 @@ TableStats Table::Stats() const {
   return stats;
 }
 
-// The content of a slot, and the object that it names, which is freed again unless it was
-// published.
-class TableWriter::Record {
- public:
-  Record(Segment* segment, uint64_t hash, absl::string_view key, absl::string_view value,
-         std::atomic<uint64_t>* stamp)
-      : segment_(segment) {
-    if (FitsInline(key.size(), value.size())) {
-      content_ = SlotContent::Inline(key, value);
-      return;
-    }
-    bytes_ = ObjectBytes(key.size(), value.size());
-    offset_ = segment->heap().Allocate(bytes_);
-    if (!offset_.has_value()) return;
-    SharedWord* const to = segment->words() + *offset_ / kWordBytes;
-    // Relaxed: only unique.
-    const uint64_t checksum =
-        WriteObject(to, stamp->fetch_add(1, std::memory_order_relaxed), key, value);
-    if (IsPlanted(PlantedBug::kObjectAfterSlot)) ZeroShared(to + 1, bytes_ / kWordBytes - 1);
-    const GlobalAddress address(segment->region_id(), static_cast<uint32_t>(*offset_));
-    content_ = SlotContent::OutOfLine(hash, address, key.size(), value.size(), checksum);
-  }
-  ~Record() {
-    if (offset_.has_value()) segment_->heap().Free(*offset_, bytes_);
-  }
-  Record(const Record&) = delete;
-  Record& operator=(const Record&) = delete;
-
-  bool has_memory() const { return content_.kind != SlotKind::kEmpty; }
-  const SlotContent& content() const { return content_; }
-  void Published(absl::string_view key, absl::string_view value) {
-    if (IsPlanted(PlantedBug::kObjectAfterSlot) && offset_.has_value()) {
-      SharedWord* const to = segment_->words() + *offset_ / kWordBytes;
-      (void)WriteObject(to, /*stamp=*/to->Load(std::memory_order_relaxed), key, value);
-    }
-    offset_ = absl::nullopt;
-  }
-
- private:
-  Segment* const segment_;
-  size_t bytes_ = 0;
-  absl::optional<uint64_t> offset_;
-  SlotContent content_;
-};
-
 namespace {
 
 // How often a Get looks at a record that a writer is at work on before it suspends.
@@ -148,7 +103,7 @@ Task<absl::Status> TableWriter::Put(absl::string_view key, absl::string_view val
   const uint64_t home = HomeBucket(hash, segment->layout().buckets_count);
   // Memory first: from the locks on, nothing suspends but the wait for the next lock, and an object
   // of a megabyte is not written while others wait.
-  Record record(segment, hash, key, value, &table_->object_stamp_);
+  NewRecord record(table_, segment, hash, key, value);
   if (!record.has_memory()) co_return NoMemory();
 
   LockSet locks(locks_.get());

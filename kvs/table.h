@@ -67,6 +67,8 @@ class Table {
   // Of a key that the table holds.
   Segment& SegmentOf(uint64_t hash) const;
   const KeyShare& share() const { return share_; }
+  // Of the next object (kvs/object.h). Never the same twice. Relaxed: only unique.
+  uint64_t NextObjectStamp() { return object_stamp_.fetch_add(1, std::memory_order_relaxed); }
 
  private:
   friend class TableWriter;
@@ -79,8 +81,7 @@ class Table {
   std::unique_ptr<EpochClock> epochs_;
   std::vector<std::unique_ptr<Segment>> segments_;
   const std::unique_ptr<LocalArena> lock_arena_ = LocalArena::Create();
-  // Of the next object (kvs/object.h). Never the same twice; relaxed.
-  std::atomic<uint64_t> object_stamp_{1};
+  std::atomic<uint64_t> object_stamp_{1};  // Relaxed.
 };
 
 // What a server thread uses to change and read the table. A waiting call suspends, it never blocks.
@@ -112,8 +113,6 @@ class TableWriter {
   static constexpr uint64_t kLockedNsMax = 4'000'000'000;
 
  private:
-  class Record;
-
   Table* const table_;
   const std::unique_ptr<LockThread> locks_;
   std::vector<SegmentView> views_;

@@ -1,0 +1,299 @@
+#include "kvs/transaction_home.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "glog/logging.h"
+#include "transport/address.h"
+
+namespace acre::kvs {
+namespace {
+
+using Answer = TransactionVote::Answer;
+
+absl::Status Wrong(const TransactionId& id, absl::string_view what) {
+  return absl::FailedPreconditionError(absl::StrCat(id.ToString(), " ", what));
+}
+
+TransactionVote Over(absl::Status status) {
+  TransactionVote vote;
+  vote.answer = Answer::kOver;
+  vote.status = std::move(status);
+  return vote;
+}
+
+absl::Status BeyondWindow(const TransactionId& id) {
+  return absl::ResourceExhaustedError(
+      absl::StrCat(id.ToString(), " is more than ", kTransactionWindow,
+                   " behind one that may still come: truncate finished ones first"));
+}
+
+}  // namespace
+
+TransactionHome::TransactionHome(Table* table, Scheduler* scheduler, TransactionHolders* holders)
+    : table_(table),
+      holders_(holders),
+      locks_(std::make_unique<LockThread>(scheduler, table->lock_arena(), LockThread::Options{})) {}
+
+TransactionHome::~TransactionHome() = default;
+
+const TransactionHome::Record* TransactionHome::Find(const TransactionId& id) const {
+  const auto thread = threads_.find(id.coordinator);
+  if (thread == threads_.end()) return nullptr;
+  const auto record = thread->second.records.find(id.sequence);
+  return record == thread->second.records.end() ? nullptr : &record->second;
+}
+
+TransactionHome::Record* TransactionHome::Find(const TransactionId& id) {
+  return const_cast<Record*>(std::as_const(*this).Find(id));
+}
+
+TransactionHome::Record* TransactionHome::FindOrMake(const TransactionId& id) {
+  Thread& thread = threads_[id.coordinator];
+  if (id.sequence < thread.finished_below) return nullptr;
+  if (id.sequence - thread.finished_below >= kTransactionWindow) return nullptr;
+  return &thread.records[id.sequence];
+}
+
+TransactionVote TransactionHome::Refusal(const TransactionId& id) const {
+  const auto thread = threads_.find(id.coordinator);
+  if (thread != threads_.end() && id.sequence < thread->second.finished_below) {
+    return Over(Wrong(id, "was finished and truncated"));
+  }
+  TransactionVote vote;
+  vote.answer = Answer::kNoMemory;
+  vote.status = BeyondWindow(id);
+  return vote;
+}
+
+TransactionVote TransactionHome::AnswerAgain(const Record& record) {
+  switch (record.state) {
+    case State::kLocked:
+      if (record.promised) break;
+      return record.vote;
+    case State::kVotedNo:
+    case State::kCommitted:
+      return record.vote;
+    case State::kUnseen:
+    case State::kAborted:
+    case State::kTruncated:
+      break;
+  }
+  return Over(
+      absl::AbortedError("the transaction was aborted, or is being ended for its coordinator"));
+}
+
+TransactionVote TransactionHome::Lock(const TransactionId& id,
+                                      absl::Span<const TransactionParticipant> participants,
+                                      absl::Span<const TransactionWrite> writes,
+                                      absl::Span<const ReadMark> misses) {
+  if (const Record* const known = Find(id); known != nullptr) return AnswerAgain(*known);
+  Record* const record = FindOrMake(id);
+  if (record == nullptr) return Refusal(id);
+  record->plan = std::make_unique<WritePlan>(table_, locks_.get(), holders_, id);
+  record->vote = record->plan->Lock(writes, misses);
+  if (!record->vote.is_yes()) {
+    record->state = State::kVotedNo;
+    record->plan.reset();
+    return record->vote;
+  }
+  record->state = State::kLocked;
+  record->participants.assign(participants.begin(), participants.end());
+  ++open_count_;
+  return record->vote;
+}
+
+TransactionVote TransactionHome::CommitAtOnce(const TransactionId& id,
+                                              absl::Span<const TransactionWrite> writes,
+                                              absl::Span<const ReadMark> misses,
+                                              absl::Span<const ReadMark> reads) {
+  if (const Record* const known = Find(id); known != nullptr) return AnswerAgain(*known);
+  TransactionVote vote = Lock(id, {}, writes, misses);
+  if (!vote.is_yes()) return vote;
+  Record* const record = Find(id);
+  if (ReadsStand(reads, writes.size() + misses.size(), &vote)) {
+    Install(record);
+  } else {
+    Undo(record);
+    record->state = State::kVotedNo;
+    record->vote = vote;
+  }
+  return vote;
+}
+
+bool TransactionHome::ReadsStand(absl::Span<const ReadMark> reads, size_t writes_count,
+                                 TransactionVote* vote) const {
+  for (size_t i = 0; i < reads.size(); ++i) {
+    const GlobalAddress word = reads[i].word;
+    vote->index = writes_count + i;
+    Segment* segment = nullptr;
+    for (const auto& candidate : table_->segments()) {
+      if (candidate->region_id() == word.region_id()) segment = candidate.get();
+    }
+    // A peer's address: anywhere within buckets and heap will do, what stands there is only compared.
+    const uint64_t offset = word.offset_bytes();
+    if (segment == nullptr || offset % kWordBytes != 0 ||
+        offset < segment->layout().buckets_offset_bytes ||
+        offset >= segment->layout().heap_offset_bytes + segment->layout().heap_bytes) {
+      vote->answer = Answer::kInvalid;
+      vote->status = absl::InvalidArgumentError("a read of no word of this server's table");
+      return false;
+    }
+    // Behind the marks of our own writes, as WritePlan::Lock() has seen to. Acquire: whoever wrote it is done.
+    const uint64_t now = segment->words()[offset / kWordBytes].Load(std::memory_order_acquire);
+    if (reads[i].IsStill(now)) continue;
+    vote->answer = Answer::kChanged;
+    vote->status = absl::AbortedError(
+        "what the transaction read has changed since, or is locked: run it again");
+    return false;
+  }
+  vote->index = 0;
+  return true;
+}
+
+void TransactionHome::Install(Record* record) {
+  record->plan->Install();
+  record->plan.reset();
+  record->state = State::kCommitted;
+  --open_count_;
+}
+
+void TransactionHome::Undo(Record* record) {
+  record->plan->Undo();
+  record->plan.reset();
+  record->state = State::kAborted;
+  --open_count_;
+}
+
+absl::Status TransactionHome::Commit(const TransactionId& id) {
+  Record* const record = Find(id);
+  if (record == nullptr) return Wrong(id, "is to commit, and is not locked here");
+  if (record->state == State::kCommitted) return absl::OkStatus();
+  if (record->state != State::kLocked)
+    return Wrong(id, "is to commit, and does not hold its locks");
+  if (record->promised) return Wrong(id, "is to commit, and is being ended for its coordinator");
+  Install(record);
+  return absl::OkStatus();
+}
+
+absl::Status TransactionHome::Abort(const TransactionId& id) {
+  const auto thread = threads_.find(id.coordinator);
+  // Over and truncated: a request that comes again.
+  if (thread != threads_.end() && id.sequence < thread->second.finished_below) {
+    return absl::OkStatus();
+  }
+  Record* const record = FindOrMake(id);
+  if (record == nullptr) return BeyondWindow(id);
+  switch (record->state) {
+    case State::kCommitted:
+      return Wrong(id, "is to abort, and is committed");
+    case State::kLocked:
+      Undo(record);
+      return absl::OkStatus();
+    case State::kUnseen:
+    case State::kVotedNo:
+      record->state = State::kAborted;
+      return absl::OkStatus();
+    case State::kAborted:
+    case State::kTruncated:
+      return absl::OkStatus();
+  }
+  LOG(FATAL) << "unreachable";
+}
+
+TransactionOutcome TransactionHome::Query(const TransactionId& id) const {
+  const Record* const record = Find(id);
+  if (record == nullptr) return TransactionOutcome::kUnknown;
+  switch (record->state) {
+    case State::kUnseen:
+      return TransactionOutcome::kPromised;
+    case State::kLocked:
+      return record->promised ? TransactionOutcome::kPromised : TransactionOutcome::kLocked;
+    case State::kVotedNo:
+    case State::kAborted:
+      return TransactionOutcome::kAborted;
+    case State::kCommitted:
+      return TransactionOutcome::kCommitted;
+    case State::kTruncated:
+      return TransactionOutcome::kUnknown;
+  }
+  LOG(FATAL) << "unreachable";
+}
+
+TransactionOutcome TransactionHome::Promise(const TransactionId& id) {
+  Record* const record = FindOrMake(id);
+  // Finished, or beyond what this home would take a LOCK of: it says nothing of an outcome.
+  if (record == nullptr) return TransactionOutcome::kUnknown;
+  if (record->state == State::kUnseen || record->state == State::kLocked) record->promised = true;
+  return Query(id);
+}
+
+absl::Status TransactionHome::Resolve(const TransactionId& id, bool commit) {
+  if (!commit) return Abort(id);
+  Record* const record = Find(id);
+  if (record == nullptr) return Wrong(id, "is decided to commit, and is not known here");
+  if (record->state == State::kCommitted) return absl::OkStatus();
+  if (record->state != State::kLocked) {
+    return Wrong(id, "is decided to commit, and never held its locks here");
+  }
+  Install(record);
+  return absl::OkStatus();
+}
+
+absl::Status TransactionHome::Truncate(const TransactionThread& thread_id,
+                                       absl::Span<const uint64_t> sequences,
+                                       uint64_t finished_below) {
+  const auto is_locked = [](const Record& record) { return record.state == State::kLocked; };
+  Thread& thread = threads_[thread_id];
+  for (const auto& [sequence, record] : thread.records) {
+    if (sequence < finished_below && is_locked(record)) {
+      return Wrong({thread_id, sequence}, "is to be truncated, and holds locks");
+    }
+  }
+  for (const uint64_t sequence : sequences) {
+    const auto record = thread.records.find(sequence);
+    if (record != thread.records.end() && is_locked(record->second)) {
+      return Wrong({thread_id, sequence}, "is to be truncated, and holds locks");
+    }
+  }
+  if (finished_below > thread.finished_below) {
+    thread.finished_below = finished_below;
+    absl::erase_if(thread.records, [&](const auto& entry) { return entry.first < finished_below; });
+  }
+  for (const uint64_t sequence : sequences) {
+    // Also one that is not known here, so that nothing of it is taken later. Null: below, or out of reach.
+    Record* const record = FindOrMake({thread_id, sequence});
+    if (record == nullptr) continue;
+    *record = Record();
+    record->state = State::kTruncated;
+  }
+  return absl::OkStatus();
+}
+
+std::vector<OpenTransaction> TransactionHome::OpenOf(uint32_t process_id) const {
+  std::vector<OpenTransaction> open;
+  for (const auto& [thread_id, thread] : threads_) {
+    if (thread_id.process_id != process_id) continue;
+    for (const auto& [sequence, record] : thread.records) {
+      if (record.state != State::kLocked) continue;
+      open.push_back({{thread_id, sequence}, record.promised, record.participants});
+    }
+  }
+  return open;
+}
+
+absl::Status TransactionHome::Forget(uint32_t process_id) {
+  const std::vector<OpenTransaction> open = OpenOf(process_id);
+  if (!open.empty()) return Wrong(open.front().id, "is to be forgotten, and holds locks");
+  absl::erase_if(threads_, [&](const auto& entry) { return entry.first.process_id == process_id; });
+  return absl::OkStatus();
+}
+
+uint64_t TransactionHome::kept_count() const {
+  uint64_t count = 0;
+  for (const auto& [thread_id, thread] : threads_) count += thread.records.size();
+  return count;
+}
+
+}  // namespace acre::kvs

@@ -1,0 +1,157 @@
+// TransactionHome: the home's side of transactions (docs/transactions.md): what this server knows of each one
+// that asked it for locks, from LOCK to TRUNCATE. No network in it: whoever reads requests calls.
+//
+// Applied at most once: a request that comes again changes nothing, and gets the answer that it got. What
+// decides is the transaction's id, whatever else the second request says.
+//
+// Threads:    confined to its scheduler's. A server has one for each worker, and all that is asked of an id
+//             goes to the one that took its LOCK: the worker whose poller reads the coordinator thread's ring.
+//             Others (termination asks on other rings) come by Scheduler::Post to that worker. Locks never
+//             change threads: it is the work that goes to where they are.
+// Ownership:  borrows table, scheduler and holders. Destroyed at the end of the table only: what is still
+//             locked then is undone, for nobody to see.
+// Limits:     for each coordinator thread kTransactionWindow sequences from the lowest that may still come:
+//             that bounds what a coordinator that never truncates can make it keep.
+
+#ifndef ACRE_KVS_TRANSACTION_HOME_H_
+#define ACRE_KVS_TRANSACTION_HOME_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "kvs/read_mark.h"
+#include "kvs/table.h"
+#include "kvs/transaction_holders.h"
+#include "kvs/transaction_id.h"
+#include "kvs/write_plan.h"
+#include "lock/local_lock.h"
+#include "runtime/scheduler.h"
+
+namespace acre::kvs {
+
+constexpr uint64_t kTransactionWindow = 4096;
+
+// What a home tells another one that has to end a transaction of a dead coordinator.
+// A number is never reused.
+enum class TransactionOutcome : uint8_t {
+  // Nothing is known, and nothing promised: never seen, or truncated, which the two of them cannot tell
+  // apart any more. (Promise() never answers this for an id that may still come.)
+  kUnknown = 0,
+  kCommitted = 1,
+  kAborted = 2,  // Or voted no: it never commits.
+  kLocked = 3,   // Voted yes, undecided.
+  // No LOCK or COMMIT of it will be taken any more. No outcome: what it locked stays locked until Resolve().
+  kPromised = 4,
+};
+
+// A transaction that still holds locks.
+struct OpenTransaction {
+  TransactionId id;
+  bool promised = false;
+  std::vector<TransactionParticipant> participants;
+};
+
+class TransactionHome {
+ public:
+  // `holders`: one for all workers of a server.
+  TransactionHome(Table* table, Scheduler* scheduler, TransactionHolders* holders);
+  ~TransactionHome();
+  TransactionHome(const TransactionHome&) = delete;
+  TransactionHome& operator=(const TransactionHome&) = delete;
+
+  // LOCK: WritePlan::Lock(). `participants`: all homes of the transaction, kept for its termination.
+  // Again: the same vote, kOver if it has been promised or aborted since. kOver also for what was truncated,
+  // kNoMemory beyond the window.
+  [[nodiscard]] TransactionVote Lock(const TransactionId& id,
+                                     absl::Span<const TransactionParticipant> participants,
+                                     absl::Span<const TransactionWrite> writes,
+                                     absl::Span<const ReadMark> misses);
+  // All of a transaction that has no other home, in one call: Lock(), the validation of `reads`, which it does not
+  // write, and install or abort. Yes: committed. A miss in a home that it inserts into or deletes from belongs
+  // to `misses`. Again: the same vote.
+  [[nodiscard]] TransactionVote CommitAtOnce(const TransactionId& id,
+                                             absl::Span<const TransactionWrite> writes,
+                                             absl::Span<const ReadMark> misses,
+                                             absl::Span<const ReadMark> reads);
+
+  // COMMIT. FailedPrecondition: it was not locked here, was aborted, or promised away: nothing was changed, and a
+  // coordinator that asks for it is wrong, or fenced.
+  [[nodiscard]] absl::Status Commit(const TransactionId& id);
+  // ABORT. Also of an id that never came: its LOCK, if it is still to come, will get kOver. FailedPrecondition: it
+  // is committed. ResourceExhausted: beyond the window.
+  [[nodiscard]] absl::Status Abort(const TransactionId& id);
+
+  TransactionOutcome Query(const TransactionId& id) const;
+  // The same, and makes the promise where there is no outcome. For a dead coordinator's, once it is fenced and
+  // its ring is drained. kLocked is never the answer.
+  TransactionOutcome Promise(const TransactionId& id);
+  // The end of a dead coordinator's transaction, decided as docs/transactions.md says.
+  // FailedPrecondition: the outcome is known and another one, or it is to commit and holds no locks here: somebody
+  // decided wrongly, and nothing was changed.
+  [[nodiscard]] absl::Status Resolve(const TransactionId& id, bool commit);
+
+  // TRUNCATE: these sequences of a thread are over at every home that they have, and so are all below
+  // `finished_below`, seen here or not; none of them comes again. The same request may.
+  // FailedPrecondition: one of them still holds locks here: nothing was changed.
+  [[nodiscard]] absl::Status Truncate(const TransactionThread& thread,
+                                      absl::Span<const uint64_t> sequences,
+                                      uint64_t finished_below);
+
+  // Of a process that died, what is to be ended. In no order.
+  std::vector<OpenTransaction> OpenOf(uint32_t process_id) const;
+  // All outcomes and promises of a dead coordinator, once all homes have confirmed them. It is fenced: nothing of it comes
+  // any more. FailedPrecondition: something of it is still locked.
+  [[nodiscard]] absl::Status Forget(uint32_t process_id);
+
+  // Transactions that hold locks; that are kept in all.
+  uint64_t open_count() const { return open_count_; }
+  uint64_t kept_count() const;
+
+ private:
+  enum class State : uint8_t {
+    kUnseen,  // Promised before its LOCK came.
+    kLocked,
+    kVotedNo,
+    kCommitted,
+    kAborted,
+    kTruncated,  // Only the number is kept, until all below it are finished.
+  };
+  struct Record {
+    State state = State::kUnseen;
+    bool promised = false;
+    TransactionVote vote;
+    std::unique_ptr<WritePlan> plan;  // While it is locked.
+    std::vector<TransactionParticipant> participants;
+  };
+  struct Thread {
+    uint64_t finished_below = 0;
+    absl::flat_hash_map<uint64_t, Record> records;  // By sequence, none below finished_below.
+  };
+
+  // Null: nothing is known of it.
+  const Record* Find(const TransactionId& id) const;
+  Record* Find(const TransactionId& id);
+  // Made if need be. Null: finished already, or beyond the window.
+  Record* FindOrMake(const TransactionId& id);
+  // kOver, or beyond the window. Of an id for which FindOrMake() has nothing.
+  TransactionVote Refusal(const TransactionId& id) const;
+  bool ReadsStand(absl::Span<const ReadMark> reads, size_t writes_count,
+                  TransactionVote* vote) const;
+  void Install(Record* record);
+  void Undo(Record* record);
+  static TransactionVote AnswerAgain(const Record& record);
+
+  Table* const table_;
+  TransactionHolders* const holders_;
+  const std::unique_ptr<LockThread> locks_;
+  absl::flat_hash_map<TransactionThread, Thread> threads_;
+  uint64_t open_count_ = 0;
+};
+
+}  // namespace acre::kvs
+
+#endif  // ACRE_KVS_TRANSACTION_HOME_H_
