@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "runtime/random.h"
 #include "tests/transactions/home_scene.h"
 
 namespace acre::kvs {
@@ -386,6 +387,50 @@ TEST_F(TransactionHomeTest, APromiseIsKept) {
   ASSERT_TRUE(home().Forget(7).ok());
   EXPECT_EQ(home().kept_count(), 0u);
   model()[key] = "new";
+  ExpectSound();
+}
+
+// Goal: any mixture, in any state of the table: an abort changes no word, a commit what it says and no more.
+TEST_F(TransactionHomeTest, RandomTransactionsDoAllOrNothing) {
+  Random random(1);
+  std::vector<std::string> keys = KeysOf(5, 10);
+  for (const uint64_t bucket : {6, 7, 20}) {
+    for (std::string& key : KeysOf(bucket, 8)) keys.push_back(std::move(key));
+  }
+  for (uint64_t sequence = 1; sequence <= 1'500; ++sequence) {
+    const std::string value(random.Uniform(3) == 0 ? 60 + random.Uniform(200) : random.Uniform(20),
+                            static_cast<char>('a' + sequence % 26));
+    std::string plain = keys[random.Uniform(keys.size())];
+    if (random.Uniform(3) == 0) {
+      const absl::Status status = scheduler().RunUntilDone(writer().Delete(plain));
+      EXPECT_EQ(status.ok(), model().erase(plain) == 1) << status;
+    } else {
+      Put(plain, value);
+    }
+    const std::vector<uint64_t> before = Snapshot();
+    checkers::Model after = model();
+    Writes writes;
+    for (const std::string& key : keys) {
+      if (random.Uniform(4) != 0) continue;
+      const bool puts = random.Uniform(2) == 0;
+      writes.push_back(puts ? BlindPut(key, value) : BlindDelete(key));
+      if (random.Uniform(2) == 0) writes.back() = After(Read(key), writes.back());
+      after.erase(key);
+      if (puts) after[key] = value;
+    }
+    if (writes.empty()) continue;
+    const TransactionVote vote = Lock(sequence, writes);
+    ASSERT_TRUE(vote.is_yes()) << vote.status;
+    if (random.Uniform(2) == 0) {
+      ASSERT_TRUE(home().Abort(Id(sequence)).ok());
+      ASSERT_EQ(Snapshot(), before) << sequence;
+    } else {
+      ASSERT_TRUE(home().Commit(Id(sequence)).ok());
+      model() = std::move(after);
+    }
+    ASSERT_TRUE(home().Truncate(Id(0).coordinator, {}, sequence + 1).ok());
+    if (sequence % 50 == 0) ExpectSound();
+  }
   ExpectSound();
 }
 
