@@ -258,12 +258,15 @@ Task<absl::StatusOr<std::shared_ptr<const kvs::RemoteDirectory>>> FabricBackend:
         "server's user");
   }
   if (directory_ != nullptr) co_return directory_;
-  auto landing = kvs::LandingPool::Create(fabric_, port_, FabricSet::TakeRegionIds(1), /*count=*/1,
-                                          sizeof(kvs::SegmentHeader));
-  if (!landing.ok()) co_return landing.status();
-  directory_landing_ = *std::move(landing);
+  // An attempt that was given up may have left one, and a READ into it.
+  if (directory_landings_ == nullptr) {
+    auto landings = kvs::LandingPool::Create(fabric_, port_, FabricSet::TakeRegionIds(1),
+                                             kDirectoryLandings, sizeof(kvs::SegmentHeader));
+    if (!landings.ok()) co_return landings.status();
+    directory_landings_ = *std::move(landings);
+  }
   absl::StatusOr<std::shared_ptr<const kvs::RemoteDirectory>> directory =
-      co_await kvs::RemoteDirectory::Read(port_, link_.queue_pair(), directory_landing_.get(),
+      co_await kvs::RemoteDirectory::Read(port_, link_.queue_pair(), directory_landings_.get(),
                                           regions_, share_, deadline_ns);
   if (directory.ok()) directory_ = *directory;
   co_return directory;

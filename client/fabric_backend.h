@@ -123,7 +123,9 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   // Not OK: no Put goes one-sided on this connection.
   absl::Status participation_;
   absl::Status given_up_;  // Not OK: why this connection was given up from this side.
-  std::unique_ptr<kvs::LandingPool> directory_landing_;
+  // READs at a time of attempts to learn where records are; those of attempts that were given up count.
+  static constexpr size_t kDirectoryLandings = 16;
+  std::unique_ptr<kvs::LandingPool> directory_landings_;
   std::shared_ptr<const kvs::RemoteDirectory>
       directory_;  // Where records are, on paths without a reader of it.
   std::unique_ptr<LockParticipant> participant_;  // Goes after the queue pair.
