@@ -60,7 +60,10 @@ std::vector<std::string> VersionWatcher::Scan(kvs::Segment* segment) {
     // Relaxed: nobody is at work.
     const uint64_t structure = at.bucket->structure_version.Load(std::memory_order_relaxed);
     structure_versions[at.index] = structure;
-    add(ObserveRising(at.offset_bytes + offsetof(kvs::Bucket, structure_version), structure));
+    // An odd one steps back if it was a transaction's mark, and is undone (docs/transactions.md).
+    if (structure % 2 == 0) {
+      add(ObserveRising(at.offset_bytes + offsetof(kvs::Bucket, structure_version), structure));
+    }
     add(ObserveRising(at.offset_bytes + offsetof(kvs::Bucket, floor_or_home),
                       at.bucket->floor_or_home.Load(std::memory_order_relaxed)));
   }
