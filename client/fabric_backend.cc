@@ -169,7 +169,7 @@ Task<absl::Status> FabricBackend::PutByRpc(absl::string_view key, absl::string_v
 
 bool FabricBackend::WantsOneSided() const {
   if (options_.put_path != PutPath::kAuto) return options_.put_path == PutPath::kOneSided;
-  // On one machine it saves no CPU, and the server may have to kill us for it.
+  // On one machine the server may have to kill us for it: that is for who asks for it.
   return may_write_ && !fabric_->device().can_map && participation_.ok() &&
          !options_.shares_queue_pairs;
 }

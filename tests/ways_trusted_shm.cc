@@ -13,7 +13,7 @@ std::vector<Way> AllWays() {
 
 // The lease of memory that clients may write is all that its readers go by, and the machine may be slow.
 std::vector<std::string> ServerFlagsForWays() {
-  return {"--fabric=shm", "--trust", "--lease_ms=3000"};
+  return {"--fabric=shm", "--trust", "--lease_ms=1000"};
 }
 
 std::string DeviceOfClients() { return ""; }

@@ -11,7 +11,7 @@ std::vector<Way> AllWays() {
 }
 
 std::vector<std::string> ServerFlagsForWays() {
-  return {"--fabric=tcp", "--trust", "--lease_ms=3000"};
+  return {"--fabric=tcp", "--trust", "--lease_ms=1000"};
 }
 
 std::string DeviceOfClients() { return ""; }
