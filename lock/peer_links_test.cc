@@ -2,6 +2,7 @@
 
 #include "lock/peer_links.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -47,6 +48,11 @@ class PeerLinksTest : public PeerMesh {
     return handle;
   }
 
+  static bool AreDone(const std::vector<SpawnHandle>& tasks) {
+    return std::all_of(tasks.begin(), tasks.end(),
+                       [](const SpawnHandle& task) { return task.done(); });
+  }
+
   std::vector<int> turns_;
   bool open_ = false;
 };
@@ -63,7 +69,7 @@ TEST_F(PeerLinksTest, LocksAreHandedOnOverLinks) {
   EXPECT_TRUE(PassUntil([&] { return clients_[0]->visitors() + clients_[1]->visitors() == 2; }));
   EXPECT_EQ(clients_[2]->visitors(), 0u);
   open_ = true;
-  EXPECT_TRUE(PassUntil([&] { return turns_.size() == 3 && home_->IsFree(0); }));
+  EXPECT_TRUE(PassUntil([&] { return AreDone(turns) && home_->IsFree(0); }));
   EXPECT_THAT(turns_, ElementsAre(0, 1, 2));
   // Expect: and who left the one behind it.
   EXPECT_EQ(clients_[0]->visitors(), 1u);
@@ -78,7 +84,7 @@ TEST_F(PeerLinksTest, LocksAreHandedOnOverLinks) {
       turns.push_back(Queue(static_cast<size_t>(client), client));
     }
     open_ = true;
-    EXPECT_TRUE(PassUntil([&] { return turns_.size() == 3 && home_->IsFree(0); }));
+    EXPECT_TRUE(PassUntil([&] { return AreDone(turns) && home_->IsFree(0); }));
     EXPECT_THAT(turns_, ElementsAre(0, 1, 2));
   }
   EXPECT_EQ(clients_[1]->visitors(), 2u);

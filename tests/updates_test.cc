@@ -238,7 +238,7 @@ TEST_P(UpdatesTest, AutoMeasuresBothWays) {
 }
 
 TEST(UpdatesWithoutTrust, AreRefusedInWords) {
-  const auto server = StartOrDie({.more = {"--trust=false"}});
+  const auto server = StartOrDie({.more = {"--fabric=shm,tcp", "--device=", "--trust=false"}});
   const auto one_sided = ConnectOrDie(server->address(), {Path::kAuto, "auto", PutPath::kOneSided});
   const absl::Status refused = one_sided->Put("key", "value");
   EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
