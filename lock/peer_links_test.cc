@@ -238,9 +238,10 @@ TEST_F(PeerLinksTest, ALockIsHandedOnToOneThatIsGone) {
   open_ = true;
   // Expect: the lock goes to the second, from which it leads nowhere; nobody writes to the third.
   EXPECT_TRUE(PassUntil([&] { return turns_.size() == 2; }));
-  EXPECT_TRUE(PassUntil([&] { return second.done(); }));
   EXPECT_THAT(turns_, ElementsAre(0, 1));
   EXPECT_EQ(clients_[2]->visitors(), 0u);
+  // It has left to nobody, or, where the third's link had not landed yet, waits for one till the home repairs the queue.
+  second.Cancel();
   third.Cancel();
 }
 
