@@ -20,8 +20,8 @@ struct TransactionThread {
 
   friend bool operator==(const TransactionThread&, const TransactionThread&) = default;
   template <class H>
-  friend H AbslHashValue(H hash, const TransactionThread& thread) {
-    return H::combine(std::move(hash), thread.view, thread.process_id, thread.thread);
+  friend H AbslHashValue(H hash, const TransactionThread& of) {
+    return H::combine(std::move(hash), of.view, of.process_id, of.thread);
   }
 };
 
