@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <deque>
 #include <functional>
 #include <map>
@@ -21,7 +20,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "lock/lock_test_mesh.h"
@@ -29,6 +27,7 @@
 #include "lock/sim_test_faults.h"
 #include "runtime/random.h"
 #include "runtime/scheduler.h"
+#include "runtime/sim/seeds.h"
 #include "runtime/sim/world.h"
 #include "runtime/task.h"
 #include "runtime/wait_queue.h"
@@ -480,16 +479,10 @@ Plan DrawPlan(uint64_t seed) {
   return plan;
 }
 
-uint64_t SeedsOr(uint64_t by_default) {
-  const char* const wanted = std::getenv("ACRE_LOCK_SEEDS");
-  uint64_t seeds = 0;
-  return wanted != nullptr && absl::SimpleAtoi(wanted, &seeds) ? seeds : by_default;
-}
-
 TEST(RepairSimTest, SurvivorsGoOnWhoeverDies) {
   uint64_t repaired = 0;
   uint64_t confirmed = 0;
-  const uint64_t seeds = SeedsOr(120);
+  const uint64_t seeds = SeedsOr("ACRE_LOCK_SEEDS", 120);
   for (uint64_t seed = 1; seed <= seeds; ++seed) {
     Scene scene(seed, DrawPlan(seed), DrawWithoutBreaks(seed));
     ASSERT_EQ(scene.Run(), "") << "seed " << seed;

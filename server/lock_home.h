@@ -4,7 +4,7 @@
 //
 // A client joins on a control connection, which its service thread answers whatever its other threads do; then the
 // connection of the thread that takes locks sits down in its name. From then on the client is one participant: when
-// either connection breaks, when it does not answer, or when a queue stands still behind it for kStandstillNs, it is
+// either connection breaks, when it does not answer, or when a queue stands still behind it (kStandstillLooks), it is
 // dead for this home. What it has to do to take part again: join anew, under a new lock id.
 //
 // On shm a participant is a process that we may kill, and a fence kills it, unless it has said farewell

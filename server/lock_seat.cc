@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "kvs/lock_wire.h"
 #include "kvs/wire.h"
 #include "transport/server_place.h"

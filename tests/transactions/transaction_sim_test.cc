@@ -4,14 +4,12 @@
 //
 // More seeds: bazel test --config=sim --test_env=ACRE_TRANSACTION_SEEDS=1000 //tests/transactions:transaction_sim_test
 
-#include <cstdlib>
 #include <deque>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "client/isolation/checker.h"
 #include "glog/logging.h"
@@ -19,6 +17,7 @@
 #include "kvs/remote_writer_test_util.h"
 #include "kvs/table.h"
 #include "lock/lock_test_mesh.h"
+#include "runtime/sim/seeds.h"
 #include "runtime/sim/world.h"
 #include "tests/checkers/version_watcher.h"
 #include "tests/transactions/workload.h"
@@ -106,16 +105,11 @@ class SimulatedHome {
   std::string finding_;
 };
 
-uint64_t Seeds() {
-  const char* const wanted = std::getenv("ACRE_TRANSACTION_SEEDS");
-  uint64_t seeds = 0;
-  return wanted != nullptr && absl::SimpleAtoi(wanted, &seeds) ? seeds : 300;
-}
-
 TEST(TransactionSimTest, WhatCommitsIsStrictlySerialisable) {
   uint64_t committed = 0;
   uint64_t refused = 0;
-  for (uint64_t seed = 1; seed <= Seeds(); ++seed) {
+  const uint64_t seeds = SeedsOr("ACRE_TRANSACTION_SEEDS", 300);
+  for (uint64_t seed = 1; seed <= seeds; ++seed) {
     SimulatedHome home(seed, /*validates=*/true);
     ASSERT_EQ(home.Run(), "") << "seed " << seed;
     const isolation::Report report = home.Judge();
@@ -126,8 +120,8 @@ TEST(TransactionSimTest, WhatCommitsIsStrictlySerialisable) {
     refused += counts.locked + counts.changed + counts.invalidated;
   }
   LOG(INFO) << committed << " committed, " << refused << " refused";
-  EXPECT_GT(committed, 20 * Seeds());
-  EXPECT_GT(refused, Seeds());
+  EXPECT_GT(committed, 20 * seeds);
+  EXPECT_GT(refused, seeds);
 }
 
 // Goal: a mistake shows, and soon.

@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <deque>
 #include <map>
 #include <memory>
@@ -19,7 +18,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "kvs/remote_writer_test_util.h"
@@ -29,6 +27,7 @@
 #include "runtime/planted_bug.h"
 #include "runtime/random.h"
 #include "runtime/scheduler.h"
+#include "runtime/sim/seeds.h"
 #include "runtime/sim/world.h"
 #include "runtime/task.h"
 #include "tests/checkers/linearizability.h"
@@ -393,17 +392,11 @@ Plan DrawPlan(uint64_t seed) {
   return plan;
 }
 
-uint64_t SeedsOr(uint64_t by_default) {
-  const char* const wanted = std::getenv("ACRE_UPDATE_SEEDS");
-  uint64_t seeds = 0;
-  return wanted != nullptr && absl::SimpleAtoi(wanted, &seeds) ? seeds : by_default;
-}
-
 TEST(UpdatesSimTest, NoUpdateIsLostOrTornWhoeverDies) {
   uint64_t updates = 0;
   uint64_t applied = 0;
   uint64_t moves = 0;
-  const uint64_t seeds = SeedsOr(80);
+  const uint64_t seeds = SeedsOr("ACRE_UPDATE_SEEDS", 80);
   for (uint64_t seed = 1; seed <= seeds; ++seed) {
     Scene scene(seed, DrawPlan(seed), DrawWithoutBreaks(seed));
     ASSERT_EQ(scene.Run(), "") << "seed " << seed;
