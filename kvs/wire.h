@@ -31,7 +31,7 @@ static_assert(std::endian::native == std::endian::little);
 
 // Of everything that a client must understand in a server's memory and calls: the handshake
 // compares it. Raised with any change to region headers, slots, buckets, segments or this header.
-constexpr uint32_t kLayoutVersion = 3;
+constexpr uint32_t kLayoutVersion = 4;
 
 // In transport::ConnectedPeer::facts: the server takes part in it when a client writes by itself on this connection
 // (kvs/lock_wire.h). Other bits: 0, and not looked at.

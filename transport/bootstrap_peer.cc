@@ -217,6 +217,14 @@ void Link::Close() {
   queue_pair_.reset();
 }
 
+void Link::BreakQueuePair() {
+  if (queue_pair_ == nullptr) return;
+  // A broken channel leaves the queue pair alone.
+  if (channel_ != nullptr) channel_->Break(absl::UnavailableError("the connection was given up"));
+  port_->Forget(queue_pair_.get());
+  queue_pair_.reset();
+}
+
 Task<absl::StatusOr<Link>> AcceptPeer(ArrivingPeer peer, AcceptOptions options) {
   Stream stream(options.port->scheduler(), std::move(peer.stream));
   auto queue_pair =

@@ -38,11 +38,14 @@ class Link {
   Link& operator=(Link&& other) noexcept;
   ~Link() { Close(); }
 
-  QueuePair* queue_pair() const { return queue_pair_.get(); }
+  QueuePair* queue_pair() const { return queue_pair_.get(); }  // Null: none, or closed.
   Channel* channel() const { return channel_.get(); }
   void set_channel(std::unique_ptr<Channel> channel) { channel_ = std::move(channel); }
   // Disconnects. The channel goes first: it borrows the queue pair.
   void Close();
+  // Disconnects and keeps the channel, broken, to be drained: CloseGate(), BreakQueuePair(), Drain(),
+  // Close(). queue_pair() is null after it; completions no longer come. Again does nothing.
+  void BreakQueuePair();
 
  private:
   Port* port_ = nullptr;

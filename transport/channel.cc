@@ -17,7 +17,8 @@ constexpr uint64_t kLandingBytes = (kPayloadBytesMax + kLineBytes - 1) / kLineBy
 // Where everything lies in a channel's region, in bytes.
 struct Layout {
   uint64_t words = kRegionHeaderBytes;
-  uint64_t credit = words + kPeerWords * kWordBytes;
+  uint64_t gate = words + kGateOffsetBytes;
+  uint64_t credit = gate + kLineBytes;
   uint64_t ring = credit + kLineBytes;
   uint64_t payload;
   uint64_t staging;
@@ -54,8 +55,9 @@ absl::optional<absl::string_view> WhyInvalid(const ChannelOffer& offer) {
   if (offer.payload_bytes < kPayloadAreaBytesMin || offer.payload_bytes % kLineBytes != 0) {
     return "payload_bytes: too few, or not a multiple of 64";
   }
-  if (!IsRangeOfRegion(offer.words_offset_bytes, kPeerWords * kWordBytes))
+  if (!IsRangeOfRegion(offer.words_offset_bytes, kGateOffsetBytes + kLineBytes)) {
     return "words_offset_bytes";
+  }
   if (!IsRangeOfRegion(offer.credit_offset_bytes, kLineBytes)) return "credit_offset_bytes";
   if (!IsRangeOfRegion(offer.ring_offset_bytes, offer.ring_bytes)) return "ring_offset_bytes";
   if (!IsRangeOfRegion(offer.payload_offset_bytes, offer.payload_bytes)) {
@@ -128,11 +130,31 @@ absl::Status Channel::Attach(const ChannelOffer& peer) {
         absl::StrCat("peer ", peer_name_, ": the offer of its channel makes no sense: ", *why));
   }
   peer_ = peer;
+  if (absl::Status found = FindGate(); !found.ok()) return found;
   ring_words_ = static_cast<uint32_t>(std::min(offer_.ring_bytes, peer_.ring_bytes) / kWordBytes);
   sender_.emplace(words_at(staging_offset_bytes_), ring_words_, random_seed_);
   payload_area_.emplace(offer_.payload_bytes);
   receiver_.emplace(words_at(offer_.ring_offset_bytes), ring_words_);
   attached_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status Channel::FindGate() {
+  if (queue_pair_->ack_is_placement()) {
+    gate_look_ = GateLook::kNone;
+    return absl::OkStatus();
+  }
+  const absl::StatusOr<MappedRegion> mapped = queue_pair_->Map({peer_.region_key});
+  // Another machine's, or a key that is none: the first READ will tell.
+  if (!mapped.ok()) return absl::OkStatus();
+  const uint64_t gate_bytes = peer_.words_offset_bytes + kGateOffsetBytes;
+  if (gate_bytes + kWordBytes > mapped->size_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "peer ", peer_name_,
+        ": the offer of its channel makes no sense: words_offset_bytes: beyond its region"));
+  }
+  gate_look_ = GateLook::kMapped;
+  peer_gate_ = mapped->words + gate_bytes / kWordBytes;
   return absl::OkStatus();
 }
 

@@ -50,12 +50,13 @@ WorkRequest Channel::RequestFor(Opcode opcode, SharedWord* local, uint64_t lengt
           .remote_offset_bytes = remote_offset_bytes};
 }
 
-SharedWord* Channel::NextScratchLine() const {
-  // As many lines as requests can be under way: this one's last user has completed.
-  return words_at(scratch_offset_bytes_ + posted_requests_ % kRequestsMax * kLineBytes);
+SharedWord* Channel::NextScratchLine(uint64_t later) const {
+  // As many lines as requests can be under way: this one's last user has completed, once there is a
+  // place for the request.
+  return words_at(scratch_offset_bytes_ + (posted_requests_ + later) % kRequestsMax * kLineBytes);
 }
 
-bool Channel::PostBatch(absl::Span<WorkRequest> batch) {
+bool Channel::PostBatch(absl::Span<WorkRequest> batch, bool must_signal) {
   if (!HasPlaceFor(batch.size())) return false;
   uint64_t bytes = bytes_since_signal_;
   for (size_t i = 0; i < batch.size(); ++i) {
@@ -67,7 +68,7 @@ bool Channel::PostBatch(absl::Span<WorkRequest> batch) {
   // often enough that a full queue, or a staging ring with no room, always has one under way
   // ("Room" in docs/rings.md).
   const uint64_t last_request = posted_requests_ + batch.size();
-  const bool signaled = batch.back().opcode == Opcode::kRead ||
+  const bool signaled = must_signal || batch.back().opcode == Opcode::kRead ||
                         last_request - signaled_requests_ >= requests_max_ / 2 ||
                         bytes >= uint64_t{ring_words_} * kWordBytes / 4;
   batch.back().signaled = signaled;
@@ -102,6 +103,7 @@ void Channel::OnCompletion(const Completion& completion) {
   if (fetch_.state == Fetch::State::kReading && request >= fetch_.request) {
     fetch_.state = Fetch::State::kLanded;
   }
+  if (gate_reads_ != 0) OnGateRead(request);
 }
 
 // ---- Sending.
@@ -110,10 +112,7 @@ absl::Status Channel::Send(uint8_t type, uint64_t view, absl::Span<const absl::s
   CHECK_NE(type, 0);
   const uint64_t bytes = BytesOf(parts);
   CHECK_LE(bytes, kPayloadBytesMax);
-  if (!usable()) {
-    return attached_ ? absl::UnavailableError(status_.message())
-                     : absl::UnavailableError("the channel is not attached yet");
-  }
+  if (!usable()) return WhyUnusable();
   return bytes <= InlineBytesMax(ring_words_)
              ? SendInline(type, view, parts, static_cast<uint32_t>(bytes))
              : SendReference(type, view, parts, static_cast<uint32_t>(bytes));
@@ -125,6 +124,16 @@ absl::Status Channel::SendInline(uint8_t type, uint64_t view,
     if (!TakeCredits()) return absl::UnavailableError(status_.message());
     if (!sender_->HasRoom(bytes)) return no_room_;
   }
+  Gather(parts, bytes);
+  CHECK(sender_->Append(type, kFrameInline, view, gathered_.data(), bytes));
+  return absl::OkStatus();
+}
+
+absl::Status Channel::WhyUnusable() const {
+  return absl::UnavailableError(attached_ ? status_.message() : "the channel is not attached yet");
+}
+
+void Channel::Gather(absl::Span<const absl::string_view> parts, uint32_t bytes) {
   if (bytes > 0) gathered_[WordsFor(bytes) - 1] = 0;
   char* to = reinterpret_cast<char*>(gathered_.data());
   for (const absl::string_view part : parts) {
@@ -132,8 +141,6 @@ absl::Status Channel::SendInline(uint8_t type, uint64_t view,
     std::memcpy(to, part.data(), part.size());  // Private memory.
     to += part.size();
   }
-  CHECK(sender_->Append(type, kFrameInline, view, gathered_.data(), bytes));
-  return absl::OkStatus();
 }
 
 absl::Status Channel::SendReference(uint8_t type, uint64_t view,
@@ -200,7 +207,7 @@ void Channel::Flush() {
   RingSender::Segment segments[2];
   const size_t count = sender_->Pending(segments);
   if (count == 0) return;
-  WorkRequest batch[2];
+  WorkRequest batch[3];
   for (size_t i = 0; i < count; ++i) {
     const uint64_t offset_bytes = segments[i].offset_words * kWordBytes;
     // The peer's poller reads these words as they land, in any order; it waits till none is zero.
@@ -210,8 +217,13 @@ void Channel::Flush() {
   // One that may sleep is woken behind the last frame.
   if (peer_.busy_polling == 0) batch[count - 1].opcode = Opcode::kWriteWithImm;
   const uint64_t first_request = posted_requests_ + 1;
-  if (!PostBatch(absl::MakeSpan(batch, count))) return;
+  // Somebody waits for what this carries: its completion comes at once, and a look at the gate with it.
+  const bool is_awaited = wanted_placed_ > sender_->posted();
+  size_t requests = count;
+  if (is_awaited && gate_look_ == GateLook::kRead) batch[requests++] = GateRead(count);
+  if (!PostBatch(absl::MakeSpan(batch, requests), is_awaited)) return;
   sender_->OnPosted();
+  if (requests > count) gate_reads_ |= uint64_t{1} << posted_requests_ % kRequestsMax;
   for (uint64_t request = first_request; request <= posted_requests_; ++request) {
     ring_position_of_request_[request % kRequestsMax] = sender_->posted();
   }
@@ -244,6 +256,7 @@ void Channel::PostPeerWords() {
 
 size_t Channel::Poll(Receiver* receiver, size_t messages_max) {
   if (!usable()) return 0;
+  if (placed_ < wanted_placed_) LookForPlaced();
   size_t delivered = 0;
   while (delivered < messages_max && status_.ok()) {
     if (fetch_.state == Fetch::State::kToPost) PostFetch();
@@ -256,8 +269,7 @@ size_t Channel::Poll(Receiver* receiver, size_t messages_max) {
     const RingReceiver::Step step = receiver_->Next(&frame);
     if (step == RingReceiver::Step::kNothing) break;
     if (step == RingReceiver::Step::kInvalid) {
-      Break(absl::DataLossError(
-          absl::StrCat("peer ", peer_name_, " sent a bad frame: ", receiver_->why_invalid())));
+      BreakByFrame(receiver_->why_invalid());
     } else if (frame.reference) {
       StartFetch(frame);
     } else if (Deliver(receiver, frame.type, frame.view, frame.payload)) {
@@ -271,9 +283,15 @@ size_t Channel::Poll(Receiver* receiver, size_t messages_max) {
 bool Channel::Deliver(Receiver* receiver, uint8_t type, uint64_t view, absl::string_view payload) {
   absl::Status status = receiver->OnMessage(type, view, payload);
   if (status.ok()) return true;
+  heard_garbage_ = true;
   Break(absl::Status(status.code(),
                      absl::StrCat("peer ", peer_name_, " sent a bad message: ", status.message())));
   return false;
+}
+
+void Channel::BreakByFrame(absl::string_view why) {
+  heard_garbage_ = true;
+  Break(absl::DataLossError(absl::StrCat("peer ", peer_name_, " sent a bad frame: ", why)));
 }
 
 bool Channel::StartFetch(const RingReceiver::Frame& frame) {
@@ -286,7 +304,7 @@ bool Channel::StartFetch(const RingReceiver::Frame& frame) {
     why = "reference: offset not behind the last payload";
   }
   if (why) {
-    Break(absl::DataLossError(absl::StrCat("peer ", peer_name_, " sent a bad frame: ", *why)));
+    BreakByFrame(*why);
     return false;
   }
   if (reference.offset_bytes != expected) {
@@ -328,8 +346,7 @@ bool Channel::DeliverFetched(Receiver* receiver) {
   fetch_.state = Fetch::State::kNone;
   payload_position_ += words * kWordBytes;
   if (checksum != fetch_.reference.checksum) {
-    Break(absl::DataLossError(
-        absl::StrCat("peer ", peer_name_, " sent a bad frame: reference: checksum")));
+    BreakByFrame("reference: checksum");
     return false;
   }
   return Deliver(receiver, fetch_.type, fetch_.view,
@@ -338,7 +355,7 @@ bool Channel::DeliverFetched(Receiver* receiver) {
 
 void Channel::ReportCredit() {
   const uint64_t head_words = receiver_->head();
-  const bool ring_is_due = head_words - reported_head_ >= ring_words_ / 2;
+  const bool ring_is_due = head_words - reported_head_ >= ring_words_ / 4;
   const bool area_is_due =
       payload_position_ - reported_payload_position_ >= peer_.payload_bytes / 4;
   if ((!ring_is_due && !area_is_due) || !status_.ok() || !HasPlaceFor(1)) return;

@@ -298,6 +298,12 @@ class QueuePair {
   // this region cannot be mapped (DeviceAttributes::can_map); Unavailable - broken.
   [[nodiscard]] virtual absl::StatusOr<MappedRegion> Map(RemoteKey key) = 0;
 
+  // True: once the peer has destroyed its queue pair no WRITE of ours lands any more, and each that
+  // had completed with kOk before is visible to the peer's CPUs. So ours need not ask whether the
+  // peer has given us up meanwhile. False: as F8 says, no more (docs/rings.md, "Placed"). Asked once
+  // it is ready.
+  virtual bool ack_is_placement() const { return false; }
+
   virtual QueuePairState state() const = 0;
   // Why it is broken, for people: what happened, where. OK while it is not.
   virtual absl::Status status() const = 0;

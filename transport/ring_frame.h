@@ -55,6 +55,11 @@ constexpr uint64_t FrameWords(uint64_t payload_bytes) {
   return kFrameHeaderWords + (payload_bytes + kWordBytes - 1) / kWordBytes;
 }
 
+// What fits into room that is set aside in a ring: 64 bytes, and what calls put before them.
+constexpr uint32_t kReservedPayloadBytes = 72;
+constexpr uint32_t kReservedFrameWords = static_cast<uint32_t>(FrameWords(kReservedPayloadBytes));
+static_assert(kReservedPayloadBytes <= InlineBytesMax(kRingBytesMin / kWordBytes));
+
 // Numbers are never reused. Flags exclude one another.
 enum FrameFlags : uint8_t {
   kFrameInline = 0,

@@ -24,16 +24,65 @@ uint64_t RingSender::free_words() const {
   return ring_words_ - (tail_ - std::min(head_, confirmed_));
 }
 
-bool RingSender::HasRoom(uint32_t payload_bytes) const {
+// As many as fit go before the ring's end, what is left there is skipped, the others go behind it:
+// when all are of the largest size. Smaller ones take no more. Of them at least as many fit before the
+// end, so at most as many lie behind it; and what lies before it, with what is skipped, ends at the
+// ring's end either way. So room for this much is room for the next one, of whatever size, and for what
+// this says of those left then. There is one end only, as all of it is less than a lap.
+uint64_t RingSender::WordsReservedAt(uint64_t position) const {
+  const uint64_t words_to_end = ring_words_ - OffsetOf(position);
+  const uint64_t frames_to_end = words_to_end / kReservedFrameWords;
+  if (reserved_frames_ <= frames_to_end) return uint64_t{reserved_frames_} * kReservedFrameWords;
+  return words_to_end + (reserved_frames_ - frames_to_end) * kReservedFrameWords;
+}
+
+bool RingSender::HasRoom(const Need& need) const {
+  const uint64_t words = need.frame_words + need.skipped_words;
+  if (reserved_frames_ == 0) [[likely]]
+    return words <= free_words();
+  return words + WordsReservedAt(tail_ + words) <= free_words();
+}
+
+bool RingSender::HasRoom(uint32_t payload_bytes) const { return HasRoom(NeedOf(payload_bytes)); }
+
+bool RingSender::MayReserve() const {
+  // One more, and what may be skipped before it.
+  return (reserved_frames_ + 2) * kReservedFrameWords - 1 <= ring_words_ / 4;
+}
+
+bool RingSender::Reserve() {
+  if (!MayReserve()) return false;
+  ++reserved_frames_;
+  if (WordsReservedAt(tail_) <= free_words()) return true;
+  --reserved_frames_;
+  return false;
+}
+
+void RingSender::Unreserve() {
+  CHECK_GT(reserved_frames_, 0u);
+  --reserved_frames_;
+}
+
+void RingSender::AppendReserved(uint8_t type, uint64_t view, const uint64_t* payload,
+                                uint32_t payload_bytes) {
+  CHECK_LE(payload_bytes, kReservedPayloadBytes);
+  Unreserve();
   const Need need = NeedOf(payload_bytes);
-  return need.frame_words + need.skipped_words <= free_words();
+  CHECK(HasRoom(need)) << "reserved room is not there";
+  AppendAt(need, type, kFrameInline, view, payload, payload_bytes);
 }
 
 bool RingSender::Append(uint8_t type, FrameFlags flags, uint64_t view, const uint64_t* payload,
                         uint32_t payload_bytes) {
   CHECK_LE(payload_bytes, InlineBytesMax(ring_words_));
   const Need need = NeedOf(payload_bytes);
-  if (need.frame_words + need.skipped_words > free_words()) return false;
+  if (!HasRoom(need)) return false;
+  AppendAt(need, type, flags, view, payload, payload_bytes);
+  return true;
+}
+
+void RingSender::AppendAt(const Need& need, uint8_t type, FrameFlags flags, uint64_t view,
+                          const uint64_t* payload, uint32_t payload_bytes) {
   if (need.skipped_words > 0) {
     // Relaxed: the staging ring is read by the fabric alone, after Post().
     staging_[OffsetOf(tail_)].Store(kWrapMarker, std::memory_order_relaxed);
@@ -42,7 +91,6 @@ bool RingSender::Append(uint8_t type, FrameFlags flags, uint64_t view, const uin
   }
   encoder_.Encode(type, flags, view, payload, payload_bytes, staging_ + OffsetOf(tail_));
   tail_ += need.frame_words;
-  return true;
 }
 
 size_t RingSender::Pending(Segment segments[2]) const {

@@ -12,6 +12,8 @@
 //   head_:      up to here the peer has consumed and zeroed its ring (by its own word, judged).
 //   confirmed_: up to here the WRITEs have completed, so their staging words may be overwritten.
 // A stale head_ or confirmed_ only underestimates the room.
+//   free words >= WordsReservedAt(tail_): the room that is set aside is there ("Reserved room" in
+//   docs/rings.md).
 //
 // Threads:   confined to the channel's.
 // Ownership: borrows the staging ring.
@@ -40,8 +42,18 @@ class RingSender {
   // `payload` is padded with zero bytes to whole words; at most InlineBytesMax() (CHECKed).
   [[nodiscard]] bool Append(uint8_t type, FrameFlags flags, uint64_t view, const uint64_t* payload,
                             uint32_t payload_bytes);
-  // Whether an Append() of that size has room.
+  // Whether an Append() of that size has room, beside what is set aside.
   bool HasRoom(uint32_t payload_bytes) const;
+
+  // Sets room aside for one frame of up to kReservedPayloadBytes: AppendReserved() uses it up,
+  // Unreserve() gives it back. False: none now, or as much is set aside as may be.
+  [[nodiscard]] bool Reserve();
+  void Unreserve();
+  // Appends an inline frame into room that was set aside. Requires: such room, at most
+  // kReservedPayloadBytes (CHECKed).
+  void AppendReserved(uint8_t type, uint64_t view, const uint64_t* payload, uint32_t payload_bytes);
+  // False: as much is set aside as may be, credits or not.
+  bool MayReserve() const;
 
   // Words that were appended and not posted: same place in the staging ring and in the peer's.
   struct Segment {
@@ -56,6 +68,9 @@ class RingSender {
   // The position up to which everything was posted: hand it to OnConfirmed() when the WRITE
   // completes.
   uint64_t posted() const { return posted_; }
+  uint64_t confirmed() const { return confirmed_; }
+  // Behind the last frame.
+  uint64_t tail() const { return tail_; }
   void OnConfirmed(uint64_t posted_position);
 
   // Takes the peer's report. Returns why it makes no sense, or nullopt.
@@ -71,6 +86,12 @@ class RingSender {
     uint32_t skipped_words;
   };
   Need NeedOf(uint32_t payload_bytes) const;
+  bool HasRoom(const Need& need) const;
+  // Behind a wrap marker if need be. Requires: room.
+  void AppendAt(const Need& need, uint8_t type, FrameFlags flags, uint64_t view,
+                const uint64_t* payload, uint32_t payload_bytes);
+  // The most that the reserved frames can take if the first begins at `position`.
+  uint64_t WordsReservedAt(uint64_t position) const;
   uint64_t free_words() const;
   uint32_t OffsetOf(uint64_t position) const {
     return static_cast<uint32_t>(position) & (ring_words_ - 1);
@@ -85,6 +106,7 @@ class RingSender {
   uint64_t tail_ = 0;
   // Behind the last wrap marker; more than posted_ only while the marker waits to be posted.
   uint64_t marker_end_ = 0;
+  uint32_t reserved_frames_ = 0;
 };
 
 // The area that holds payloads until the peer has READ them: a circular buffer of contiguous

@@ -64,6 +64,10 @@ class TcpQueuePair final : public QueuePair, private TcpRequester::Sink {
   absl::Status DoPost(absl::Span<const WorkRequest> batch) override;
   absl::StatusOr<RemoteKey> Grant(const MemoryRegion& region, uint32_t rights) override;
   absl::StatusOr<MappedRegion> Map(RemoteKey key) override;
+  // The peer's engine stores a WRITE's bytes, and only then answers, under the mutex that
+  // TcpEngine::Remove() takes when the peer destroys its queue pair. What it had answered by then was
+  // stored, and who returns from Remove() sees it; behind Remove() it executes nothing of ours.
+  bool ack_is_placement() const override { return true; }
   QueuePairState state() const override { return state_; }
   absl::Status status() const override { return status_; }
   absl::string_view peer_private_data() const override { return peer_private_data_; }

@@ -93,6 +93,7 @@ void VerbsQueuePair::Join(CardQueuePair* card, uint8_t lane) {
   card_ = card;
   lane_ = lane;
   has_joined_ = true;
+  has_own_card_queue_pair_ = card->depths().lanes == 1;
   sends_max_ = card->depths().lane_sends;
   receives_max_ = card->depths().lane_receives;
   credits_max_ = card->peer_lane_receives();

@@ -79,6 +79,12 @@ class VerbsQueuePair final : public QueuePair {
   absl::Status DoPost(absl::Span<const WorkRequest> batch) override;
   absl::StatusOr<RemoteKey> Grant(const MemoryRegion& region, uint32_t rights) override;
   absl::StatusOr<MappedRegion> Map(RemoteKey key) override;
+  // With one lane: both sides have the same number, so the peer destroys the card's queue pair with
+  // its own, and its card then refuses what comes, unacknowledged. What the card had acknowledged it
+  // had sent to memory; the answer to the command that destroyed the queue pair came behind that on
+  // the same bus (nobody registers memory with relaxed ordering). Soft-RoCE stores before it
+  // acknowledges. With more lanes the card's queue pair lives on and takes what is late.
+  bool ack_is_placement() const override { return has_own_card_queue_pair_; }
   QueuePairState state() const override { return state_.load(std::memory_order_acquire); }
   absl::Status status() const override;
   absl::string_view peer_private_data() const override { return peer_private_data_; }
@@ -179,6 +185,7 @@ class VerbsQueuePair final : public QueuePair {
   bool is_ending_ = false;    // kBroken by ourselves or the peer, and not reported.
   bool is_reported_ = false;  // kDisconnected was.
   absl::Status status_;
+  bool has_own_card_queue_pair_ = false;  // No other lane, ever. Set before it becomes ready.
   uint32_t sends_max_ = 0;
   uint32_t receives_max_ = 0;     // Of the peer's WRITE_WITH_IMMs.
   uint32_t completions_max_ = 0;  // That the completion queue keeps room for.
