@@ -147,6 +147,11 @@ class Channel final : public CompletionSink {
   // QueuePair::ack_is_placement() is false it need not be, so long as the thread is the same.
   size_t Drain(Receiver* receiver);
 
+  // From OnMessage(), for a message that went inline (CHECKed): not now. It comes again, and nothing
+  // before it, with the next Poll() or Drain(). What OnMessage() then returns is not looked at.
+  void Defer() { is_deferred_ = true; }
+  bool is_deferred() const { return is_deferred_; }
+
   // Whoever polls the completion queue hands on what belongs to this channel's queue pair, but for
   // completions of others' requests (ids without kSinkIdBit).
   void OnCompletion(const Completion& completion) override;
@@ -235,6 +240,9 @@ class Channel final : public CompletionSink {
   void PostFetch();
   bool DeliverFetched(Receiver* receiver);
   bool Deliver(Receiver* receiver, uint8_t type, uint64_t view, absl::string_view payload);
+  // False as well when it is deferred.
+  bool DeliverInline(Receiver* receiver, const RingReceiver::Frame& frame);
+  bool DeliverDeferred(Receiver* receiver);
 
   QueuePair* const queue_pair_;
   const std::unique_ptr<MemoryRegion> region_;
@@ -264,6 +272,8 @@ class Channel final : public CompletionSink {
   absl::optional<PayloadArea> payload_area_;
   absl::optional<RingReceiver> receiver_;
   Fetch fetch_;
+  bool is_deferred_ = false;
+  RingReceiver::Frame deferred_;  // Its payload lies in receiver_ till the next one is taken.
   // What we have consumed of the peer's payload area, as it counts.
   uint64_t payload_position_ = 0;
   uint64_t reported_head_ = 0;

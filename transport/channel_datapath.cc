@@ -258,7 +258,8 @@ size_t Channel::Poll(Receiver* receiver, size_t messages_max) {
   if (!usable()) return 0;
   if (placed_ < wanted_placed_) LookForPlaced();
   size_t delivered = 0;
-  while (delivered < messages_max && status_.ok()) {
+  if (is_deferred_ && DeliverDeferred(receiver)) ++delivered;
+  while (delivered < messages_max && status_.ok() && !is_deferred_) {
     if (fetch_.state == Fetch::State::kToPost) PostFetch();
     if (fetch_.state == Fetch::State::kLanded) {
       if (DeliverFetched(receiver)) ++delivered;
@@ -272,7 +273,7 @@ size_t Channel::Poll(Receiver* receiver, size_t messages_max) {
       BreakByFrame(receiver_->why_invalid());
     } else if (frame.reference) {
       StartFetch(frame);
-    } else if (Deliver(receiver, frame.type, frame.view, frame.payload)) {
+    } else if (DeliverInline(receiver, frame)) {
       ++delivered;
     }
   }
@@ -280,9 +281,23 @@ size_t Channel::Poll(Receiver* receiver, size_t messages_max) {
   return delivered;
 }
 
+bool Channel::DeliverInline(Receiver* receiver, const RingReceiver::Frame& frame) {
+  const bool delivered = Deliver(receiver, frame.type, frame.view, frame.payload);
+  if (!is_deferred_) [[likely]]
+    return delivered;
+  deferred_ = frame;
+  return false;
+}
+
+bool Channel::DeliverDeferred(Receiver* receiver) {
+  is_deferred_ = false;
+  const RingReceiver::Frame frame = deferred_;
+  return DeliverInline(receiver, frame);
+}
+
 bool Channel::Deliver(Receiver* receiver, uint8_t type, uint64_t view, absl::string_view payload) {
   absl::Status status = receiver->OnMessage(type, view, payload);
-  if (status.ok()) return true;
+  if (status.ok() || is_deferred_) return true;
   heard_garbage_ = true;
   Break(absl::Status(status.code(),
                      absl::StrCat("peer ", peer_name_, " sent a bad message: ", status.message())));
@@ -349,8 +364,10 @@ bool Channel::DeliverFetched(Receiver* receiver) {
     BreakByFrame("reference: checksum");
     return false;
   }
-  return Deliver(receiver, fetch_.type, fetch_.view,
-                 absl::string_view(reinterpret_cast<const char*>(fetched_.get()), bytes));
+  const absl::string_view payload(reinterpret_cast<const char*>(fetched_.get()), bytes);
+  const bool delivered = Deliver(receiver, fetch_.type, fetch_.view, payload);
+  CHECK(!is_deferred_) << "a message by reference";
+  return delivered;
 }
 
 void Channel::ReportCredit() {

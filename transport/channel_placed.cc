@@ -114,14 +114,15 @@ size_t Channel::Drain(Receiver* receiver) {
   // need not wait for our reports.
   const uint64_t end = receiver_->head() + ring_words_;
   size_t delivered = 0;
-  while (!heard_garbage_ && receiver_->head() < end) {
+  if (is_deferred_ && DeliverDeferred(receiver)) ++delivered;
+  while (!is_deferred_ && !heard_garbage_ && receiver_->head() < end) {
     RingReceiver::Frame frame;
     // Zeroes what it takes, which harms nobody: no room is reported any more.
     const RingReceiver::Step step = receiver_->Next(&frame);
     if (step == RingReceiver::Step::kNothing) break;
     if (step == RingReceiver::Step::kInvalid) {
       BreakByFrame(receiver_->why_invalid());
-    } else if (!frame.reference && Deliver(receiver, frame.type, frame.view, frame.payload)) {
+    } else if (!frame.reference && DeliverInline(receiver, frame)) {
       ++delivered;
     }
   }

@@ -78,6 +78,7 @@ bool RpcPeer::Impl::SendWaiting() {
 bool RpcPeer::Impl::Poll() {
   if (!failed_.ok()) return false;
   bool worked = channel_->Poll(this, kMessagesPerPoll) > 0;
+  worked |= channel_->is_deferred();
   if (!unplaced_.empty()) worked |= FinishPlaced();
   if (!waiting_.empty() || !without_slot_.empty()) worked |= SendWaiting();
   channel_->Flush();

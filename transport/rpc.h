@@ -68,7 +68,8 @@ class RpcHandler {
   // by blocking the thread: it suspends. Unknown methods: Unimplemented. Must not destroy the
   // RpcPeer.
   virtual Task<absl::Status> Handle(RpcContext* context) = 0;
-  // Takes a notice, in order of arrival with requests; called by Poll() and Drain(). `view`: of its
+  // Takes a notice, in order of arrival with requests: the handlers of those that came before it have begun,
+  // those of later ones have not. Called by Poll() and Drain(). `view`: of its
   // frame, to be judged. `notice` lives until it returns, 8-byte aligned. Must not destroy the RpcPeer,
   // nor Poll() it. An error breaks the channel: the peer sends what makes no sense. By default no
   // notice does.
@@ -140,7 +141,8 @@ class RpcPeer : public Poller {
 
   // Of one who has given the peer up: behind Channel::CloseGate() and, where that is the fence, the end of
   // the queue pair (Channel::Drain has what is required): hands the notices that lie in the ring to the
-  // handler. Requests and answers among them are dropped. Fails what is outstanding, like Fail(). Returns
+  // handler. Requests and answers among them are dropped, and so
+  // are requests whose handlers have not begun. Fails what is outstanding, like Fail(). Returns
   // how many the handler took.
   size_t Drain();
 

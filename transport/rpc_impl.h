@@ -167,6 +167,7 @@ class RpcPeer::Impl final : public Channel::Receiver {
 
   std::vector<std::unique_ptr<Served>> all_served_;
   std::vector<Served*> idle_served_;
+  uint32_t unbegun_ = 0;                 // Requests whose handlers have not begun.
   std::bitset<kCallsMax> served_slots_;  // The peer's slots whose requests we have.
   uint64_t held_bytes_ = 0;
 };

@@ -46,6 +46,11 @@ absl::Status RpcPeer::Impl::OnNotice(const RpcHead& head, uint64_t view, absl::s
   if (head.call_id != 0) return absl::DataLossError("call id: of a notice, is not zero");
   // It could not have been drained.
   if (body.size() > kNoticeBytesMax) return absl::DataLossError("length: of a notice, is too long");
+  // Requests before it go first: their tasks are ready, and begin before the next Poll().
+  if (unbegun_ > 0 && !is_draining_) {
+    channel_->Defer();
+    return absl::OkStatus();
+  }
   absl::Status taken = handler_->OnNotice(head.method_or_code, view, body);
   if (taken.ok()) ++notices_drained_;
   return taken;

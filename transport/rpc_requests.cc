@@ -27,6 +27,7 @@ absl::Status RpcPeer::Impl::OnRequest(const RpcHead& head, uint64_t view, absl::
   held_bytes_ += body.size();
   served->request_buffer.assign(body.data(), body.size());
   served->request = absl::string_view(served->request_buffer.data(), body.size());
+  ++unbegun_;
   served->task = scheduler_->Spawn(Serve(served));
   return absl::OkStatus();
 }
@@ -43,6 +44,11 @@ RpcPeer::Impl::Served* RpcPeer::Impl::TakeServed() {
 }
 
 Task<void> RpcPeer::Impl::Serve(Served* served) {
+  --unbegun_;
+  if (is_draining_) {
+    Recycle(served);
+    co_return;
+  }
   absl::Status status = co_await handler_->Handle(served);
   Respond(served, std::move(status));
   FlushAfterLast();

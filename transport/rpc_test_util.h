@@ -72,6 +72,19 @@ class RpcNode {
     peer->queue_pair.reset();
     peers.erase(peers.begin() + static_cast<ptrdiff_t>(index));
   }
+  // As one who gives the peer up would: what it was told to be placed is taken, then all is closed. Returns
+  // how many notices that were.
+  size_t GiveUp(size_t index) {
+    TestPeer* const peer = peers[index].get();
+    scheduler.RemovePoller(peer->rpc.get());
+    peer->channel->CloseGate();
+    peer->channel->Break(absl::UnavailableError("given up"));
+    port->Forget(peer->queue_pair.get());
+    peer->queue_pair.reset();
+    const size_t notices = peer->rpc->Drain();
+    peers.erase(peers.begin() + static_cast<ptrdiff_t>(index));
+    return notices;
+  }
   void CloseAll() {
     while (!peers.empty()) Close(peers.size() - 1);
   }

@@ -21,25 +21,15 @@
 #include "transport/rpc.h"
 #include "transport/sim/sim_fabric.h"
 #include "transport/sim/sim_network.h"
+#include "transport/sim/sim_rpc_test_util.h"
 
 namespace acre::transport {
 namespace {
 
-constexpr uint64_t kUs = 1'000;
-constexpr uint64_t kMs = 1'000'000;
 constexpr uint64_t kFaultsEndNs = 60 * kMs;
 constexpr uint64_t kServerNapNs = 4'000 * kMs;
 constexpr int kCallersMax = 4;
 constexpr int kCallsInAll = 96;
-
-// What the two tell each other past the fabric, as over a byte stream.
-struct Exchange {
-  std::string endpoint;
-  absl::optional<ChannelOffer> from_client;
-  absl::optional<ChannelOffer> from_server;
-  bool is_client_done = false;
-  bool is_server_done = false;
-};
 
 // Answers with what it was asked, at once or after a while.
 class Echo final : public RpcHandler {
@@ -53,71 +43,6 @@ class Echo final : public RpcHandler {
 
  private:
   Scheduler* const scheduler_;
-};
-
-// What one process has. Made and used by its thread.
-struct End {
-  End(SimNetwork* network, sim::Process* process, SimDevice device, uint64_t seed)
-      : world(network->world()),
-        scheduler({.clock = process->machine()->clock(),
-                   .seed = seed,
-                   .poll_mode = PollMode::kAdaptive,
-                   .spin_ns = 2 * kUs}) {
-    auto made = SimFabric::Create(network, process, {.device = device, .receive_queue_depth = 2});
-    CHECK(made.ok()) << made.status();
-    fabric = *std::move(made);
-    auto made_queue = fabric->CreateCompletionQueue();
-    CHECK(made_queue.ok());
-    queue = *std::move(made_queue);
-    port = std::make_unique<Port>(&scheduler, queue.get());
-  }
-  ~End() {
-    if (rpc != nullptr) scheduler.RemovePoller(rpc.get());
-    rpc.reset();
-    if (queue_pair != nullptr) port->Forget(queue_pair.get());
-    channel.reset();
-    queue_pair.reset();
-    port.reset();
-    queue.reset();
-    fabric.reset();
-  }
-
-  void Wait() {
-    scheduler.RunOnce();
-    world->Sleep(kUs);
-  }
-  bool is_ready() const {
-    return queue_pair != nullptr && queue_pair->state() == QueuePairState::kReady;
-  }
-  // Trades offers, starts the channel and the calls on it. False: the connection broke.
-  bool Start(absl::optional<ChannelOffer>* own, const absl::optional<ChannelOffer>& peers,
-             RpcHandler* handler) {
-    ChannelOptions options;
-    options.region_id = 1;
-    options.ring_bytes = 1 << 16;
-    auto made = Channel::Create(fabric.get(), queue_pair.get(), options);
-    if (!made.ok()) return false;
-    channel = *std::move(made);
-    port->SetSink(queue_pair.get(), channel.get());
-    *own = channel->offer();
-    while (!peers.has_value()) {
-      if (!is_ready()) return false;
-      Wait();
-    }
-    CHECK(channel->Attach(*peers).ok());
-    rpc = std::make_unique<RpcPeer>(&scheduler, channel.get(), handler);
-    scheduler.AddPoller(rpc.get());
-    return true;
-  }
-
-  sim::World* const world;
-  Scheduler scheduler;
-  std::unique_ptr<SimFabric> fabric;
-  std::unique_ptr<CompletionQueue> queue;
-  std::unique_ptr<Port> port;
-  std::unique_ptr<QueuePair> queue_pair;
-  std::unique_ptr<Channel> channel;
-  std::unique_ptr<RpcPeer> rpc;
 };
 
 struct Results {
@@ -167,12 +92,7 @@ void RunClient(SimNetwork* network, sim::Process* process, SimDevice device, uin
                Exchange* exchange, Results* results) {
   {
     End end(network, process, device, 1);
-    while (exchange->endpoint.empty()) end.Wait();
-    auto connecting = end.fabric->Connect(exchange->endpoint, end.queue.get(), "");
-    if (connecting.ok()) {
-      end.queue_pair = *std::move(connecting);
-      while (end.queue_pair->state() == QueuePairState::kConnecting) end.Wait();
-    }
+    end.Connect(*exchange);
     if (end.is_ready() && end.Start(&exchange->from_client, exchange->from_server, nullptr)) {
       Event done(&end.scheduler);
       const int callers = 1 + static_cast<int>(seed % kCallersMax);
@@ -189,20 +109,10 @@ void RunServer(SimNetwork* network, sim::Process* process, SimDevice device, Exc
   {
     End end(network, process, device, 2);
     Echo echo(&end.scheduler);
-    auto listener = end.fabric->Listen();
-    CHECK(listener.ok());
-    exchange->endpoint = (*listener)->endpoint();
-    while (end.queue_pair == nullptr && !exchange->is_client_done) {
-      end.Wait();
-      const auto request = (*listener)->Poll();
-      if (request == nullptr) continue;
-      auto accepted = request->Accept(end.queue.get(), "");
-      if (accepted.ok()) end.queue_pair = *std::move(accepted);
-    }
+    const std::unique_ptr<Listener> listener = end.AcceptOne(exchange);
     if (end.is_ready() && end.Start(&exchange->from_server, exchange->from_client, &echo)) {
       end.scheduler.RunUntilDone(ServeUntilDone(&end, &exchange->is_client_done));
     }
-    listener->reset();
   }
   exchange->is_server_done = true;
 }
