@@ -173,6 +173,7 @@ kvs::ReaderStats ClientCore::reader_stats() const {
   stats.reads += now.reads;
   stats.retries += now.retries;
   stats.misses += now.misses;
+  stats.validations += now.validations;
   return stats;
 }
 

@@ -34,6 +34,7 @@ void Add(const kvs::ReaderStats& more, kvs::ReaderStats* stats) {
   stats->reads += more.reads;
   stats->retries += more.retries;
   stats->misses += more.misses;
+  stats->validations += more.validations;
 }
 
 std::string AddressesOf(const std::vector<HostPort>& servers) {

@@ -24,6 +24,13 @@ constexpr int kRetriesBeforeYield = 64;
 
 }  // namespace
 
+// How long the keys of one call wait for records that stay locked, all together: from the first look at the
+// clock on, which none takes that finds no lock.
+struct MappedReader::Patience {
+  uint64_t ns;
+  uint64_t give_up_ns = 0;
+};
+
 struct MappedReader::Impl {
   struct Mapping {
     SegmentView view;
@@ -45,24 +52,34 @@ struct MappedReader::Impl {
                        [](const Mapping& mapping) { return mapping.lease.IsLive(); });
   }
 
-  // Everything but the usual hit.
+  // Everything but the usual hit. Waits for locked records as long as `patience` says.
+  template <class Mark>
   [[gnu::noinline]] absl::Status Get(absl::string_view key, std::string* value, ReaderStats* stats,
-                                     uint64_t* give_up_ns) {
+                                     Patience* patience, Mark mark) {
     if (key.empty() || key.size() > kKeyBytesMax) return CheckKey(key);
     const LookupKey lookup(key);
     Mapping& mapping = MappingOf(lookup.hash);
     mapping.view.Prefetch(lookup.hash);
     ++stats->gets;
-    const LookupResult result = mapping.view.Lookup(lookup, value, &scratch, stats);
+    const LookupResult result = mapping.view.Lookup(lookup, value, &scratch, stats, mark);
     if (result == LookupResult::kHit && mapping.lease.IsLive()) return absl::OkStatus();
-    return GetSlowly(mapping, result, lookup, value, stats, give_up_ns);
+    return GetSlowly(mapping, result, lookup, value, stats, patience, mark);
   }
 
-  // Everything but a hit in memory whose owner lives: `result` is that of a first lookup. *give_up_ns, 0 at
-  // first, is shared by the keys of a call.
+  // Everything but a hit in memory whose owner lives: `result` is that of a first lookup.
+  template <class Mark>
   [[gnu::noinline, gnu::cold]] absl::Status GetSlowly(Mapping& mapping, LookupResult result,
                                                       const LookupKey& key, std::string* value,
-                                                      ReaderStats* stats, uint64_t* give_up_ns);
+                                                      ReaderStats* stats, Patience* patience,
+                                                      Mark mark);
+
+  const SegmentView& ViewOf(const ReadMark& mark) const {
+    return mappings[SegmentOfMark(mark, mappings.size(),
+                                  [this](size_t i) -> const SegmentLayout& {
+                                    return mappings[i].view.layout();
+                                  })]
+        .view;
+  }
 
   std::vector<Mapping> mappings;
   KeyShare share;
@@ -71,22 +88,23 @@ struct MappedReader::Impl {
   std::vector<uint64_t> scratch;
 };
 
+template <class Mark>
 absl::Status MappedReader::Impl::GetSlowly(Mapping& mapping, LookupResult result,
                                            const LookupKey& key, std::string* value,
-                                           ReaderStats* stats, uint64_t* give_up_ns) {
+                                           ReaderStats* stats, Patience* patience, Mark mark) {
   if (!mapping.lease.IsLive()) return mapping.lease.WhyNot();
   for (int retries = 0; result == LookupResult::kRetry; ++retries) {
     ++stats->retries;
     if (retries >= kRetriesBeforeYield) {
       const uint64_t now_ns = clock->NowNs();
-      if (*give_up_ns == 0) *give_up_ns = now_ns + patience_ns;
-      if (now_ns > *give_up_ns) {
+      if (patience->give_up_ns == 0) patience->give_up_ns = now_ns + patience->ns;
+      if (now_ns > patience->give_up_ns) {
         return absl::UnavailableError(
             "the record stayed locked for too long: a server thread has stalled; try again");
       }
       YieldThread();  // The writer may wait for this very core.
     }
-    result = mapping.view.Lookup(key, value, &scratch, stats);
+    result = mapping.view.Lookup(key, value, &scratch, stats, mark);
     if (!mapping.lease.IsLive()) return mapping.lease.WhyNot();
   }
   if (result == LookupResult::kHit) return absl::OkStatus();
@@ -141,17 +159,17 @@ __attribute__((flatten)) absl::Status MappedReader::Get(absl::string_view key, s
       return absl::OkStatus();
     }
   }
-  uint64_t give_up_ns = 0;
-  return impl_->Get(key, value, &stats_, &give_up_ns);
+  Patience patience{impl_->patience_ns};
+  return impl_->Get(key, value, &stats_, &patience, NoMark());
 }
 
 void MappedReader::MultiGet(absl::Span<const absl::string_view> keys,
                             absl::Span<std::string> values, absl::Span<absl::Status> statuses) {
   CHECK(keys.size() == values.size() && keys.size() == statuses.size());
-  uint64_t give_up_ns = 0;
+  Patience patience{impl_->patience_ns};
   while (!keys.empty()) {
     const size_t count = std::min(kOverlap, keys.size());
-    GetGroup(keys.first(count), values.first(count), statuses.first(count), &give_up_ns);
+    GetGroup(keys.first(count), values.first(count), statuses.first(count), &patience);
     keys.remove_prefix(count);
     values.remove_prefix(count);
     statuses.remove_prefix(count);
@@ -163,7 +181,7 @@ void MappedReader::MultiGet(absl::Span<const absl::string_view> keys,
 __attribute__((flatten)) void MappedReader::GetGroup(absl::Span<const absl::string_view> keys,
                                                      absl::Span<std::string> values,
                                                      absl::Span<absl::Status> statuses,
-                                                     uint64_t* give_up_ns) {
+                                                     Patience* patience) {
   std::array<uint64_t, kOverlap> hashes;
   std::array<const Bucket*, kOverlap> homes;
   std::array<const Slot*, kOverlap> slots;  // Null: not the usual hit.
@@ -200,9 +218,66 @@ __attribute__((flatten)) void MappedReader::GetGroup(absl::Span<const absl::stri
       ++usual_hits_;
       statuses[i] = absl::OkStatus();
     } else {
-      statuses[i] = impl_->Get(keys[i], &values[i], &stats_, give_up_ns);
+      statuses[i] = impl_->Get(keys[i], &values[i], &stats_, patience, NoMark());
     }
   }
+}
+
+absl::Status MappedReader::GetMarked(absl::string_view key, std::string* value, ReadMark* mark,
+                                     uint64_t patience_ns) {
+  Patience patience{std::min(patience_ns, impl_->patience_ns)};
+  return impl_->Get(key, value, &stats_, &patience, MarkInto{mark});
+}
+
+// A single one asks for all its lines at once, by itself.
+void MappedReader::PrefetchGroup(absl::Span<const MarkedGet> gets) const {
+  std::array<uint64_t, kOverlap> hashes;
+  std::array<const Bucket*, kOverlap> homes;
+  for (size_t i = 0; i < gets.size(); ++i) {
+    hashes[i] = HashKey(gets[i].key);
+    homes[i] = impl_->MappingOf(hashes[i]).view.HomeOf(hashes[i]);
+    __builtin_prefetch(homes[i]);
+  }
+  for (size_t i = 0; i < gets.size(); ++i) {
+    const uint64_t tags = homes[i]->tags.Load(std::memory_order_acquire);
+    const uint64_t match = MatchTags(tags, TagOf(hashes[i]));
+    if (match == 0) {
+      impl_->MappingOf(hashes[i]).view.PrefetchChain(homes[i]);
+    } else {
+      __builtin_prefetch(&FirstMatch(homes[i], match));
+    }
+  }
+}
+
+void MappedReader::MultiGetMarked(absl::Span<MarkedGet> gets, uint64_t patience_ns) {
+  Patience patience{std::min(patience_ns, impl_->patience_ns)};
+  while (!gets.empty()) {
+    const size_t count = std::min(kOverlap, gets.size());
+    if (count > 1) PrefetchGroup(gets.first(count));
+    for (MarkedGet& get : gets.first(count)) {
+      get.status = impl_->Get(get.key, get.value, &stats_, &patience, MarkInto{&get.mark});
+    }
+    gets.remove_prefix(count);
+  }
+}
+
+absl::Status MappedReader::Validate(absl::Span<const ReadMark> marks,
+                                    absl::optional<size_t>* changed) {
+  changed->reset();
+  size_t first = 0;
+  while (first < marks.size()) {
+    // In program order behind the loads of all reads, the last one's too: those are acquire loads.
+    const uint64_t now = impl_->ViewOf(marks[first]).LoadWordOf(marks[first]);
+    ++stats_.validations;
+    if (!marks[first].IsStill(now)) break;
+    ++first;
+  }
+  // After the words: if the server lives now, it did when they were loaded. All of its regions or none.
+  for (const Impl::Mapping& mapping : impl_->mappings) {
+    if (!mapping.lease.IsLive()) return mapping.lease.WhyNot();
+  }
+  if (first < marks.size()) *changed = first;
+  return absl::OkStatus();
 }
 
 ReaderStats MappedReader::stats() const {

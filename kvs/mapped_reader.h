@@ -12,8 +12,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
 #include "absl/types/span.h"
 #include "kvs/key_share.h"
+#include "kvs/read_mark.h"
 #include "kvs/reader.h"
 #include "runtime/clock.h"
 #include "transport/fabric.h"
@@ -37,16 +39,35 @@ class MappedReader {
   void MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
                 absl::Span<absl::Status> statuses);
 
+  // Get for a transaction: if OK or NotFound, *mark tells later whether that still stands. Waits no longer
+  // than `patience_ns` for a record that stays locked, nor than Create() was told: then Unavailable. A
+  // transaction that others hold up had better give up and run again.
+  absl::Status GetMarked(absl::string_view key, std::string* value, ReadMark* mark,
+                         uint64_t patience_ns = kUsualPatienceNs);
+  // The same for many keys. Not of one moment: validate them. The patience is for all together.
+  void MultiGetMarked(absl::Span<MarkedGet> gets, uint64_t patience_ns = kUsualPatienceNs);
+  // Looks at each mark's word, in order: *changed is the index of the first that does not stand any more, or
+  // nullopt: each read stood from when it was made until now (kvs/read_mark.h). Marks are those of this
+  // reader, or of another one of the same regions: CHECKs that each is of a word of theirs.
+  // Errors, and then *changed is nullopt: Unavailable - the server is gone: what its memory still says is
+  // no answer.
+  [[nodiscard]] absl::Status Validate(absl::Span<const ReadMark> marks,
+                                      absl::optional<size_t>* changed);
+  static constexpr uint64_t kUsualPatienceNs = ~uint64_t{0};
+
   ReaderStats stats() const;
   // The epoch that the server's header shows (kvs/epoch.h).
   uint64_t ServerEpoch() const;
 
  private:
   struct Impl;
+  struct Patience;
   explicit MappedReader(std::unique_ptr<Impl> impl);
-  // MultiGet of a few keys. *give_up_ns: of the whole call.
+  // MultiGet of a few keys. *patience: of the whole call.
   void GetGroup(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
-                absl::Span<absl::Status> statuses, uint64_t* give_up_ns);
+                absl::Span<absl::Status> statuses, Patience* patience);
+  // Asks for the lines that the gets will want, their cache misses overlapped.
+  void PrefetchGroup(absl::Span<const MarkedGet> gets) const;
 
   std::unique_ptr<Impl> impl_;
   ReaderStats stats_;        // But for

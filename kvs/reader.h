@@ -40,6 +40,7 @@ struct ReaderStats {
   uint64_t reads = 0;
   uint64_t retries = 0;  // Collects thrown away: a record was locked, torn, or moved.
   uint64_t misses = 0;
+  uint64_t validations = 0;  // Marks (kvs/read_mark.h) whose words were loaded, or READ, again.
 };
 
 }  // namespace acre::kvs

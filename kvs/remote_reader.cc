@@ -1,10 +1,8 @@
 #include "kvs/remote_reader.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
-#include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/optional.h"
 #include "glog/logging.h"
@@ -26,11 +24,21 @@ constexpr size_t kLandingBytes = 2 * kPairBytes;
 constexpr size_t kLandingsCount = 64;
 constexpr size_t kObjectLandingsCount = 4;
 constexpr size_t kObjectLandingBytes = (kObjectBytesMax + kLineBytes - 1) / kLineBytes * kLineBytes;
-constexpr size_t kDoorbellReadsMax = 16;
+constexpr size_t kValidationReadsMax = kLandingBytes / kWordBytes;
 constexpr int kRetriesBeforeYield = 16;
 
 const BucketCopy* BucketsAt(const LandingPool::Landing& landing, size_t offset_bytes) {
   return reinterpret_cast<const BucketCopy*>(landing.landed(offset_bytes));
+}
+
+// What a READ of buckets from that offset says of the slot that was found in them.
+ReadMark MarkOf(const SegmentLayout& layout, const BucketCopy* buckets, uint64_t offset_bytes,
+                const SlotCopy& slot) {
+  const uint64_t offset = offset_bytes + (reinterpret_cast<const char*>(&slot) -
+                                          reinterpret_cast<const char*>(buckets));
+  return ReadMark::OfHit(
+      GlobalAddress(static_cast<uint32_t>(layout.identity >> 32), static_cast<uint32_t>(offset)),
+      slot.first());
 }
 
 absl::Status WriterAtWork() { return absl::AbortedError("a writer is at work on the record"); }
@@ -55,6 +63,8 @@ Task<absl::StatusOr<std::unique_ptr<RemoteReader>>> RemoteReader::Create(
   if (!read.ok()) co_return read.status();
   reader->directory_ = *std::move(read);
   reader->segments_ = reader->directory_->segments();
+  reader->validation_reads_max_ =
+      std::min<size_t>(kValidationReadsMax, fabric->device().send_queue_depth_max);
   reader->usual_request_.local_region = reader->landings_->region();
   reader->usual_request_.length_bytes = kPairBytes;
   reader->stats_ = {};
@@ -163,6 +173,17 @@ bool RemoteReader::TakeUsual(const Landing& landing, const Target& target, std::
   return MatchAlignedInline(FirstMatch(pair, match), key, value);
 }
 
+bool RemoteReader::TakeUsualMarked(const Landing& landing, const Target& target, std::string* value,
+                                   ReadMark* mark) {
+  const BucketCopy* const pair = BucketsAt(landing, 0);
+  const SlotCopy* const found = FindByTags(pair, target);
+  if (found == nullptr) return false;
+  AssignInlineValue(*found, value);
+  const SegmentLayout& layout = target.segment->layout;
+  *mark = MarkOf(layout, pair, layout.BucketOffset(target.home), *found);
+  return true;
+}
+
 RemoteReader::Progress RemoteReader::GetAtOnce(const Target& target, const Landing& landing,
                                                std::string* value, absl::Status* status) {
   if (!landing) [[unlikely]]
@@ -268,14 +289,15 @@ Task<absl::Status> RemoteReader::GoOn(Target target, Landing landing, Progress p
     // The usual case needs no further frame: one READ, and the record is there.
     if (TakeUsual(landing, target, value)) co_return absl::OkStatus();
   }
-  absl::Status answer = co_await Finish(&target, &landing, progress == Progress::kReadChain, value);
+  absl::Status answer = co_await Finish(&target, &landing, progress == Progress::kReadChain, value,
+                                        /*mark=*/nullptr);
   co_return answer;
 }
 
 Task<absl::Status> RemoteReader::Finish(const Target* target, Landing* landing, bool chain_landed,
-                                        std::string* value) {
+                                        std::string* value, ReadMark* mark) {
   for (int retries = 0;; ++retries) {
-    absl::Status status = co_await FinishOnce(target, landing, chain_landed, value);
+    absl::Status status = co_await FinishOnce(target, landing, chain_landed, value, mark);
     chain_landed = false;
     if (!absl::IsAborted(status)) {
       if (absl::IsNotFound(status)) {
@@ -300,14 +322,20 @@ Task<absl::Status> RemoteReader::Finish(const Target* target, Landing* landing, 
 }
 
 Task<absl::Status> RemoteReader::FinishOnce(const Target* target, Landing* landing,
-                                            bool chain_landed, std::string* value) {
+                                            bool chain_landed, std::string* value, ReadMark* mark) {
   const BucketCopy* const first = BucketsAt(*landing, 0);
-  absl::Status answer = co_await SearchAndAnswer(target, first, 2, value);
+  const SegmentLayout& layout = target->segment->layout;
+  absl::Status answer =
+      co_await SearchAndAnswer(target, first, 2, layout.BucketOffset(target->home), value, mark);
   if (!absl::IsNotFound(answer)) co_return answer;
   if (first->structure_version % 2 != 0) co_return WriterAtWork();
   if (first->overflow != 0) {
-    answer = co_await Chain(target, landing, first->overflow, chain_landed, value);
+    answer = co_await Chain(target, landing, first->overflow, chain_landed, value, mark);
     if (!absl::IsNotFound(answer)) co_return answer;
+  }
+  // Even; worth something if it is found again.
+  if (mark != nullptr) {
+    *mark = ReadMark::OfMiss(layout, target->key.hash, first->structure_version);
   }
   if (IsPlanted(PlantedBug::kMissAfterOneRead)) co_return absl::NotFoundError("no such record");
   const absl::Status status = co_await ReadPairAgain(target, landing);
@@ -317,7 +345,7 @@ Task<absl::Status> RemoteReader::FinishOnce(const Target* target, Landing* landi
 }
 
 Task<absl::Status> RemoteReader::Chain(const Target* target, Landing* landing, uint64_t address,
-                                       bool first_landed, std::string* value) {
+                                       bool first_landed, std::string* value, ReadMark* mark) {
   const SegmentLayout& layout = target->segment->layout;
   for (size_t steps = 0; address != 0; ++steps) {
     if (!OverflowIsInBounds(address, layout)) {
@@ -328,8 +356,8 @@ Task<absl::Status> RemoteReader::Chain(const Target* target, Landing* landing, u
       absl::Status judged = co_await JudgeLongChain(target, landing);
       co_return judged;
     }
+    const uint32_t offset = GlobalAddress::FromBits(address).offset_bytes();
     if (steps > 0 || !first_landed) {
-      const uint32_t offset = GlobalAddress::FromBits(address).offset_bytes();
       const absl::Status status =
           co_await Read(target->segment, offset, kBucketBytes, landings_.get(), landing,
                         kSecondOffset, target->deadline_ns);
@@ -338,7 +366,7 @@ Task<absl::Status> RemoteReader::Chain(const Target* target, Landing* landing, u
     const BucketCopy* const bucket = BucketsAt(*landing, kSecondOffset);
     // Freed since, and maybe taken by another home: then this home's structure version has moved.
     if (bucket->floor_or_home != target->home) co_return WriterAtWork();
-    absl::Status answer = co_await SearchAndAnswer(target, bucket, 1, value);
+    absl::Status answer = co_await SearchAndAnswer(target, bucket, 1, offset, value, mark);
     if (!absl::IsNotFound(answer)) co_return answer;
     address = bucket->overflow;
   }
@@ -362,7 +390,8 @@ Task<absl::Status> RemoteReader::ReadPairAgain(const Target* target, Landing* la
 }
 
 Task<absl::Status> RemoteReader::SearchAndAnswer(const Target* target, const BucketCopy* buckets,
-                                                 size_t buckets_count, std::string* value) {
+                                                 size_t buckets_count, uint64_t offset_bytes,
+                                                 std::string* value, ReadMark* mark) {
   // More than one slot may look like the key's: two keys out of line may have the same hash.
   for (size_t position = 0;; ++position) {
     switch (Search(buckets, buckets_count, *target, &position)) {
@@ -376,7 +405,12 @@ Task<absl::Status> RemoteReader::SearchAndAnswer(const Target* target, const Buc
       case Verdict::kFound:
         break;
     }
-    absl::Status answer = co_await Answer(target, &SlotAt(buckets, position), value);
+    const SlotCopy& slot = SlotAt(buckets, position);
+    absl::Status answer = co_await Answer(target, &slot, value);
+    // The object's checksum was that copy's, too.
+    if (answer.ok() && mark != nullptr) {
+      *mark = MarkOf(target->segment->layout, buckets, offset_bytes, slot);
+    }
     if (!absl::IsNotFound(answer)) co_return answer;
   }
 }
@@ -407,62 +441,6 @@ Task<absl::Status> RemoteReader::Answer(const Target* target, const SlotCopy* sl
   if (object.key != target->key.words.key()) co_return absl::NotFoundError("another key's");
   value->assign(object.value.data(), object.value.size());
   co_return absl::OkStatus();
-}
-
-Task<void> RemoteReader::MultiGet(absl::Span<const absl::string_view> keys,
-                                  absl::Span<std::string> values, absl::Span<absl::Status> statuses,
-                                  uint64_t deadline_ns) {
-  CHECK(keys.size() == values.size() && keys.size() == statuses.size());
-  for (size_t begin = 0; begin < keys.size();) {
-    absl::InlinedVector<Landing, kDoorbellReadsMax> landings;
-    absl::InlinedVector<Target, kDoorbellReadsMax> targets;
-    std::array<transport::WorkRequest, kDoorbellReadsMax> requests;
-    const size_t room = std::min(kDoorbellReadsMax, keys.size() - begin);
-    while (targets.size() < room) {
-      const absl::string_view key = keys[begin + targets.size()];
-      if (!CheckKey(key).ok()) break;
-      Landing landing = landings_->TryTake();
-      if (!landing) break;
-      targets.push_back(TargetOf(key, deadline_ns));
-      const RemoteSegment& segment = *targets.back().segment;
-      requests[landings.size()] =
-          ReadRequest(segment, segment.layout.BucketOffset(targets.back().home), kPairBytes,
-                      landing.words(), landings_->region());
-      landings.push_back(std::move(landing));
-    }
-    if (targets.empty()) {
-      // A bad key, or no landing is free: one at a time, then.
-      statuses[begin] = co_await Get(keys[begin], &values[begin], deadline_ns);
-      ++begin;
-      continue;
-    }
-    const size_t count = targets.size();
-    stats_.gets += count;
-    stats_.reads += count;
-    const absl::optional<CompletionStatus> status = co_await port_->ExecuteUntil(
-        queue_pair_, absl::MakeSpan(requests.data(), count), deadline_ns);
-    if (!status.has_value()) {
-      // Further READs would be held up behind these.
-      for (size_t i = begin; i < keys.size(); ++i) {
-        statuses[i] = CheckKey(keys[i]);
-        if (statuses[i].ok()) statuses[i] = ReadStatus(status);
-      }
-      co_return;
-    }
-    for (size_t i = 0; i < count; ++i) {
-      if (status != CompletionStatus::kOk) {
-        statuses[begin + i] = ReadStatus(status);
-        continue;
-      }
-      if (TakeUsual(landings[i], targets[i], &values[begin + i])) {
-        statuses[begin + i] = absl::OkStatus();
-        continue;
-      }
-      statuses[begin + i] =
-          co_await Finish(&targets[i], &landings[i], /*chain_landed=*/false, &values[begin + i]);
-    }
-    begin += count;
-  }
 }
 
 Task<absl::StatusOr<uint64_t>> RemoteReader::ServerEpoch() {

@@ -15,10 +15,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
 #include "absl/types/span.h"
 #include "kvs/bucket.h"
 #include "kvs/key_share.h"
 #include "kvs/landing.h"
+#include "kvs/read_mark.h"
 #include "kvs/reader.h"
 #include "kvs/remote_directory.h"
 #include "kvs/segment_layout.h"
@@ -52,11 +54,22 @@ class RemoteReader {
   // task.
   Task<void> MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
                       absl::Span<absl::Status> statuses, uint64_t deadline_ns);
+  // MultiGet for a transaction: for each that is OK or NotFound its mark tells later whether that still stands.
+  // Not of one moment: validate them. `gets` outlive the task. A record that stays locked is Unavailable at
+  // deadline_ns: a transaction that others hold up had better give up soon, and run again.
+  Task<void> MultiGetMarked(absl::Span<MarkedGet> gets, uint64_t deadline_ns);
+  // READs each mark's word, all with one doorbell (of as many as the send queue takes, 128 at most):
+  // *changed is the index of the first that does not stand any more, or nullopt: each read stood from when it
+  // was made until now (kvs/read_mark.h). No marks: no READ. Marks are those of this reader, or of another
+  // one of the same regions: CHECKs that each is of a word of theirs. `marks` and `changed` outlive the task.
+  // Errors, and then *changed is nullopt: Unavailable - the server is gone. DeadlineExceeded as above.
+  Task<absl::Status> Validate(absl::Span<const ReadMark> marks, absl::optional<size_t>* changed,
+                              uint64_t deadline_ns);
   // READs the epoch of the server's header (kvs/epoch.h). No deadline: for who has nothing else to
   // do.
   Task<absl::StatusOr<uint64_t>> ServerEpoch();
 
-  // Gets, MultiGets and ServerEpochs that have READ, or are about to, and have not ended. Every one of
+  // Gets, MultiGets, Validates and ServerEpochs that have READ, or are about to, and have not ended. Every one of
   // them holds a landing for buckets from its first READ to its end.
   size_t reads_under_way() const { return landings_->held_count(); }
 
@@ -100,6 +113,15 @@ class RemoteReader {
   // Takes the value, if the tags of the pair that has landed lead to a slot that holds the key inline:
   // the usual case. False: anything else.
   static bool TakeUsual(const Landing& landing, const Target& target, std::string* value);
+  // The same for any key, with its mark.
+  static bool TakeUsualMarked(const Landing& landing, const Target& target, std::string* value,
+                              ReadMark* mark);
+  // MultiGet and MultiGetMarked.
+  template <class Gets>
+  Task<void> MultiGetOf(Gets gets, uint64_t deadline_ns);
+  // One of the latter that does not leave with the others.
+  Task<absl::Status> GetMarkedSingly(absl::string_view key, std::string* value, ReadMark* mark,
+                                     uint64_t deadline_ns);
   transport::WorkRequest ReadRequest(const RemoteSegment& segment, uint64_t offset_bytes,
                                      uint32_t length_bytes, SharedWord* to,
                                      const transport::MemoryRegion* region) const;
@@ -117,20 +139,22 @@ class RemoteReader {
                           size_t at_bytes, uint64_t deadline_ns);
   // From a first collect in the landing to the answer: objects, chains, the second collect, and
   // again from the start while writers are at work. `chain_landed`: so has the chain's first bucket.
+  // `mark`: of the answer; null: nobody wants it.
   Task<absl::Status> Finish(const Target* target, Landing* landing, bool chain_landed,
-                            std::string* value);
+                            std::string* value, ReadMark* mark);
   // One round of that. Aborted: a writer was at work, start again.
   Task<absl::Status> FinishOnce(const Target* target, Landing* landing, bool chain_landed,
-                                std::string* value);
+                                std::string* value, ReadMark* mark);
   Task<absl::Status> Chain(const Target* target, Landing* landing, uint64_t address,
-                           bool first_landed, std::string* value);
+                           bool first_landed, std::string* value, ReadMark* mark);
   // What a chain says that has one bucket too many: Aborted, or DataLoss.
   Task<absl::Status> JudgeLongChain(const Target* target, Landing* landing);
   // READs the home's pair behind the first collect of it.
   Task<absl::Status> ReadPairAgain(const Target* target, Landing* landing);
-  // Looks the key up in buckets that were READ. OK, NotFound, Aborted as above.
+  // Looks the key up in buckets that were READ from this offset. OK, NotFound, Aborted as above.
   Task<absl::Status> SearchAndAnswer(const Target* target, const BucketCopy* buckets,
-                                     size_t buckets_count, std::string* value);
+                                     size_t buckets_count, uint64_t offset_bytes,
+                                     std::string* value, ReadMark* mark);
   // Answers from a consistent slot that may be the key's. NotFound: it is another key's.
   Task<absl::Status> Answer(const Target* target, const SlotCopy* slot, std::string* value);
 
@@ -141,6 +165,7 @@ class RemoteReader {
   absl::Span<const RemoteSegment> segments_;  // Its.
   std::unique_ptr<LandingPool> landings_;
   std::unique_ptr<LandingPool> object_landings_;
+  size_t validation_reads_max_ = 0;       // Of one doorbell.
   transport::WorkRequest usual_request_;  // READs a pair of buckets at once.
   ReaderStats stats_;
 };

@@ -22,9 +22,10 @@ LookupResult SegmentView::LookupObject(const SlotCopy& copy, const LookupKey& ke
   return LookupResult::kHit;
 }
 
+template <class Mark>
 LookupResult SegmentView::LookupChain(uint64_t address, uint64_t version, const LookupKey& key,
                                       std::string* value, std::vector<uint64_t>* scratch,
-                                      ReaderStats* stats) const {
+                                      ReaderStats* stats, Mark mark) const {
   const uint64_t home = HomeBucket(key.hash, layout_.buckets_count);
   size_t buckets = 0;
   while (address != 0) {
@@ -44,14 +45,22 @@ LookupResult SegmentView::LookupChain(uint64_t address, uint64_t version, const 
       if (key.words.IsInlineIn(copy)) {
         if (!copy.InlineFits()) return LookupResult::kDamaged;
         AssignInlineValue(copy, value);
+        mark.Hit(AddressOf(slot), copy.first());
         return LookupResult::kHit;
       }
       const LookupResult result = LookupObject(copy, key, value, scratch, stats);
+      if (result == LookupResult::kHit) mark.Hit(AddressOf(slot), copy.first());
       if (result != LookupResult::kMiss) return result;
     }
     address = bucket->overflow.Load(std::memory_order_acquire);
   }
   return LookupResult::kMiss;
 }
+
+template LookupResult SegmentView::LookupChain(uint64_t, uint64_t, const LookupKey&, std::string*,
+                                               std::vector<uint64_t>*, ReaderStats*, NoMark) const;
+template LookupResult SegmentView::LookupChain(uint64_t, uint64_t, const LookupKey&, std::string*,
+                                               std::vector<uint64_t>*, ReaderStats*,
+                                               MarkInto) const;
 
 }  // namespace acre::kvs

@@ -18,6 +18,7 @@
 #include "kvs/bucket.h"
 #include "kvs/hash.h"
 #include "kvs/object.h"
+#include "kvs/read_mark.h"
 #include "kvs/reader.h"
 #include "kvs/segment_layout.h"
 #include "runtime/planted_bug.h"
@@ -36,6 +37,20 @@ struct LookupKey {
   explicit LookupKey(absl::string_view key) : words(key), hash(HashKey(key)) {}
   KeyWords words;
   uint64_t hash;
+};
+
+// What a lookup leaves beside its answer, for who will ask whether that still stands: nothing, or a
+// ReadMark. Told of the answer when that is certain.
+struct NoMark {
+  void Hit(GlobalAddress /*slot*/, SlotWord /*first*/) const {}
+  void Miss(const SegmentLayout& /*layout*/, uint64_t /*hash*/, uint64_t /*version*/) const {}
+};
+struct MarkInto {
+  ReadMark* mark;
+  void Hit(GlobalAddress slot, SlotWord first) const { *mark = ReadMark::OfHit(slot, first); }
+  void Miss(const SegmentLayout& layout, uint64_t hash, uint64_t version) const {
+    *mark = ReadMark::OfMiss(layout, hash, version);
+  }
 };
 
 class SegmentView {
@@ -88,9 +103,11 @@ class SegmentView {
   }
 
   // One look. On kHit *value is replaced, else unspecified. `scratch` is memory for objects,
-  // reused.
+  // reused. `mark`: NoMark or MarkInto. Value and mark are of one collect: the mark's word is that of the
+  // very copy of the slot that the value, or the object's checksum, was taken from.
+  template <class Mark = NoMark>
   LookupResult Lookup(const LookupKey& key, std::string* value, std::vector<uint64_t>* scratch,
-                      ReaderStats* stats) const {
+                      ReaderStats* stats, Mark mark = {}) const {
     const Bucket* const home = HomeOf(key.hash);
     // Pairs with the releases in Segment::StructureChange and of every store within it.
     const uint64_t version = home->structure_version.Load(std::memory_order_acquire);
@@ -104,18 +121,29 @@ class SegmentView {
       if (key.words.IsInlineIn(copy)) [[likely]] {
         if (!copy.InlineFits()) return LookupResult::kDamaged;
         AssignInlineValue(copy, value);
+        mark.Hit(AddressOf(slot), copy.first());
         return LookupResult::kHit;
       }
       const LookupResult result = LookupObject(copy, key, value, scratch, stats);
+      if (result == LookupResult::kHit) mark.Hit(AddressOf(slot), copy.first());
       if (result != LookupResult::kMiss) return result;
     }
     const uint64_t overflow = home->overflow.Load(std::memory_order_acquire);
     if (overflow != 0) [[unlikely]] {
-      const LookupResult result = LookupChain(overflow, version, key, value, scratch, stats);
+      const LookupResult result = LookupChain(overflow, version, key, value, scratch, stats, mark);
       if (result != LookupResult::kMiss) return result;
     }
-    return StoodStill(home, version) ? LookupResult::kMiss : LookupResult::kRetry;
+    if (!StoodStill(home, version)) return LookupResult::kRetry;
+    mark.Miss(layout_, key.hash, version);
+    return LookupResult::kMiss;
   }
+
+  // What the word of a mark holds now. Acquire: not loaded ahead of earlier reads, and whoever stored it is
+  // done with what it did before. Requires: mark.IsIn(layout()).
+  uint64_t LoadWordOf(const ReadMark& mark) const {
+    return words_[mark.word.offset_bytes() / kWordBytes].Load(std::memory_order_acquire);
+  }
+  const SegmentLayout& layout() const { return layout_; }
 
  private:
   // Whether no key of the home was inserted, deleted or moved since its structure version was loaded.
@@ -126,15 +154,20 @@ class SegmentView {
   const Bucket* BucketAtOffset(uint64_t offset_bytes) const {
     return reinterpret_cast<const Bucket*>(words_ + offset_bytes / kWordBytes);
   }
+  GlobalAddress AddressOf(const Slot& slot) const {
+    return GlobalAddress(static_cast<uint32_t>(layout_.identity >> 32),
+                         static_cast<uint32_t>((slot.words - words_) * kWordBytes));
+  }
   // kMiss: the slot holds another key.
   [[gnu::noinline]] LookupResult LookupObject(const SlotCopy& copy, const LookupKey& key,
                                               std::string* value, std::vector<uint64_t>* scratch,
                                               ReaderStats* stats) const;
-  // `version`: the home's, loaded before `address`.
+  // `version`: the home's, loaded before `address`. The mark is told of a hit only.
+  template <class Mark>
   [[gnu::noinline]] LookupResult LookupChain(uint64_t address, uint64_t version,
                                              const LookupKey& key, std::string* value,
-                                             std::vector<uint64_t>* scratch,
-                                             ReaderStats* stats) const;
+                                             std::vector<uint64_t>* scratch, ReaderStats* stats,
+                                             Mark mark) const;
 
   const SharedWord* words_;
   SegmentLayout layout_;
