@@ -15,6 +15,7 @@
 #include "gtest/gtest.h"
 #include "kvs/table_test_util.h"
 #include "runtime/clock.h"
+#include "runtime/scheduler.h"
 #include "tests/transactions/workload.h"
 
 namespace acre::kvs {
@@ -26,6 +27,29 @@ uint64_t TransactionsPerWorker() {
   return wanted != nullptr && absl::SimpleAtoi(wanted, &count) ? count : 1'500;
 }
 
+// Of one worker; opened on its thread, but for the connection.
+struct Reads {
+  Reads(Clock* clock, TestServer* server) : scheduler({.clock = clock, .name = "worker"}) {
+    readers.Connect(clock, server);
+  }
+  // Its thread has ended.
+  ~Reads() {
+    scheduler.DetachFromThread();
+    readers.Close();
+  }
+  WorkerReads Open(bool by_mapping) {
+    scheduler.DetachFromThread();
+    readers.Open(&scheduler);
+    return {.scheduler = &scheduler,
+            .mapped = by_mapping ? readers.mapped() : nullptr,
+            .remote = by_mapping ? nullptr : readers.remote(),
+            .patience_ns = 20'000};
+  }
+
+  Scheduler scheduler;
+  TestReaders readers;
+};
+
 isolation::Report Race(bool validates) {
   RealClock clock;
   TestServer server;
@@ -36,6 +60,9 @@ isolation::Report Race(bool validates) {
   scene.transactions_count = TransactionsPerWorker();
   scene.validates = validates;
   ChooseKeys(&scene);
+  std::deque<Reads> reads;
+  for (size_t i = 0; i < kWorkers; ++i) reads.emplace_back(&clock, &server);
+  scene.open_reads = [&reads](uint32_t index) { return reads[index].Open(index % 2 == 0); };
   std::deque<TransactionWorker> workers;
   std::vector<std::thread> threads;
   for (uint32_t i = 0; i < kWorkers; ++i) workers.emplace_back(&scene, i, i + 1);
@@ -49,11 +76,16 @@ isolation::Report Race(bool validates) {
   const Counts all = SumOf(workers);
   std::cout << all.committed << " committed, " << all.locked << " found locks (" << all.winners
             << " told whose), " << all.changed << " found changes, " << all.invalidated
-            << " did not validate, " << all.ended << " ended by others\n";
+            << " did not validate, " << all.ended << " ended by others; " << all.torn
+            << " would have seen torn pairs, " << all.seen << " aborts that saw something\n";
   EXPECT_GT(all.committed, TransactionsPerWorker() / 4);
   EXPECT_GT(all.winners, 0u);
   EXPECT_GT(all.changed + all.invalidated, 0u);
   EXPECT_GT(all.ended, 0u);
+  if (validates) {
+    EXPECT_GT(all.torn, 0u);
+    EXPECT_GT(all.seen, 0u);
+  }
   ExpectSound(&scene);
   const auto report = isolation::Check(WholeHistory(&scene, workers));
   EXPECT_TRUE(report.ok()) << report.status();

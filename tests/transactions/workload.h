@@ -5,6 +5,9 @@
 // lists that transactions append to. Others are put, deleted and moved around beside them, by plain writers and by
 // transactions, blindly. Requests come twice; transactions are ended for coordinators that are taken for dead.
 //
+// Workers read by the product's readers, and validate all reads behind each. So also what an aborted transaction saw
+// must have stood together: its reads are judged as a transaction of their own (opacity).
+//
 // Threads: a TransactionWorker is confined to the thread that runs it.
 
 #ifndef ACRE_TESTS_TRANSACTIONS_WORKLOAD_H_
@@ -33,6 +36,7 @@
 #include "tests/checkers/table_invariants.h"
 #include "tests/transactions/home_scene.h"
 #include "tests/transactions/marked_read.h"
+#include "tests/transactions/worker_reads.h"
 
 namespace acre::kvs {
 
@@ -62,10 +66,14 @@ struct TransactionScene {
   uint64_t transactions_count = 0;  // Of each worker.
   std::function<void()> between = [] {
   };  // Behind each step of a thread: where virtual time passes.
+  // What worker `index` reads with. Called on its thread, which uses it until it ends.
+  std::function<WorkerReads(uint32_t index)> open_reads;
   TransactionHolders holders;
   std::vector<std::string> lists;
   std::vector<std::string> scratches;
   bool validates = true;
+  bool validates_reads =
+      true;  // Behind each one: else what aborts is believed to have seen what stood.
   // Places of events (isolation::Transaction). seq_cst: the order of real time.
   std::atomic<uint64_t> events{0};
   std::atomic<size_t> workers_left{kWorkers};  // Plain writers end some time after it is 0.
@@ -78,6 +86,8 @@ struct Counts {
   uint64_t changed = 0;
   uint64_t invalidated = 0;
   uint64_t ended = 0;  // By promise and resolution.
+  uint64_t seen = 0;   // Aborted ones that saw something.
+  uint64_t torn = 0;   // That would have seen what never stood together, or might have.
 };
 
 class TransactionWorker {
@@ -86,8 +96,8 @@ class TransactionWorker {
       : scene_(scene), index_(index), random_(seed) {}
 
   void Run() {
-    Scheduler scheduler({.clock = scene_->clock, .name = "worker"});
-    TransactionHome home(scene_->table, &scheduler, &scene_->holders);
+    reads_ = scene_->open_reads(index_);
+    TransactionHome home(scene_->table, reads_.scheduler, &scene_->holders);
     home_ = &home;
     open_ = std::vector<std::unique_ptr<Open>>(kOpenMax);
     while (sequence_ < scene_->transactions_count) {
@@ -116,6 +126,7 @@ class TransactionWorker {
     std::vector<TransactionWrite> writes;
     std::vector<ReadMark> misses;  // Judged at LOCK.
     std::vector<ReadMark> marks;   // To be validated.
+    size_t stood = 0;              // So many of the first reads stood together.
   };
 
   void Begin(std::unique_ptr<Open>* slot) {
@@ -147,7 +158,7 @@ class TransactionWorker {
     *slot = std::move(open);
   }
 
-  // False: somebody has one of them locked, maybe this very thread.
+  // False: somebody has one of them locked, maybe this very thread, or one that was read has changed.
   bool ReadSome(Open* open) {
     const size_t count = 1 + random_.Uniform(4);
     while (open->keys.size() < count) {
@@ -155,10 +166,7 @@ class TransactionWorker {
       // One list of each home is liked best.
       if (random_.Uniform(4) != 0) key = key / kListsOfHome * kListsOfHome;
       if (std::find(open->keys.begin(), open->keys.end(), key) != open->keys.end()) continue;
-      absl::optional<MarkedRead> read;
-      for (int tries = 0; tries < 20 && !read.has_value(); ++tries) {
-        read = TryMarkedRead(*scene_->table, scene_->lists[key]);
-      }
+      absl::optional<MarkedRead> read = reads_.Read(scene_->lists[key]);
       scene_->between();
       if (!read.has_value()) return false;
       open->keys.push_back(key);
@@ -168,7 +176,19 @@ class TransactionWorker {
       op.seen = isolation::Seen::kList;
       op.list = ListOf(open->reads.back().value);
       open->told->ops.push_back(std::move(op));
+      if (scene_->validates && !AllStand(open)) return false;
     }
+    return true;
+  }
+  // Behind the last read.
+  bool AllStand(Open* open) {
+    std::vector<ReadMark> marks;
+    for (const MarkedRead& read : open->reads) marks.push_back(read.mark);
+    if (scene_->validates_reads && !reads_.Stand(marks)) {
+      ++counts_.torn;
+      return false;
+    }
+    open->stood = marks.size();
     return true;
   }
 
@@ -212,12 +232,7 @@ class TransactionWorker {
 
   void Finish(std::unique_ptr<Open>* slot) {
     const std::unique_ptr<Open> open = std::move(*slot);
-    bool commits = true;
-    for (const ReadMark& mark : open->marks) {
-      if (scene_->validates && !mark.IsStill(Reload(*scene_->table, mark))) {
-        commits = false;
-      }
-    }
+    bool commits = !scene_->validates || reads_.Stand(open->marks);
     if (!commits) ++counts_.invalidated;
     if (!open->writes.empty()) commits = Decide(open->id, commits && random_.Uniform(10) != 0);
     End(open.get(), commits ? isolation::Outcome::kCommitted : isolation::Outcome::kAborted);
@@ -240,6 +255,11 @@ class TransactionWorker {
     open->told->outcome = outcome;
     if (outcome == isolation::Outcome::kCommitted) {
       ++counts_.committed;
+    } else if (open->stood > 0) {
+      // Reads come first.
+      open->told->ops.resize(open->stood);
+      open->told->outcome = isolation::Outcome::kCommitted;
+      ++counts_.seen;
     } else {
       for (isolation::Op& op : open->told->ops) {
         if (op.kind != isolation::OpKind::kRead) continue;
@@ -269,6 +289,7 @@ class TransactionWorker {
   TransactionScene* const scene_;
   const uint32_t index_;
   Random random_;
+  WorkerReads reads_;
   TransactionHome* home_ = nullptr;
   std::vector<std::unique_ptr<Open>> open_;
   uint64_t sequence_ = 0;
@@ -285,6 +306,8 @@ inline Counts SumOf(const std::deque<TransactionWorker>& workers) {
     all.changed += worker.counts().changed;
     all.invalidated += worker.counts().invalidated;
     all.ended += worker.counts().ended;
+    all.seen += worker.counts().seen;
+    all.torn += worker.counts().torn;
   }
   return all;
 }
