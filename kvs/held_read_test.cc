@@ -290,5 +290,36 @@ TEST_F(HeldReadTest, ReadThatCompletesAtOnceNeedsNoDeadline) {
   EXPECT_EQ(value, std::string(5000, 'v'));
 }
 
+// Goal: a validation keeps its deadline, and its READs, which share a landing, give it back when all have ended.
+TEST_F(HeldReadTest, ValidationsKeepTheirDeadline) {
+  std::string value;
+  MarkedGet get = {kShort, &value, {}, {}};
+  card_->let_through = 1;
+  scheduler_.RunUntilDone(reader_->MultiGetMarked({&get, 1}, TestReaders::kNoDeadlineNs));
+  ASSERT_TRUE(get.status.ok()) << get.status;
+  const std::vector<ReadMark> marks(3, get.mark);
+  absl::optional<size_t> changed = 7;
+  for (int i = 0; i < kManyReads; ++i) {
+    // Once all landings are taken they are what is waited for.
+    const absl::Status status =
+        scheduler_.RunUntilDone(reader_->Validate(marks, &changed, scheduler_.NowNs() + 10'000));
+    ASSERT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+    ASSERT_FALSE(changed.has_value());
+  }
+  ASSERT_GT(card_->held().size(), 100u);
+  ReleaseAll();
+  EXPECT_EQ(reader_->reads_under_way(), 0u);
+  Put(kShort, "other");
+  for (int i = 0; i < kManyReads; ++i) {
+    card_->let_through = 3;
+    ASSERT_TRUE(
+        scheduler_.RunUntilDone(reader_->Validate(marks, &changed, TestReaders::kNoDeadlineNs))
+            .ok());
+    ASSERT_EQ(changed, absl::optional<size_t>(0));
+  }
+  // Gets find their landings free again.
+  EXPECT_EQ(GetNow(kShort), absl::OkStatus());
+}
+
 }  // namespace
 }  // namespace acre::kvs

@@ -123,6 +123,36 @@ TEST_F(ReaderTest, ServerThatIsGoneIsUnavailable) {
   ExpectBoth("absent", absl::StatusCode::kUnavailable);
 }
 
+// Goal: words of a server that is gone validate nothing, though they are still to be seen as they were.
+TEST_F(ReaderTest, NothingStandsOfAServerThatIsGone) {
+  Put("key", "value");
+  std::string value;
+  ReadMark marks[2];
+  ASSERT_TRUE(readers_.mapped()->GetMarked("key", &value, &marks[0]).ok());
+  ASSERT_TRUE(absl::IsNotFound(readers_.mapped()->GetMarked("absent", &value, &marks[1])));
+  const auto validate = [this, &marks](bool by_mapping, absl::optional<size_t>* changed) {
+    if (by_mapping) return readers_.mapped()->Validate(marks, changed);
+    return scheduler_.RunUntilDone(
+        readers_.remote()->Validate(marks, changed, TestReaders::kNoDeadlineNs));
+  };
+  for (const bool is_gone : {false, true}) {
+    if (is_gone) {
+      writer_.reset();
+      server_.CloseRegions();
+    }
+    for (const bool by_mapping : {true, false}) {
+      absl::optional<size_t> changed = 7;
+      const absl::Status status = validate(by_mapping, &changed);
+      EXPECT_EQ(absl::IsUnavailable(status), is_gone) << status;
+      EXPECT_FALSE(changed.has_value());
+    }
+  }
+  EXPECT_TRUE(absl::IsUnavailable(readers_.mapped()->GetMarked("key", &value, &marks[0])));
+  MarkedGet get = {"key", &value, {}, {}};
+  scheduler_.RunUntilDone(readers_.remote()->MultiGetMarked({&get, 1}, TestReaders::kNoDeadlineNs));
+  EXPECT_TRUE(absl::IsUnavailable(get.status)) << get.status;
+}
+
 // Goal: a READ shows by itself that the directory by which it was sent is old: the bucket is of another segment,
 // or of another incarnation of it.
 TEST_F(ReaderTest, StaleDirectoryIsNoticedByTheRead) {
@@ -282,6 +312,28 @@ TEST_F(ReaderTest, MappedReaderWaitsNoLongerThanItsCaller) {
   EXPECT_LT(wait_ns(250'000'000, {keys[0]}), 800'000'000u);
   // Each looks at the clock, and the first waits.
   EXPECT_LT(wait_ns(TestReaders::kNoDeadlineNs, keys), 2'500'000'000u);
+}
+
+// Goal: a transaction's patience is that of the call, for all its keys together, and never more than the reader's.
+TEST_F(ReaderTest, MarkedReadsWaitNoLongerThanTheirCall) {
+  const std::vector<std::string> keys = KeysOfHome("key", 3, buckets_count(), 6);
+  for (const std::string& key : keys) {
+    Put(key, "locked");
+    StartSlot(Find(key).slot);
+  }
+  std::vector<std::string> values(keys.size());
+  std::vector<MarkedGet> gets(keys.size());
+  for (size_t i = 0; i < keys.size(); ++i) gets[i] = {keys[i], &values[i], {}, {}};
+  const auto wait_ns = [&](uint64_t patience_ns) {
+    const uint64_t start_ns = hasty_clock_.NowNs();
+    readers_.mapped()->MultiGetMarked(absl::MakeSpan(gets), patience_ns);
+    for (const MarkedGet& get : gets) EXPECT_TRUE(absl::IsUnavailable(get.status)) << get.status;
+    return hasty_clock_.NowNs() - start_ns;
+  };
+  // Each looks at the clock, and the first waits.
+  EXPECT_LT(wait_ns(1'000'000), 1'000'000'000u);
+  EXPECT_GT(wait_ns(MappedReader::kUsualPatienceNs), 1'000'000'000u);
+  EXPECT_LT(wait_ns(MappedReader::kUsualPatienceNs), 2'500'000'000u);
 }
 
 // Goal: places and lengths outside of the server's memory are DataLoss, whatever names them.

@@ -165,9 +165,9 @@ class RemoteReader {
   absl::Span<const RemoteSegment> segments_;  // Its.
   std::unique_ptr<LandingPool> landings_;
   std::unique_ptr<LandingPool> object_landings_;
-  size_t validation_reads_max_ = 0;       // Of one doorbell.
   transport::WorkRequest usual_request_;  // READs a pair of buckets at once.
   ReaderStats stats_;
+  size_t validation_reads_max_ = 0;  // Of one doorbell.
 };
 
 }  // namespace acre::kvs
