@@ -26,4 +26,10 @@ Task<absl::Status> Backend::ForceUnlock(absl::string_view /*name*/, uint64_t /*t
   co_return NoLocks();
 }
 
+Task<absl::Status> Backend::Call(kvs::Method /*method*/, absl::string_view /*request*/,
+                                 std::string* /*response*/, uint64_t /*deadline_ns*/) {
+  co_return absl::UnimplementedError(
+      "this goes over a fabric, and path tcp has none: use another path");
+}
+
 }  // namespace acre

@@ -22,6 +22,7 @@
 #include "kvs/mapped_reader.h"
 #include "kvs/reader.h"
 #include "kvs/remote_reader.h"
+#include "kvs/wire.h"
 #include "kvs/writer_stats.h"
 #include "runtime/task.h"
 
@@ -52,6 +53,9 @@ class Backend {
   virtual Task<absl::StatusOr<std::string>> Locks(uint64_t deadline_ns);
   virtual Task<absl::Status> ForceUnlock(absl::string_view name, uint64_t token,
                                          uint64_t deadline_ns);
+  // Any call of kvs/wire.h, as it is: the request in one piece. Where there are none: Unimplemented.
+  virtual Task<absl::Status> Call(kvs::Method method, absl::string_view request,
+                                  std::string* response, uint64_t deadline_ns);
   // What the server tells of its cluster.
   virtual Task<absl::StatusOr<kvs::ClusterAnswer>> Cluster(uint64_t deadline_ns) = 0;
 

@@ -153,6 +153,16 @@ Task<absl::Status> ClientCore::ForceUnlock(absl::string_view name, uint64_t toke
                                                                            : Explain(status);
 }
 
+Task<absl::Status> ClientCore::Call(kvs::Method method, absl::string_view request,
+                                    std::string* response, uint64_t deadline_ns) {
+  absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
+  if (!backend.ok()) co_return backend.status();
+  absl::Status status = co_await (*backend)->Call(method, request, response, deadline_ns);
+  const bool is_answer =
+      absl::IsNotFound(status) || absl::IsFailedPrecondition(status) || absl::IsAborted(status);
+  co_return is_answer ? status : Explain(status);
+}
+
 Task<absl::StatusOr<kvs::ClusterAnswer>> ClientCore::Cluster(uint64_t deadline_ns) {
   absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
   if (!backend.ok()) co_return backend.status();

@@ -67,6 +67,10 @@ class ClientCore final {
   Task<absl::Status> Unlock(uint64_t ticket, uint64_t deadline_ns);
   Task<absl::StatusOr<std::string>> Locks(uint64_t deadline_ns);
   Task<absl::Status> ForceUnlock(absl::string_view name, uint64_t token, uint64_t deadline_ns);
+  // Backend::Call. The handler's own errors come with the server's name, but for NotFound, FailedPrecondition and
+  // Aborted, which stay as they are.
+  Task<absl::Status> Call(kvs::Method method, absl::string_view request, std::string* response,
+                          uint64_t deadline_ns);
   // Connects if need be, and asks. DeadlineExceeded at deadline_ns.
   Task<absl::StatusOr<kvs::ClusterAnswer>> Cluster(uint64_t deadline_ns);
   Path path() const { return path_; }

@@ -274,8 +274,7 @@ Task<absl::StatusOr<std::shared_ptr<const kvs::RemoteDirectory>>> FabricBackend:
 
 Task<absl::Status> FabricBackend::Delete(absl::string_view key, uint64_t deadline_ns) {
   std::string response;
-  Task<absl::Status> call = rpc_.Call(MethodNumber(kvs::Method::kDelete), key, "", &response);
-  absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
+  absl::Status status = co_await Call(kvs::Method::kDelete, key, &response, deadline_ns);
   co_return status;
 }
 
@@ -340,15 +339,13 @@ Task<absl::Status> FabricBackend::Unlock(uint64_t ticket, uint64_t deadline_ns) 
   std::string request;
   std::string response;
   transport::AppendWire(&request, kvs::UnlockRequest{ticket});
-  Task<absl::Status> call = rpc_.Call(MethodNumber(kvs::Method::kUnlock), request, "", &response);
-  absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
+  absl::Status status = co_await Call(kvs::Method::kUnlock, request, &response, deadline_ns);
   co_return status;
 }
 
 Task<absl::StatusOr<std::string>> FabricBackend::Locks(uint64_t deadline_ns) {
   std::string response;
-  Task<absl::Status> call = rpc_.Call(MethodNumber(kvs::Method::kLocks), "", "", &response);
-  absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
+  absl::Status status = co_await Call(kvs::Method::kLocks, "", &response, deadline_ns);
   if (!status.ok()) co_return status;
   co_return response;
 }
@@ -418,16 +415,21 @@ Task<absl::Status> FabricBackend::MultiGetByRpc(absl::Span<const absl::string_vi
 
 Task<absl::StatusOr<std::string>> FabricBackend::Stats(uint64_t deadline_ns) {
   std::string text;
-  Task<absl::Status> call = rpc_.Call(MethodNumber(kvs::Method::kStats), "", "", &text);
-  absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
+  absl::Status status = co_await Call(kvs::Method::kStats, "", &text, deadline_ns);
   if (!status.ok()) co_return status;
   co_return text;
 }
 
+Task<absl::Status> FabricBackend::Call(kvs::Method method, absl::string_view request,
+                                       std::string* response, uint64_t deadline_ns) {
+  Task<absl::Status> call = rpc_.Call(MethodNumber(method), request, "", response);
+  absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
+  co_return status;
+}
+
 Task<absl::StatusOr<kvs::ClusterAnswer>> FabricBackend::Cluster(uint64_t deadline_ns) {
   std::string bytes;
-  Task<absl::Status> call = rpc_.Call(MethodNumber(kvs::Method::kCluster), "", "", &bytes);
-  absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
+  absl::Status status = co_await Call(kvs::Method::kCluster, "", &bytes, deadline_ns);
   if (!status.ok()) co_return status;
   absl::StatusOr<kvs::ClusterAnswer> answer = kvs::ParseClusterAnswer(bytes);
   if (!answer.ok()) {

@@ -61,6 +61,8 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   Task<void> MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
                       absl::Span<absl::Status> statuses, uint64_t deadline_ns) override;
   Task<absl::StatusOr<std::string>> Stats(uint64_t deadline_ns) override;
+  Task<absl::Status> Call(kvs::Method method, absl::string_view request, std::string* response,
+                          uint64_t deadline_ns) override;
   Task<absl::StatusOr<kvs::ClusterAnswer>> Cluster(uint64_t deadline_ns) override;
   Task<absl::StatusOr<uint64_t>> Lock(absl::string_view name, uint64_t ticket, uint64_t wait_ns,
                                       uint64_t deadline_ns) override;
