@@ -50,8 +50,20 @@ enum class Method : uint16_t {
   kForceUnlock = 10,
   kLockIntents = 11,  // These four: kvs/lock_wire.h.
   kLockRegions = 12,
-  kLockPeer = 13,      // Response: the endpoint of a client. NotFound: it is none, or no more.
-  kLockPeerLost = 14,  // No response. A client cannot reach another.
+  kLockPeer = 13,         // Response: the endpoint of a client. NotFound: it is none, or no more.
+  kLockPeerLost = 14,     // No response. A client cannot reach another.
+  kTransactionLock = 15,  // These: kvs/transaction_wire.h.
+  kTransactionAtOnce = 16,
+  kTransactionHold = 17,
+  kTransactionPromise = 18,
+  kTransactionResolve = 19,
+  kTransactionClose = 20,
+  kTransactions = 21,
+  kTransactionEnd = 22,
+  // Notices.
+  kTransactionCommit = 23,
+  kTransactionAbort = 24,
+  kTransactionRelease = 25,
 };
 
 // Request of kPut: this, the key, the value. No response.

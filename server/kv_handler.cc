@@ -69,6 +69,18 @@ Task<absl::Status> KvHandler::Handle(transport::RpcContext* context) {
     case kvs::Method::kLockPeer:
     case kvs::Method::kLockPeerLost:
       break;  // The connection's LockHandler and LockSeat answer these.
+    case kvs::Method::kTransactionLock:
+    case kvs::Method::kTransactionAtOnce:
+    case kvs::Method::kTransactionHold:
+    case kvs::Method::kTransactionPromise:
+    case kvs::Method::kTransactionResolve:
+    case kvs::Method::kTransactionClose:
+    case kvs::Method::kTransactions:
+    case kvs::Method::kTransactionEnd:
+    case kvs::Method::kTransactionCommit:
+    case kvs::Method::kTransactionAbort:
+    case kvs::Method::kTransactionRelease:
+      break;
   }
   co_return absl::UnimplementedError("the server knows no such method: is it an older release?");
 }
