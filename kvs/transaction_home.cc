@@ -3,8 +3,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "kvs/hash.h"
+#include "kvs/key_share.h"
+#include "kvs/limits.h"
 #include "transport/address.h"
 
 namespace acre::kvs {
@@ -22,6 +26,8 @@ TransactionVote Over(absl::Status status) {
   vote.status = std::move(status);
   return vote;
 }
+
+Task<absl::Status> Refused(absl::Status status) { co_return status; }
 
 absl::Status BeyondWindow(const TransactionId& id) {
   return absl::ResourceExhaustedError(
@@ -87,11 +93,13 @@ TransactionVote TransactionHome::AnswerAgain(const Record& record) {
 TransactionVote TransactionHome::Lock(const TransactionId& id,
                                       absl::Span<const TransactionParticipant> participants,
                                       absl::Span<const TransactionWrite> writes,
-                                      absl::Span<const ReadMark> misses) {
+                                      absl::Span<const ReadMark> misses,
+                                      absl::optional<uint64_t> hold_id) {
   if (const Record* const known = Find(id); known != nullptr) return AnswerAgain(*known);
   Record* const record = FindOrMake(id);
   if (record == nullptr) return Refusal(id);
-  record->plan = std::make_unique<WritePlan>(table_, locks_.get(), holders_, id);
+  record->plan = std::make_unique<WritePlan>(table_, locks_.get(), holders_, id,
+                                             FindHold(id.coordinator, hold_id));
   record->vote = record->plan->Lock(writes, misses);
   if (!record->vote.is_yes()) {
     record->state = State::kVotedNo;
@@ -107,9 +115,10 @@ TransactionVote TransactionHome::Lock(const TransactionId& id,
 TransactionVote TransactionHome::CommitAtOnce(const TransactionId& id,
                                               absl::Span<const TransactionWrite> writes,
                                               absl::Span<const ReadMark> misses,
-                                              absl::Span<const ReadMark> reads) {
+                                              absl::Span<const ReadMark> reads,
+                                              absl::optional<uint64_t> hold_id) {
   if (const Record* const known = Find(id); known != nullptr) return AnswerAgain(*known);
-  TransactionVote vote = Lock(id, {}, writes, misses);
+  TransactionVote vote = Lock(id, {}, writes, misses, hold_id);
   if (!vote.is_yes()) return vote;
   Record* const record = Find(id);
   if (ReadsStand(reads, writes.size() + misses.size(), &vote)) {
@@ -154,6 +163,9 @@ bool TransactionHome::ReadsStand(absl::Span<const ReadMark> reads, size_t writes
 
 void TransactionHome::Install(Record* record) {
   record->plan->Install();
+  if (const TransactionHold* const hold = record->plan->hold(); hold != nullptr) {
+    Release(hold->thread(), hold->id());
+  }
   record->plan.reset();
   record->state = State::kCommitted;
   --open_count_;
@@ -164,6 +176,93 @@ void TransactionHome::Undo(Record* record) {
   record->plan.reset();
   record->state = State::kAborted;
   --open_count_;
+}
+
+absl::StatusOr<std::vector<MappedLock>> TransactionHome::LocksOf(
+    absl::Span<const absl::string_view> keys) const {
+  if (keys.empty() || keys.size() > kTransactionHoldKeysMax) {
+    return absl::InvalidArgumentError(absl::StrCat("a transaction holds 1 to ",
+                                                   kTransactionHoldKeysMax,
+                                                   " keys of a server, not ", keys.size()));
+  }
+  std::vector<MappedLock> locks;
+  locks.reserve(2 * keys.size());
+  for (const absl::string_view key : keys) {
+    if (absl::Status status = CheckKey(key); !status.ok()) return status;
+    const uint64_t hash = HashKey(key);
+    if (!table_->share().Holds(hash)) return NotOurKey(table_->share(), hash);
+    Segment& segment = table_->SegmentOf(hash);
+    const uint64_t home = HomeBucket(hash, segment.layout().buckets_count);
+    locks.push_back(segment.LockOf(home));
+    locks.push_back(segment.LockOf(home + 1));
+  }
+  std::sort(locks.begin(), locks.end(), [](const MappedLock& a, const MappedLock& b) {
+    return a.address.bits() < b.address.bits();
+  });
+  const auto last =
+      std::unique(locks.begin(), locks.end(),
+                  [](const MappedLock& a, const MappedLock& b) { return a.address == b.address; });
+  locks.erase(last, locks.end());
+  return locks;
+}
+
+Task<absl::Status> TransactionHome::Hold(const TransactionThread& thread, uint64_t hold_id,
+                                         absl::Span<const absl::string_view> keys,
+                                         uint64_t deadline_ns) {
+  absl::StatusOr<std::vector<MappedLock>> locks = LocksOf(keys);
+  if (!locks.ok()) return Refused(locks.status());
+  return Take(thread, hold_id, *std::move(locks), deadline_ns);
+}
+
+Task<absl::Status> TransactionHome::Take(TransactionThread thread, uint64_t hold_id,
+                                         std::vector<MappedLock> locks, uint64_t deadline_ns) {
+  if (const auto known = holds_.find(thread); known != holds_.end()) {
+    if (known->second->id() == hold_id && known->second->is_granted()) co_return absl::OkStatus();
+    co_return absl::FailedPreconditionError(
+        "the thread has a hold here already, or waits for it: one at a time");
+  }
+  const auto hold = std::make_shared<TransactionHold>(locks_.get(), holders_, thread, hold_id);
+  holds_[thread] = hold;
+  // Also of a task that is destroyed. Another hold may have come behind one that was released.
+  const absl::Cleanup forget = [this, &hold] {
+    const auto known = holds_.find(hold->thread());
+    if (known != holds_.end() && known->second == hold && !hold->is_granted()) holds_.erase(known);
+  };
+  Scheduler* const scheduler = locks_->scheduler();
+  deadline_ns = std::min(deadline_ns, scheduler->NowNs() + kHoldNsMax);
+  absl::Status status = co_await hold->TakeAll(std::move(locks), deadline_ns);
+  if (status.ok()) {
+    const uint64_t end_ns = scheduler->NowNs() + kHoldNsMax;
+    hold->SetTimer(scheduler->Spawn(ReleaseAt(thread, hold_id, end_ns)));
+  }
+  co_return status;
+}
+
+Task<void> TransactionHome::ReleaseAt(TransactionThread thread, uint64_t hold_id,
+                                      uint64_t time_ns) {
+  co_await locks_->scheduler()->SleepUntil(time_ns);
+  Release(thread, hold_id);
+}
+
+void TransactionHome::Release(const TransactionThread& thread, uint64_t hold_id) {
+  const auto known = holds_.find(thread);
+  if (known == holds_.end() || known->second->id() != hold_id) return;
+  known->second->End();
+  holds_.erase(known);
+}
+
+void TransactionHome::ReleaseHoldsOf(const TransactionThread& thread) {
+  const auto known = holds_.find(thread);
+  if (known != holds_.end()) Release(thread, known->second->id());
+}
+
+std::shared_ptr<TransactionHold> TransactionHome::FindHold(const TransactionThread& thread,
+                                                           absl::optional<uint64_t> hold_id) const {
+  if (!hold_id.has_value()) return nullptr;
+  const auto known = holds_.find(thread);
+  if (known == holds_.end() || known->second->id() != *hold_id) return nullptr;
+  const std::shared_ptr<TransactionHold>& hold = known->second;
+  return hold->is_granted() && !hold->is_lent() ? hold : nullptr;
 }
 
 absl::Status TransactionHome::Commit(const TransactionId& id) {

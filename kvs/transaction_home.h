@@ -22,18 +22,27 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
 #include "absl/types/span.h"
 #include "kvs/read_mark.h"
 #include "kvs/table.h"
+#include "kvs/transaction_hold.h"
 #include "kvs/transaction_holders.h"
 #include "kvs/transaction_id.h"
 #include "kvs/write_plan.h"
 #include "lock/local_lock.h"
 #include "runtime/scheduler.h"
+#include "runtime/task.h"
 
 namespace acre::kvs {
 
 constexpr uint64_t kTransactionWindow = 4096;
+// Keys of one hold at one home, read or written.
+constexpr size_t kTransactionHoldKeysMax = 512;
+// How long a hold is waited for at most, and how long it lasts at most once it is granted.
+constexpr uint64_t kHoldNsMax = 1'000'000'000;
 
 // What a home tells another one that has to end a transaction of a dead coordinator.
 // A number is never reused.
@@ -63,20 +72,47 @@ class TransactionHome {
   TransactionHome(const TransactionHome&) = delete;
   TransactionHome& operator=(const TransactionHome&) = delete;
 
+  // For the end of a table, as TableWriter::ForgetAbandonedLocks(): no task of Hold() is left anywhere.
+  void ForgetAbandonedLocks() { locks_->ForgetAbandoned(); }
+
+  // Holds, for a transaction that was refused too often ("Holds" in docs/transactions.md): takes the locks of all
+  // buckets where records of these keys lie or may lie, in address order, waiting. Marks nothing. A thread has
+  // one at a time; it says its own number `hold_id` for it, and a new one for each.
+  // `keys` need only live until this returns, before the task runs. The home outlives the task; a task that is destroyed
+  // gives everything back.
+  // It ends with Release(), ReleaseHoldsOf(), the commit of a transaction under it, or kHoldNsMax after it was granted.
+  // Again, once it is granted: OK, nothing more.
+  // DeadlineExceeded: the scheduler's time is `deadline_ns`, or it was waited for kHoldNsMax. ResourceExhausted: no
+  // descriptor is left. InvalidArgument, OutOfRange: a peer's bytes (kvs/limits.h; not our key; more than
+  // kTransactionHoldKeysMax). FailedPrecondition: the thread has another one, or waits for it. Aborted: released while it
+  // was awaited. Nothing is held then.
+  Task<absl::Status> Hold(const TransactionThread& thread, uint64_t hold_id,
+                          absl::Span<const absl::string_view> keys, uint64_t deadline_ns);
+  // Ends it, granted or awaited. A transaction that was locked under it keeps the locks until its outcome. No effect on
+  // one that is not known.
+  void Release(const TransactionThread& thread, uint64_t hold_id);
+  // For a connection that ended.
+  void ReleaseHoldsOf(const TransactionThread& thread);
+
   // LOCK: WritePlan::Lock(). `participants`: all homes of the transaction, kept for its termination.
+  // `hold_id`: a hold of the same thread: what it holds counts as locked. With the transaction's commit it ends; a no or
+  // an abort leaves it, to run the function again. One that is not known, not granted yet, or
+  // in use by another transaction holds nothing.
   // Again: the same vote, kOver if it has been promised or aborted since. kOver also for what was truncated,
   // kNoMemory beyond the window.
   [[nodiscard]] TransactionVote Lock(const TransactionId& id,
                                      absl::Span<const TransactionParticipant> participants,
                                      absl::Span<const TransactionWrite> writes,
-                                     absl::Span<const ReadMark> misses);
+                                     absl::Span<const ReadMark> misses,
+                                     absl::optional<uint64_t> hold_id = absl::nullopt);
   // All of a transaction that has no other home, in one call: Lock(), the validation of `reads`, which it does not
   // write, and install or abort. Yes: committed. A miss in a home that it inserts into or deletes from belongs
   // to `misses`. Again: the same vote.
   [[nodiscard]] TransactionVote CommitAtOnce(const TransactionId& id,
                                              absl::Span<const TransactionWrite> writes,
                                              absl::Span<const ReadMark> misses,
-                                             absl::Span<const ReadMark> reads);
+                                             absl::Span<const ReadMark> reads,
+                                             absl::optional<uint64_t> hold_id = absl::nullopt);
 
   // COMMIT. FailedPrecondition: it was not locked here, was aborted, or promised away: nothing was changed, and a
   // coordinator that asks for it is wrong, or fenced.
@@ -110,6 +146,8 @@ class TransactionHome {
   // Transactions that hold locks; that are kept in all.
   uint64_t open_count() const { return open_count_; }
   uint64_t kept_count() const;
+  // Holds, granted or awaited.
+  size_t holds_count() const { return holds_.size(); }
 
  private:
   enum class State : uint8_t {
@@ -141,6 +179,13 @@ class TransactionHome {
   TransactionVote Refusal(const TransactionId& id) const;
   bool ReadsStand(absl::Span<const ReadMark> reads, size_t writes_count,
                   TransactionVote* vote) const;
+  absl::StatusOr<std::vector<MappedLock>> LocksOf(absl::Span<const absl::string_view> keys) const;
+  Task<absl::Status> Take(TransactionThread thread, uint64_t hold_id, std::vector<MappedLock> locks,
+                          uint64_t deadline_ns);
+  Task<void> ReleaseAt(TransactionThread thread, uint64_t hold_id, uint64_t time_ns);
+  // Granted, and lent to no plan. Null: there is none.
+  std::shared_ptr<TransactionHold> FindHold(const TransactionThread& thread,
+                                            absl::optional<uint64_t> hold_id) const;
   void Install(Record* record);
   void Undo(Record* record);
   static TransactionVote AnswerAgain(const Record& record);
@@ -149,6 +194,7 @@ class TransactionHome {
   TransactionHolders* const holders_;
   const std::unique_ptr<LockThread> locks_;
   absl::flat_hash_map<TransactionThread, Thread> threads_;
+  absl::flat_hash_map<TransactionThread, std::shared_ptr<TransactionHold>> holds_;
   uint64_t open_count_ = 0;
 };
 

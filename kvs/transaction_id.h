@@ -27,7 +27,9 @@ struct TransactionThread {
 
 struct TransactionId {
   TransactionThread coordinator;
-  uint64_t sequence = 0;  // Rises with each transaction of the thread, whichever homes it has.
+  // Rises with each transaction of the thread, whichever homes it has. 0: none; who holds locks ahead of its next
+  // transaction is named by it (kvs/transaction_hold.h).
+  uint64_t sequence = 0;
 
   friend bool operator==(const TransactionId&, const TransactionId&) = default;
   std::string ToString() const {

@@ -44,7 +44,9 @@ Vote Invalid(size_t index, absl::Status status) {
 }  // namespace
 
 WritePlan::~WritePlan() {
-  if (!held_.empty()) Undo();
+  // Under a hold there may be marks without any lock of its own.
+  if (!held_.empty() || is_marked_) Undo();
+  if (hold_ != nullptr) hold_->SetLent(false);
 }
 
 TransactionVote WritePlan::Lock(absl::Span<const TransactionWrite> writes,
@@ -194,6 +196,7 @@ size_t WritePlan::HomeOf(Segment* segment, uint64_t index) {
 }
 
 bool WritePlan::Holds(GlobalAddress lock) const {
+  if (hold_ != nullptr && hold_->Holds(lock)) return true;
   return std::any_of(held_.begin(), held_.end(),
                      [&](const Held& held) { return held.lock == lock; });
 }

@@ -15,6 +15,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -27,6 +29,7 @@
 #include "kvs/segment.h"
 #include "kvs/slot.h"
 #include "kvs/table.h"
+#include "kvs/transaction_hold.h"
 #include "kvs/transaction_holders.h"
 #include "kvs/transaction_id.h"
 #include "lock/local_lock.h"
@@ -75,8 +78,13 @@ struct TransactionVote {
 
 class WritePlan {
  public:
-  WritePlan(Table* table, LockThread* locks, TransactionHolders* holders, const TransactionId& id)
-      : table_(table), locks_(locks), holders_(holders), id_(id) {}
+  // `hold`: of the same lock thread, granted, lent to no other plan, or null. What it holds counts as locked, and stays so for as long as
+  // the plan needs it; it is not the plan that gives it back.
+  WritePlan(Table* table, LockThread* locks, TransactionHolders* holders, const TransactionId& id,
+            std::shared_ptr<TransactionHold> hold = nullptr)
+      : table_(table), locks_(locks), holders_(holders), id_(id), hold_(std::move(hold)) {
+    if (hold_ != nullptr) hold_->SetLent(true);
+  }
   ~WritePlan();
   WritePlan(const WritePlan&) = delete;
   WritePlan& operator=(const WritePlan&) = delete;
@@ -95,6 +103,9 @@ class WritePlan {
   // Likewise. Every word that was marked is what it was before: its body was never touched, so no reader can
   // tell, and a version that steps back to what it was names the same bytes.
   void Undo();
+
+  // Null: none.
+  const TransactionHold* hold() const { return hold_.get(); }
 
  private:
   // One key, and what its install does.
@@ -166,7 +177,8 @@ class WritePlan {
   LockThread* const locks_;
   TransactionHolders* const holders_;
   const TransactionId id_;
-  std::vector<Held> held_;
+  const std::shared_ptr<TransactionHold> hold_;
+  std::vector<Held> held_;   // None of the hold's.
   std::vector<Home> homes_;  // In address order.
   std::vector<Step> steps_;  // Likewise.
   bool is_marked_ = false;

@@ -41,6 +41,7 @@ class HomeScene {
   Segment& segment() { return server_.segment(0); }
   TransactionHome& home() { return *home_; }
   TransactionHome& other() { return *other_; }  // Another worker's.
+  TransactionHolders* holders() { return &holders_; }
   TableWriter& writer() { return *writer_; }
   Scheduler& scheduler() { return scheduler_; }
   TestReaders& readers() { return readers_; }

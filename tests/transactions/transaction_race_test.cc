@@ -76,16 +76,21 @@ isolation::Report Race(bool validates) {
   const Counts all = SumOf(workers);
   std::cout << all.committed << " committed, " << all.locked << " found locks (" << all.winners
             << " told whose), " << all.changed << " found changes, " << all.invalidated
-            << " did not validate, " << all.ended << " ended by others; " << all.torn
-            << " would have seen torn pairs, " << all.seen << " aborts that saw something\n";
+            << " did not validate, " << all.ended << " ended by others, " << all.held
+            << " committed under a hold; " << all.torn << " would have seen torn pairs, " << all.seen
+            << " aborts that saw something\n";
   EXPECT_GT(all.committed, TransactionsPerWorker() / 4);
   EXPECT_GT(all.winners, 0u);
-  EXPECT_GT(all.changed + all.invalidated, 0u);
+  // Without validation nearly nobody finds that something changed.
+  if (validates) {
+    EXPECT_GT(all.changed + all.invalidated, 0u);
+  }
   EXPECT_GT(all.ended, 0u);
   if (validates) {
     EXPECT_GT(all.torn, 0u);
     EXPECT_GT(all.seen, 0u);
   }
+  EXPECT_GT(all.held, TransactionsPerWorker() / 100);
   ExpectSound(&scene);
   const auto report = isolation::Check(WholeHistory(&scene, workers));
   EXPECT_TRUE(report.ok()) << report.status();

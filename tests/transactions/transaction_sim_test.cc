@@ -165,6 +165,7 @@ TEST(TransactionSimTest, WhatCommitsIsStrictlySerialisable) {
   uint64_t refused = 0;
   uint64_t seen = 0;
   uint64_t torn = 0;
+  uint64_t held = 0;
   const uint64_t seeds = SeedsOr("ACRE_TRANSACTION_SEEDS", 300);
   for (uint64_t seed = 1; seed <= seeds; ++seed) {
     SimulatedHome home(seed, {});
@@ -174,13 +175,15 @@ TEST(TransactionSimTest, WhatCommitsIsStrictlySerialisable) {
                                                                      << isolation::ToText(report);
     const Counts counts = home.counts();
     committed += counts.committed;
+    held += counts.held;
     refused += counts.locked + counts.changed + counts.invalidated;
     seen += counts.seen;
     torn += counts.torn;
   }
-  LOG(INFO) << committed << " committed, " << refused << " refused, " << torn
-            << " might have seen what never stood together, " << seen
+  LOG(INFO) << committed << " committed, " << held << " of them under a hold, " << refused
+            << " refused, " << torn << " might have seen what never stood together, " << seen
             << " aborted and had seen what did";
+  EXPECT_GT(held, seeds);
   EXPECT_GT(committed, 20 * seeds);
   EXPECT_GT(refused, seeds);
   EXPECT_GT(torn, 0u);

@@ -4,6 +4,7 @@
 // Each worker has several transactions open at a time, so that they meet also where threads rarely do. Keys are
 // lists that transactions append to. Others are put, deleted and moved around beside them, by plain writers and by
 // transactions, blindly. Requests come twice; transactions are ended for coordinators that are taken for dead.
+// Beside them each worker waits for a hold now and then, under which a transaction finds nothing in its way.
 //
 // Workers read by the product's readers, and validate all reads behind each. So also what an aborted transaction saw
 // must have stood together: its reads are judged as a transaction of their own (opacity).
@@ -24,7 +25,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
 #include "client/isolation/history.h"
 #include "gtest/gtest.h"
 #include "kvs/table.h"
@@ -33,6 +37,7 @@
 #include "runtime/clock.h"
 #include "runtime/random.h"
 #include "runtime/scheduler.h"
+#include "runtime/task.h"
 #include "tests/checkers/table_invariants.h"
 #include "tests/transactions/home_scene.h"
 #include "tests/transactions/marked_read.h"
@@ -88,6 +93,7 @@ struct Counts {
   uint64_t ended = 0;  // By promise and resolution.
   uint64_t seen = 0;   // Aborted ones that saw something.
   uint64_t torn = 0;   // That would have seen what never stood together, or might have.
+  uint64_t held = 0;   // Committed under a hold.
 };
 
 class TransactionWorker {
@@ -99,15 +105,22 @@ class TransactionWorker {
     reads_ = scene_->open_reads(index_);
     TransactionHome home(scene_->table, reads_.scheduler, &scene_->holders);
     home_ = &home;
+    scheduler_ = reads_.scheduler;
     open_ = std::vector<std::unique_ptr<Open>>(kOpenMax);
     while (sequence_ < scene_->transactions_count) {
       std::unique_ptr<Open>* const open = &open_[random_.Uniform(kOpenMax)];
       *open != nullptr ? Finish(open) : Begin(open);
+      TendHold();
       scene_->between();
     }
     for (auto& open : open_) {
       if (open != nullptr) Finish(&open);
     }
+    while (hold_keys_.has_value()) {
+      TendHold();
+      scene_->between();
+    }
+    EXPECT_EQ(home.holds_count(), 0u);
     EXPECT_EQ(home.open_count(), 0u);
     EXPECT_LT(home.kept_count(), 200u);
     scene_->workers_left.fetch_sub(1, std::memory_order_release);
@@ -131,10 +144,7 @@ class TransactionWorker {
 
   void Begin(std::unique_ptr<Open>* slot) {
     auto open = std::make_unique<Open>();
-    open->id = {{.view = 1, .process_id = 10 + index_, .thread = 0}, ++sequence_};
-    open->told = &history_.emplace_back();
-    open->told->process = static_cast<int64_t>(index_ * kOpenMax) + (slot - open_.data());
-    open->told->invoked_at = NextEvent();
+    StartTold(open.get(), index_ * kOpenMax + static_cast<size_t>(slot - open_.data()));
     if (!ReadSome(open.get())) return End(open.get(), isolation::Outcome::kAborted);
     ChooseWrites(open.get());
     if (open->writes.empty()) {
@@ -158,6 +168,101 @@ class TransactionWorker {
     *slot = std::move(open);
   }
 
+  // Asks for a hold, waits for it beside all that the worker does, and uses it.
+  void TendHold() {
+    if (!hold_keys_.has_value()) {
+      if (random_.Uniform(12) == 0) StartHold();
+      return;
+    }
+    scheduler_->RunOnce();
+    if (!hold_task_.done()) return;
+    if (hold_status_.ok()) {
+      UseHold();
+    } else {
+      // Its time is real in the race.
+      EXPECT_TRUE(absl::IsDeadlineExceeded(hold_status_)) << hold_status_;
+    }
+    hold_keys_.reset();
+  }
+  void StartHold() {
+    hold_keys_.emplace();
+    std::vector<absl::string_view> keys;
+    for (size_t count = 1 + random_.Uniform(4); count > 0; --count) {
+      const auto key = static_cast<uint32_t>(random_.Uniform(scene_->lists.size()));
+      if (std::count(hold_keys_->begin(), hold_keys_->end(), key) != 0) continue;
+      hold_keys_->push_back(key);
+      keys.push_back(scene_->lists[key]);
+    }
+    const auto run = [](Task<absl::Status> hold, absl::Status* status) -> Task<void> {
+      *status = co_await std::move(hold);
+    };
+    hold_task_ = scheduler_->Spawn(
+        run(home_->Hold(Coordinator(), ++hold_id_, keys, UINT64_MAX), &hold_status_));
+  }
+  // Reads and appends to all that it holds: nothing can refuse it. Once in a while it is aborted and runs again.
+  void UseHold() {
+    while (hold_keys_.has_value()) {
+      auto open = std::make_unique<Open>();
+      StartTold(open.get(), kWorkers * kOpenMax + index_);
+      for (const uint32_t key : *hold_keys_) {
+        absl::optional<MarkedRead> read = reads_.Read(scene_->lists[key]);
+        scene_->between();
+        ASSERT_TRUE(read.has_value()) << "somebody writes what is held";
+        TellRead(open.get(), key, *std::move(read));
+      }
+      for (size_t i = 0; i < open->keys.size(); ++i) Append(open.get(), i);
+      if (open->writes.empty()) {
+        home_->Release(open->id.coordinator, hold_id_);
+        return End(open.get(), isolation::Outcome::kAborted);
+      }
+      const bool at_once = random_.Uniform(2) == 0;
+      const TransactionVote vote =
+          at_once ? home_->CommitAtOnce(open->id, open->writes, {}, {}, hold_id_)
+                  : home_->Lock(open->id, {}, open->writes, {}, hold_id_);
+      EXPECT_TRUE(vote.is_yes()) << vote.status;
+      scene_->between();
+      const bool commits = at_once || Decide(open->id, random_.Uniform(4) != 0);
+      End(open.get(), commits ? isolation::Outcome::kCommitted : isolation::Outcome::kAborted);
+      if (!commits) continue;
+      ++counts_.held;
+      return;
+    }
+  }
+
+  TransactionThread Coordinator() const {
+    return {.view = 1, .process_id = 10 + index_, .thread = 0};
+  }
+  void StartTold(Open* open, size_t process) {
+    open->id = {Coordinator(), ++sequence_};
+    open->told = &history_.emplace_back();
+    open->told->process = static_cast<int64_t>(process);
+    open->told->invoked_at = NextEvent();
+  }
+  static void TellRead(Open* open, uint32_t key, MarkedRead read) {
+    open->keys.push_back(key);
+    open->reads.push_back(std::move(read));
+    isolation::Op op;
+    op.key = key;
+    op.seen = isolation::Seen::kList;
+    op.list = ListOf(open->reads.back().value);
+    open->told->ops.push_back(std::move(op));
+  }
+  // To the list that it read at this place. False: it is long enough.
+  bool Append(Open* open, size_t place) {
+    const MarkedRead& read = open->reads[place];
+    if (read.value.size() / 8 >= kElementsMax) return false;
+    const auto element = static_cast<int64_t>(open->id.sequence * kWorkers + index_);
+    open->values.push_back(Appended(read.value, element));
+    open->writes.push_back(
+        After(read, BlindPut(scene_->lists[open->keys[place]], open->values.back())));
+    isolation::Op op;
+    op.kind = isolation::OpKind::kAppend;
+    op.key = open->keys[place];
+    op.value = element;
+    open->told->ops.push_back(std::move(op));
+    return true;
+  }
+
   // False: somebody has one of them locked, maybe this very thread, or one that was read has changed.
   bool ReadSome(Open* open) {
     const size_t count = 1 + random_.Uniform(4);
@@ -169,13 +274,7 @@ class TransactionWorker {
       absl::optional<MarkedRead> read = reads_.Read(scene_->lists[key]);
       scene_->between();
       if (!read.has_value()) return false;
-      open->keys.push_back(key);
-      open->reads.push_back(*std::move(read));
-      isolation::Op op;
-      op.key = key;
-      op.seen = isolation::Seen::kList;
-      op.list = ListOf(open->reads.back().value);
-      open->told->ops.push_back(std::move(op));
+      TellRead(open, key, *std::move(read));
       if (scene_->validates && !AllStand(open)) return false;
     }
     return true;
@@ -195,18 +294,8 @@ class TransactionWorker {
   void ChooseWrites(Open* open) {
     std::vector<bool> is_written(open->keys.size());
     for (size_t i = 0; i < open->keys.size(); ++i) {
-      const MarkedRead& read = open->reads[i];
-      if (random_.Uniform(3) != 0 || read.value.size() / 8 >= kElementsMax) continue;
-      is_written[i] = true;
-      const auto element = static_cast<int64_t>(open->id.sequence * kWorkers + index_);
-      open->values.push_back(Appended(read.value, element));
-      open->writes.push_back(
-          After(read, BlindPut(scene_->lists[open->keys[i]], open->values.back())));
-      isolation::Op op;
-      op.kind = isolation::OpKind::kAppend;
-      op.key = open->keys[i];
-      op.value = element;
-      open->told->ops.push_back(std::move(op));
+      if (random_.Uniform(3) != 0) continue;
+      is_written[i] = Append(open, i);
     }
     if (!open->writes.empty() && random_.Uniform(4) == 0) {
       const std::string& key = scene_->scratches[random_.Uniform(scene_->scratches.size())];
@@ -291,8 +380,13 @@ class TransactionWorker {
   Random random_;
   WorkerReads reads_;
   TransactionHome* home_ = nullptr;
+  Scheduler* scheduler_ = nullptr;
   std::vector<std::unique_ptr<Open>> open_;
   uint64_t sequence_ = 0;
+  absl::optional<std::vector<uint32_t>> hold_keys_;  // Lists of a hold, while there is one.
+  uint64_t hold_id_ = 0;
+  absl::Status hold_status_;
+  SpawnHandle hold_task_;
   std::deque<isolation::Transaction> history_;
   Counts counts_;
 };
@@ -308,6 +402,7 @@ inline Counts SumOf(const std::deque<TransactionWorker>& workers) {
     all.ended += worker.counts().ended;
     all.seen += worker.counts().seen;
     all.torn += worker.counts().torn;
+    all.held += worker.counts().held;
   }
   return all;
 }
