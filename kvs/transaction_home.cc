@@ -1,6 +1,7 @@
 #include "kvs/transaction_home.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -37,9 +38,11 @@ absl::Status BeyondWindow(const TransactionId& id) {
 
 }  // namespace
 
-TransactionHome::TransactionHome(Table* table, Scheduler* scheduler, TransactionHolders* holders)
+TransactionHome::TransactionHome(Table* table, Scheduler* scheduler, TransactionHolders* holders,
+                                 ContendedKeys* contended)
     : table_(table),
       holders_(holders),
+      contended_(contended),
       locks_(std::make_unique<LockThread>(scheduler, table->lock_arena(), LockThread::Options{})) {}
 
 TransactionHome::~TransactionHome() = default;
@@ -62,15 +65,34 @@ TransactionHome::Record* TransactionHome::FindOrMake(const TransactionId& id) {
   return &thread.records[id.sequence];
 }
 
-TransactionVote TransactionHome::Refusal(const TransactionId& id) const {
+bool TransactionHome::IsPromisedByClosing(const TransactionId& id) const {
   const auto thread = threads_.find(id.coordinator);
-  if (thread != threads_.end() && id.sequence < thread->second.finished_below) {
-    return Over(Wrong(id, "was finished and truncated"));
+  return thread != threads_.end() && thread->second.is_closed &&
+         id.sequence >= thread->second.finished_below &&
+         !thread->second.records.contains(id.sequence);
+}
+
+TransactionHome::Record* TransactionHome::Begin(const TransactionId& id, TransactionVote* vote) {
+  Thread& thread = threads_[id.coordinator];
+  if (id.sequence < thread.finished_below) {
+    *vote = Over(Wrong(id, "was finished and truncated"));
+    return nullptr;
   }
-  TransactionVote vote;
-  vote.answer = Answer::kNoMemory;
-  vote.status = BeyondWindow(id);
-  return vote;
+  const auto at = thread.records.lower_bound(id.sequence);
+  if (at != thread.records.end() && at->first == id.sequence) {
+    *vote = AnswerAgain(at->second);
+    return nullptr;
+  }
+  if (thread.is_closed) {
+    *vote = Over(absl::AbortedError("the transaction's coordinator is being ended"));
+    return nullptr;
+  }
+  if (id.sequence - thread.finished_below >= kTransactionWindow) {
+    vote->answer = Answer::kNoMemory;
+    vote->status = BeyondWindow(id);
+    return nullptr;
+  }
+  return &thread.records.emplace_hint(at, id.sequence, Record())->second;
 }
 
 TransactionVote TransactionHome::AnswerAgain(const Record& record) {
@@ -95,19 +117,27 @@ TransactionVote TransactionHome::Lock(const TransactionId& id,
                                       absl::Span<const TransactionWrite> writes,
                                       absl::Span<const ReadMark> misses,
                                       absl::optional<uint64_t> hold_id) {
-  if (const Record* const known = Find(id); known != nullptr) return AnswerAgain(*known);
-  Record* const record = FindOrMake(id);
-  if (record == nullptr) return Refusal(id);
+  TransactionVote vote;
+  Record* const record = Begin(id, &vote);
+  if (record == nullptr) return vote;
+  record->participants.assign(participants.begin(), participants.end());
+  return LockInto(record, id, writes, misses, hold_id);
+}
+
+TransactionVote TransactionHome::LockInto(Record* record, const TransactionId& id,
+                                          absl::Span<const TransactionWrite> writes,
+                                          absl::Span<const ReadMark> misses,
+                                          absl::optional<uint64_t> hold_id) {
   record->plan = std::make_unique<WritePlan>(table_, locks_.get(), holders_, id,
                                              FindHold(id.coordinator, hold_id));
   record->vote = record->plan->Lock(writes, misses);
   if (!record->vote.is_yes()) {
     record->state = State::kVotedNo;
     record->plan.reset();
+    Report(record->vote, writes);
     return record->vote;
   }
   record->state = State::kLocked;
-  record->participants.assign(participants.begin(), participants.end());
   ++open_count_;
   return record->vote;
 }
@@ -117,10 +147,11 @@ TransactionVote TransactionHome::CommitAtOnce(const TransactionId& id,
                                               absl::Span<const ReadMark> misses,
                                               absl::Span<const ReadMark> reads,
                                               absl::optional<uint64_t> hold_id) {
-  if (const Record* const known = Find(id); known != nullptr) return AnswerAgain(*known);
-  TransactionVote vote = Lock(id, {}, writes, misses, hold_id);
+  TransactionVote vote;
+  Record* const record = Begin(id, &vote);
+  if (record == nullptr) return vote;
+  vote = LockInto(record, id, writes, misses, hold_id);
   if (!vote.is_yes()) return vote;
-  Record* const record = Find(id);
   if (ReadsStand(reads, writes.size() + misses.size(), &vote)) {
     Install(record);
   } else {
@@ -159,6 +190,13 @@ bool TransactionHome::ReadsStand(absl::Span<const ReadMark> reads, size_t writes
   }
   vote->index = 0;
   return true;
+}
+
+void TransactionHome::Report(const TransactionVote& vote,
+                             absl::Span<const TransactionWrite> writes) {
+  const bool is_conflict = vote.answer == Answer::kLocked || vote.answer == Answer::kChanged;
+  if (contended_ == nullptr || !is_conflict || vote.index >= writes.size()) return;
+  contended_->Report(writes[vote.index].key);
 }
 
 void TransactionHome::Install(Record* record) {
@@ -216,6 +254,10 @@ Task<absl::Status> TransactionHome::Hold(const TransactionThread& thread, uint64
 
 Task<absl::Status> TransactionHome::Take(TransactionThread thread, uint64_t hold_id,
                                          std::vector<MappedLock> locks, uint64_t deadline_ns) {
+  if (const auto known = threads_.find(thread);
+      known != threads_.end() && known->second.is_closed) {
+    co_return absl::AbortedError("the transaction's coordinator is being ended");
+  }
   if (const auto known = holds_.find(thread); known != holds_.end()) {
     if (known->second->id() == hold_id && known->second->is_granted()) co_return absl::OkStatus();
     co_return absl::FailedPreconditionError(
@@ -282,6 +324,7 @@ absl::Status TransactionHome::Abort(const TransactionId& id) {
   if (thread != threads_.end() && id.sequence < thread->second.finished_below) {
     return absl::OkStatus();
   }
+  if (IsPromisedByClosing(id)) return absl::OkStatus();
   Record* const record = FindOrMake(id);
   if (record == nullptr) return BeyondWindow(id);
   switch (record->state) {
@@ -303,7 +346,9 @@ absl::Status TransactionHome::Abort(const TransactionId& id) {
 
 TransactionOutcome TransactionHome::Query(const TransactionId& id) const {
   const Record* const record = Find(id);
-  if (record == nullptr) return TransactionOutcome::kUnknown;
+  if (record == nullptr) {
+    return IsPromisedByClosing(id) ? TransactionOutcome::kPromised : TransactionOutcome::kUnknown;
+  }
   switch (record->state) {
     case State::kUnseen:
       return TransactionOutcome::kPromised;
@@ -321,6 +366,8 @@ TransactionOutcome TransactionHome::Query(const TransactionId& id) const {
 }
 
 TransactionOutcome TransactionHome::Promise(const TransactionId& id) {
+  // However far it is from what was seen here: the coordinator was elsewhere meanwhile.
+  if (IsPromisedByClosing(id)) return TransactionOutcome::kPromised;
   Record* const record = FindOrMake(id);
   // Finished, or beyond what this home would take a LOCK of: it says nothing of an outcome.
   if (record == nullptr) return TransactionOutcome::kUnknown;
@@ -345,9 +392,11 @@ absl::Status TransactionHome::Truncate(const TransactionThread& thread_id,
                                        uint64_t finished_below) {
   const auto is_locked = [](const Record& record) { return record.state == State::kLocked; };
   Thread& thread = threads_[thread_id];
-  for (const auto& [sequence, record] : thread.records) {
-    if (sequence < finished_below && is_locked(record)) {
-      return Wrong({thread_id, sequence}, "is to be truncated, and holds locks");
+  if (sequences.empty() && finished_below <= thread.finished_below) return absl::OkStatus();
+  const auto end = thread.records.lower_bound(finished_below);
+  for (auto at = thread.records.begin(); at != end; ++at) {
+    if (is_locked(at->second)) {
+      return Wrong({thread_id, at->first}, "is to be truncated, and holds locks");
     }
   }
   for (const uint64_t sequence : sequences) {
@@ -356,10 +405,8 @@ absl::Status TransactionHome::Truncate(const TransactionThread& thread_id,
       return Wrong({thread_id, sequence}, "is to be truncated, and holds locks");
     }
   }
-  if (finished_below > thread.finished_below) {
-    thread.finished_below = finished_below;
-    absl::erase_if(thread.records, [&](const auto& entry) { return entry.first < finished_below; });
-  }
+  thread.records.erase(thread.records.begin(), end);
+  thread.finished_below = std::max(thread.finished_below, finished_below);
   for (const uint64_t sequence : sequences) {
     // Also one that is not known here, so that nothing of it is taken later. Null: below, or out of reach.
     Record* const record = FindOrMake({thread_id, sequence});
@@ -370,22 +417,45 @@ absl::Status TransactionHome::Truncate(const TransactionThread& thread_id,
   return absl::OkStatus();
 }
 
-std::vector<OpenTransaction> TransactionHome::OpenOf(uint32_t process_id) const {
+void TransactionHome::CloseThread(const TransactionThread& thread) {
+  threads_[thread].is_closed = true;
+  ReleaseHoldsOf(thread);
+}
+
+std::vector<OpenTransaction> TransactionHome::OpenOf(const TransactionThread& thread) const {
   std::vector<OpenTransaction> open;
-  for (const auto& [thread_id, thread] : threads_) {
-    if (thread_id.process_id != process_id) continue;
-    for (const auto& [sequence, record] : thread.records) {
-      if (record.state != State::kLocked) continue;
-      open.push_back({{thread_id, sequence}, record.promised, record.participants});
-    }
+  const auto known = threads_.find(thread);
+  if (known == threads_.end()) return open;
+  for (const auto& [sequence, record] : known->second.records) {
+    if (record.state != State::kLocked) continue;
+    open.push_back({{thread, sequence},
+                    record.promised,
+                    {record.participants.begin(), record.participants.end()}});
   }
   return open;
 }
 
-absl::Status TransactionHome::Forget(uint32_t process_id) {
-  const std::vector<OpenTransaction> open = OpenOf(process_id);
+std::vector<TransactionParticipant> TransactionHome::ParticipantsOf(
+    const TransactionThread& thread) const {
+  std::vector<TransactionParticipant> all;
+  const auto known = threads_.find(thread);
+  if (known == threads_.end()) return all;
+  for (const auto& [sequence, record] : known->second.records) {
+    all.insert(all.end(), record.participants.begin(), record.participants.end());
+  }
+  std::sort(
+      all.begin(), all.end(), [](const TransactionParticipant& a, const TransactionParticipant& b) {
+        return std::tie(a.server_index, a.incarnation) < std::tie(b.server_index, b.incarnation);
+      });
+  all.erase(std::unique(all.begin(), all.end()), all.end());
+  return all;
+}
+
+absl::Status TransactionHome::ForgetThread(const TransactionThread& thread) {
+  const std::vector<OpenTransaction> open = OpenOf(thread);
   if (!open.empty()) return Wrong(open.front().id, "is to be forgotten, and holds locks");
-  absl::erase_if(threads_, [&](const auto& entry) { return entry.first.process_id == process_id; });
+  ReleaseHoldsOf(thread);
+  threads_.erase(thread);
   return absl::OkStatus();
 }
 

@@ -8,7 +8,7 @@
 //             goes to the one that took its LOCK: the worker whose poller reads the coordinator thread's ring.
 //             Others (termination asks on other rings) come by Scheduler::Post to that worker. Locks never
 //             change threads: it is the work that goes to where they are.
-// Ownership:  borrows table, scheduler and holders. Destroyed at the end of the table only: what is still
+// Ownership:  borrows table, scheduler, holders and contended keys. Destroyed at the end of the table only: what is still
 //             locked then is undone, for nobody to see.
 // Limits:     for each coordinator thread kTransactionWindow sequences from the lowest that may still come:
 //             that bounds what a coordinator that never truncates can make it keep.
@@ -20,12 +20,15 @@
 #include <memory>
 #include <vector>
 
+#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/optional.h"
 #include "absl/types/span.h"
+#include "kvs/contended_keys.h"
 #include "kvs/read_mark.h"
 #include "kvs/table.h"
 #include "kvs/transaction_hold.h"
@@ -53,7 +56,8 @@ enum class TransactionOutcome : uint8_t {
   kCommitted = 1,
   kAborted = 2,  // Or voted no: it never commits.
   kLocked = 3,   // Voted yes, undecided.
-  // No LOCK or COMMIT of it will be taken any more. No outcome: what it locked stays locked until Resolve().
+  // No LOCK or COMMIT of it will be taken any more. No outcome: what it locked stays locked until Resolve(). Also
+  // the answer for whatever is not known of a thread that was closed.
   kPromised = 4,
 };
 
@@ -66,8 +70,11 @@ struct OpenTransaction {
 
 class TransactionHome {
  public:
-  // `holders`: one for all workers of a server.
-  TransactionHome(Table* table, Scheduler* scheduler, TransactionHolders* holders);
+  // `holders`, `contended`: one for all workers of a server. `contended` is told the key of each write that was refused
+  // for its lock or for what was read of it; null: nobody is. Of other reads a home knows no key: whoever validates
+  // reports them.
+  TransactionHome(Table* table, Scheduler* scheduler, TransactionHolders* holders,
+                  ContendedKeys* contended = nullptr);
   ~TransactionHome();
   TransactionHome(const TransactionHome&) = delete;
   TransactionHome& operator=(const TransactionHome&) = delete;
@@ -133,15 +140,26 @@ class TransactionHome {
   // TRUNCATE: these sequences of a thread are over at every home that they have, and so are all below
   // `finished_below`, seen here or not; none of them comes again. The same request may.
   // FailedPrecondition: one of them still holds locks here: nothing was changed.
+  // Of no `sequences`: for each request's watermark: one look-up where it says nothing new, else the work of taking out what
+  // it ends.
   [[nodiscard]] absl::Status Truncate(const TransactionThread& thread,
                                       absl::Span<const uint64_t> sequences,
                                       uint64_t finished_below);
 
-  // Of a process that died, what is to be ended. In no order.
-  std::vector<OpenTransaction> OpenOf(uint32_t process_id) const;
+  // The end of a coordinator ("Termination" in docs/transactions.md): nothing that was not known of it before is taken any
+  // more: LOCK and CommitAtOnce get kOver, Hold() Aborted, and its holds end. COMMIT and ABORT of what is locked are taken
+  // as ever, until they are promised away. Again: nothing more.
+  // Kept until ForgetThread(), also of a thread that was never seen: a few words for each coordinator whose end not all
+  // homes have confirmed yet.
+  void CloseThread(const TransactionThread& thread);
+  // What is to be ended of it. Ascending.
+  std::vector<OpenTransaction> OpenOf(const TransactionThread& thread) const;
+  // All homes that the LOCKs of its kept transactions named, decided ones too: who may ask for what is kept here. Each
+  // once, ascending.
+  std::vector<TransactionParticipant> ParticipantsOf(const TransactionThread& thread) const;
   // All outcomes and promises of a dead coordinator, once all homes have confirmed them. It is fenced: nothing of it comes
-  // any more. FailedPrecondition: something of it is still locked.
-  [[nodiscard]] absl::Status Forget(uint32_t process_id);
+  // any more. FailedPrecondition: something of it is still locked: nothing was changed.
+  [[nodiscard]] absl::Status ForgetThread(const TransactionThread& thread);
 
   // Transactions that hold locks; that are kept in all.
   uint64_t open_count() const { return open_count_; }
@@ -163,11 +181,12 @@ class TransactionHome {
     bool promised = false;
     TransactionVote vote;
     std::unique_ptr<WritePlan> plan;  // While it is locked.
-    std::vector<TransactionParticipant> participants;
+    absl::InlinedVector<TransactionParticipant, 2> participants;
   };
   struct Thread {
     uint64_t finished_below = 0;
-    absl::flat_hash_map<uint64_t, Record> records;  // By sequence, none below finished_below.
+    bool is_closed = false;
+    absl::btree_map<uint64_t, Record> records;  // By sequence, none below finished_below.
   };
 
   // Null: nothing is known of it.
@@ -175,8 +194,13 @@ class TransactionHome {
   Record* Find(const TransactionId& id);
   // Made if need be. Null: finished already, or beyond the window.
   Record* FindOrMake(const TransactionId& id);
-  // kOver, or beyond the window. Of an id for which FindOrMake() has nothing.
-  TransactionVote Refusal(const TransactionId& id) const;
+  // A closed thread has promised it: it has no record, is not over, and will never have one.
+  bool IsPromisedByClosing(const TransactionId& id) const;
+  // Of a LOCK that comes for the first time. Null: it does not, or is refused: *vote is the answer.
+  Record* Begin(const TransactionId& id, TransactionVote* vote);
+  TransactionVote LockInto(Record* record, const TransactionId& id,
+                           absl::Span<const TransactionWrite> writes,
+                           absl::Span<const ReadMark> misses, absl::optional<uint64_t> hold_id);
   bool ReadsStand(absl::Span<const ReadMark> reads, size_t writes_count,
                   TransactionVote* vote) const;
   absl::StatusOr<std::vector<MappedLock>> LocksOf(absl::Span<const absl::string_view> keys) const;
@@ -186,12 +210,14 @@ class TransactionHome {
   // Granted, and lent to no plan. Null: there is none.
   std::shared_ptr<TransactionHold> FindHold(const TransactionThread& thread,
                                             absl::optional<uint64_t> hold_id) const;
+  void Report(const TransactionVote& vote, absl::Span<const TransactionWrite> writes);
   void Install(Record* record);
   void Undo(Record* record);
   static TransactionVote AnswerAgain(const Record& record);
 
   Table* const table_;
   TransactionHolders* const holders_;
+  ContendedKeys* const contended_;
   const std::unique_ptr<LockThread> locks_;
   absl::flat_hash_map<TransactionThread, Thread> threads_;
   absl::flat_hash_map<TransactionThread, std::shared_ptr<TransactionHold>> holds_;

@@ -88,6 +88,10 @@ TransactionVote WritePlan::Judge(absl::Span<const TransactionWrite> writes,
   targets->reserve(writes.size());
   for (size_t i = 0; i < writes.size(); ++i) {
     const TransactionWrite& write = writes[i];
+    if (write.kind > TransactionWrite::Kind::kDelete ||
+        write.expect > TransactionWrite::Expect::kAbsent) {
+      return Invalid(i, absl::InvalidArgumentError("a write of no kind that is known here"));
+    }
     if (absl::Status status = CheckKey(write.key); !status.ok()) return Invalid(i, status);
     if (absl::Status status = CheckValue(write.value); !status.ok()) return Invalid(i, status);
     const uint64_t hash = HashKey(write.key);
@@ -171,7 +175,7 @@ bool WritePlan::MeetsExpectation(const Step& step, const TransactionWrite& write
              write.mark.word == ReadMark::StructureWord(home.segment->layout(), home.index) &&
              write.mark.IsStill(home.bucket->structure_version.Load(std::memory_order_relaxed));
   }
-  return false;  // A peer's byte.
+  LOG(FATAL) << "unreachable: Judge() knows them";
 }
 
 TransactionVote WritePlan::JudgeMiss(const ReadMark& miss, size_t index) const {

@@ -12,6 +12,7 @@
 
 #include "absl/strings/string_view.h"
 #include "gtest/gtest.h"
+#include "kvs/contended_keys.h"
 #include "kvs/table.h"
 #include "kvs/table_test_util.h"
 #include "kvs/transaction_holders.h"
@@ -31,7 +32,7 @@ class HomeScene {
   void Open() {
     ASSERT_NO_FATAL_FAILURE(server_.Open(&clock_, 1, kSegmentBytes, /*index_percent=*/2));
     writer_ = std::make_unique<TableWriter>(table(), &scheduler_);
-    home_ = std::make_unique<TransactionHome>(table(), &scheduler_, &holders_);
+    home_ = std::make_unique<TransactionHome>(table(), &scheduler_, &holders_, &contended_);
     other_ = std::make_unique<TransactionHome>(table(), &scheduler_, &holders_);
     ASSERT_NO_FATAL_FAILURE(readers_.Connect(&clock_, &server_));
     ASSERT_NO_FATAL_FAILURE(readers_.Open(&scheduler_, nullptr, /*patience_ns=*/1'000'000));
@@ -42,6 +43,7 @@ class HomeScene {
   TransactionHome& home() { return *home_; }
   TransactionHome& other() { return *other_; }  // Another worker's.
   TransactionHolders* holders() { return &holders_; }
+  const ContendedKeys& contended() const { return contended_; }  // As home() finds.
   TableWriter& writer() { return *writer_; }
   Scheduler& scheduler() { return scheduler_; }
   TestReaders& readers() { return readers_; }
@@ -112,6 +114,7 @@ class HomeScene {
   TestReaders readers_;
   std::unique_ptr<TableWriter> writer_;
   TransactionHolders holders_;
+  ContendedKeys contended_;
   std::unique_ptr<TransactionHome> home_;
   std::unique_ptr<TransactionHome> other_;
   checkers::Model model_;

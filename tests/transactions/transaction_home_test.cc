@@ -187,6 +187,30 @@ TEST_F(TransactionHomeTest, NobodyWaitsAndTheWinnerIsNamed) {
   ExpectSound();
 }
 
+TEST_F(TransactionHomeTest, ContendedKeysAreReported) {
+  const std::vector<std::string> keys = KeysOf(5, 3);
+  Put(keys[0], "old");
+  const MarkedRead stale = Read(keys[0]);
+  Put(keys[0], "newer");
+  EXPECT_EQ(Lock(1, {BlindPut("aside", "x"), After(stale, BlindPut(keys[0], "lost"))}).answer,
+            Answer::kChanged);
+  ASSERT_TRUE(other().Lock(Id(1, 8), {}, {{BlindPut(keys[1], "x")}}, {}).is_yes());
+  EXPECT_EQ(Lock(2, {BlindPut(keys[0], "lost")}).answer, Answer::kLocked);
+  EXPECT_EQ(Lock(2, {BlindPut(keys[0], "lost")}).answer, Answer::kLocked) << "told again";
+  EXPECT_EQ(Lock(3, {BlindPut(keys[2], "lost")}).answer, Answer::kLocked);
+  ASSERT_TRUE(other().Abort(Id(1, 8)).ok());
+  // No conflicts.
+  EXPECT_TRUE(Lock(4, {BlindPut(keys[1], "x")}).is_yes());
+  EXPECT_EQ(Lock(5, {BlindPut("", "x")}).answer, Answer::kInvalid);
+  ASSERT_TRUE(home().Abort(Id(4)).ok());
+  const std::vector<ContendedKeys::Counter> top = contended().Top(10);
+  ASSERT_EQ(top.size(), 2u);
+  EXPECT_EQ(top[0].key, keys[0]);
+  EXPECT_EQ(top[0].count, 2u);
+  EXPECT_EQ(top[1].key, keys[2]);
+  EXPECT_EQ(contended().conflicts(), 3u);
+}
+
 // Goal: a plain writer of the same key, and one of another key of the bucket, go on when the locks are free.
 TEST_F(TransactionHomeTest, PlainWritersWaitForTheLocks) {
   const std::vector<std::string> keys = KeysOf(5, 3);
@@ -248,6 +272,12 @@ TEST_F(TransactionHomeTest, APeersNonsenseIsRefused) {
     EXPECT_EQ(vote.answer, Answer::kInvalid);
     EXPECT_TRUE(absl::IsInvalidArgument(vote.status)) << vote.status;
   }
+  TransactionWrite of_no_kind = BlindPut(keys[0], "x");
+  of_no_kind.kind = static_cast<TransactionWrite::Kind>(2);
+  TransactionWrite expects_nonsense = BlindPut(keys[0], "x");
+  expects_nonsense.expect = static_cast<TransactionWrite::Expect>(0xff);
+  EXPECT_EQ(Lock(++sequence, {of_no_kind}).answer, Answer::kInvalid);
+  EXPECT_EQ(Lock(++sequence, {expects_nonsense}).answer, Answer::kInvalid);
   const MarkedRead elsewhere = Read(KeysOf(9, 1)[0]);
   EXPECT_EQ(Lock(++sequence, {BlindPut(keys[0], "x")}, {elsewhere.mark}).answer, Answer::kInvalid);
   for (const uint64_t bits : {uint64_t{0}, GlobalAddress(TestServer::kFirstRegionId, 12).bits(),
@@ -349,45 +379,6 @@ TEST_F(TransactionHomeTest, WhatIsTruncatedNeverLocksAgain) {
   EXPECT_EQ(Lock(7 + kTransactionWindow, {BlindPut(key, "y")}).answer, Answer::kNoMemory);
   EXPECT_TRUE(Lock(6 + kTransactionWindow, {BlindPut(key, "y")}).is_yes());
   ASSERT_TRUE(home().Abort(Id(6 + kTransactionWindow)).ok());
-}
-
-TEST_F(TransactionHomeTest, APromiseIsKept) {
-  const std::string key = KeysOf(5, 1)[0];
-  Put(key, "old");
-  // Before its LOCK.
-  EXPECT_EQ(home().Promise(Id(1)), TransactionOutcome::kPromised);
-  EXPECT_EQ(Lock(1, {BlindPut(key, "x")}).answer, Answer::kOver);
-  EXPECT_FALSE(home().Resolve(Id(1), /*commit=*/true).ok());
-  EXPECT_EQ(Seen(key), "old");
-  ASSERT_TRUE(home().Resolve(Id(1), /*commit=*/false).ok());
-  // Behind it: no outcome, the locks and marks stay.
-  const std::vector<TransactionParticipant> participants = {{0, 17}, {3, 4}};
-  for (const bool commits : {false, true}) {
-    const uint64_t sequence = commits ? 3 : 2;
-    const Writes writes = {BlindPut(key, "new")};
-    ASSERT_TRUE(home().Lock(Id(sequence), participants, writes, {}).is_yes());
-    EXPECT_EQ(home().Promise(Id(sequence)), TransactionOutcome::kPromised);
-    EXPECT_FALSE(home().Commit(Id(sequence)).ok());
-    EXPECT_EQ(home().Lock(Id(sequence), participants, writes, {}).answer, Answer::kOver);
-    EXPECT_EQ(Seen(key), "(locked)");
-    const std::vector<OpenTransaction> open = home().OpenOf(7);
-    ASSERT_EQ(open.size(), 1u);
-    EXPECT_EQ(open[0].id, Id(sequence));
-    EXPECT_TRUE(open[0].promised);
-    EXPECT_EQ(open[0].participants, participants);
-    EXPECT_FALSE(home().Forget(7).ok());
-    for (int again = 0; again < 2; ++again) {
-      ASSERT_TRUE(home().Resolve(Id(sequence), commits).ok());
-      EXPECT_FALSE(home().Resolve(Id(sequence), !commits).ok());
-    }
-    EXPECT_EQ(Seen(key), commits ? "new" : "old");
-    EXPECT_EQ(home().Promise(Id(sequence)),
-              commits ? TransactionOutcome::kCommitted : TransactionOutcome::kAborted);
-  }
-  ASSERT_TRUE(home().Forget(7).ok());
-  EXPECT_EQ(home().kept_count(), 0u);
-  model()[key] = "new";
-  ExpectSound();
 }
 
 // Goal: any mixture, in any state of the table: an abort changes no word, a commit what it says and no more.
