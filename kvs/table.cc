@@ -4,6 +4,7 @@
 #include <atomic>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "kvs/epoch.h"
 #include "kvs/hash.h"
@@ -82,8 +83,9 @@ void Retire(Segment* segment, const Segment::Freed& freed) {
 
 }  // namespace
 
-TableWriter::TableWriter(Table* table, Scheduler* scheduler)
+TableWriter::TableWriter(Table* table, Scheduler* scheduler, const Options& options)
     : table_(table),
+      options_(options),
       locks_(std::make_unique<LockThread>(scheduler, table->lock_arena(), LockThread::Options{})) {
   for (const std::unique_ptr<Segment>& segment : table->segments()) {
     views_.emplace_back(segment->words(), segment->layout());
@@ -93,6 +95,28 @@ TableWriter::TableWriter(Table* table, Scheduler* scheduler)
 TableWriter::~TableWriter() = default;
 
 void TableWriter::ForgetAbandonedLocks() { locks_->ForgetAbandoned(); }
+
+Task<absl::Status> TableWriter::Await(LockSet* locks, GlobalAddress lock, uint64_t* deadline_ns) {
+  // The clock is looked at by those alone who wait.
+  if (*deadline_ns == 0) *deadline_ns = locks->scheduler()->NowNs() + options_.lock_patience_ns;
+  absl::Status status = co_await locks->Wait(*deadline_ns);
+  if (!absl::IsDeadlineExceeded(status)) co_return status;
+  absl::optional<TransactionId> holder;
+  if (options_.holders != nullptr) holder = options_.holders->Find(lock);
+  co_return StayedLocked(holder);
+}
+
+absl::Status TableWriter::StayedLocked(absl::optional<TransactionId> holder) const {
+  const uint64_t waited_ms = options_.lock_patience_ns / 1'000'000;
+  if (holder.has_value()) {
+    return absl::UnavailableError(absl::StrCat(
+        "the record is locked by a transaction that does not end: ", holder->ToString(),
+        " (waited for ", waited_ms, " ms); its keys answer again once it is ended"));
+  }
+  return absl::UnavailableError(absl::StrCat(
+      "the record stayed locked for ", waited_ms,
+      " ms: the client or the transaction that is to write it has stalled; try again"));
+}
 
 Task<absl::Status> TableWriter::Put(absl::string_view key, absl::string_view value) {
   if (absl::Status status = CheckKey(key); !status.ok()) co_return status;
@@ -107,8 +131,10 @@ Task<absl::Status> TableWriter::Put(absl::string_view key, absl::string_view val
   if (!record.has_memory()) co_return NoMemory();
 
   LockSet locks(locks_.get());
+  uint64_t deadline_ns = 0;
   absl::Status locked;
-  if (!locks.Start(segment->LockOf(home))) locked = co_await locks.Wait();
+  const MappedLock home_lock = segment->LockOf(home);
+  if (!locks.Start(home_lock)) locked = co_await Await(&locks, home_lock.address, &deadline_ns);
   if (!locked.ok()) co_return locked;
   Segment::Place place = segment->Find(home, hash, key, /*holds_next=*/false);
   if (place.is_damaged) co_return HalfWritten();
@@ -117,7 +143,8 @@ Task<absl::Status> TableWriter::Put(absl::string_view key, absl::string_view val
     co_return absl::OkStatus();
   }
   if (!place.found() || place.in_next()) {
-    if (!locks.Start(segment->LockOf(home + 1))) locked = co_await locks.Wait();
+    const MappedLock next_lock = segment->LockOf(home + 1);
+    if (!locks.Start(next_lock)) locked = co_await Await(&locks, next_lock.address, &deadline_ns);
     if (!locked.ok()) co_return locked;
   }
   if (place.is_busy) {
@@ -144,12 +171,15 @@ Task<absl::Status> TableWriter::Delete(absl::string_view key) {
   Segment* const segment = &table_->SegmentOf(hash);
   const uint64_t home = HomeBucket(hash, segment->layout().buckets_count);
   LockSet locks(locks_.get());
+  uint64_t deadline_ns = 0;
   absl::Status locked;
-  if (!locks.Start(segment->LockOf(home))) locked = co_await locks.Wait();
+  const MappedLock home_lock = segment->LockOf(home);
+  if (!locks.Start(home_lock)) locked = co_await Await(&locks, home_lock.address, &deadline_ns);
   if (!locked.ok()) co_return locked;
   Segment::Place place = segment->Find(home, hash, key, /*holds_next=*/false);
   if (place.is_busy || place.in_next()) {
-    if (!locks.Start(segment->LockOf(home + 1))) locked = co_await locks.Wait();
+    const MappedLock next_lock = segment->LockOf(home + 1);
+    if (!locks.Start(next_lock)) locked = co_await Await(&locks, next_lock.address, &deadline_ns);
     if (!locked.ok()) co_return locked;
     if (place.is_busy) place = segment->Find(home, hash, key, /*holds_next=*/true);
   }
@@ -195,14 +225,22 @@ Task<absl::Status> TableWriter::Get(absl::string_view key, std::string* value) {
   if (GetAtOnce(key, value, &status)) co_return status;
   // The writer needs this thread, it may be: it is a remote one, dead, and repaired by us.
   Scheduler* const scheduler = locks_->scheduler();
-  const uint64_t deadline_ns = scheduler->NowNs() + kLockedNsMax;
+  const uint64_t deadline_ns = scheduler->NowNs() + options_.lock_patience_ns;
   Pause pause;
   do {
     co_await pause.Take(scheduler);
     if (GetAtOnce(key, value, &status)) co_return status;
   } while (scheduler->NowNs() < deadline_ns);
-  co_return absl::UnavailableError(
-      "the record stayed locked: the client that was to update it has stalled; try again");
+  absl::optional<TransactionId> holder;
+  if (options_.holders != nullptr) {
+    const uint64_t hash = HashKey(key);
+    Segment& segment = table_->SegmentOf(hash);
+    const uint64_t home = HomeBucket(hash, segment.layout().buckets_count);
+    holder = options_.holders->Find(segment.LockOf(home).address);
+    // Its slot may lie in the next bucket.
+    if (!holder.has_value()) holder = options_.holders->Find(segment.LockOf(home + 1).address);
+  }
+  co_return StayedLocked(holder);
 }
 
 }  // namespace acre::kvs

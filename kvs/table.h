@@ -18,16 +18,20 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
 #include "absl/types/span.h"
 #include "kvs/epoch.h"
 #include "kvs/key_share.h"
 #include "kvs/reader.h"
 #include "kvs/segment.h"
 #include "kvs/segment_view.h"
+#include "kvs/transaction_holders.h"
+#include "kvs/transaction_id.h"
 #include "lock/local_arena.h"
 #include "lock/local_lock.h"
 #include "runtime/scheduler.h"
 #include "runtime/task.h"
+#include "transport/address.h"
 #include "transport/fabric.h"
 
 namespace acre::kvs {
@@ -87,7 +91,17 @@ class Table {
 // What a server thread uses to change and read the table. A waiting call suspends, it never blocks.
 class TableWriter {
  public:
-  TableWriter(Table* table, Scheduler* scheduler);
+  // Time enough for a client that died to be noticed and repaired, and for transactions that wait for nobody.
+  static constexpr uint64_t kLockPatienceNs = 4'000'000'000;
+
+  struct Options {
+    // How long one operation waits for locks, by the scheduler's clock, before it answers Unavailable.
+    uint64_t lock_patience_ns = kLockPatienceNs;
+    // Which names the transaction that it waited for. Null: nobody does. Outlives the writer.
+    const TransactionHolders* holders = nullptr;
+  };
+  TableWriter(Table* table, Scheduler* scheduler) : TableWriter(table, scheduler, Options()) {}
+  TableWriter(Table* table, Scheduler* scheduler, const Options& options);
   ~TableWriter();
 
   // For the end of a table, once all tasks of all its writers are gone, for each of them: locks that were awaited when
@@ -96,24 +110,28 @@ class TableWriter {
 
   // `key` and `value` outlive the task. When it returns OK every reader sees the new value.
   // Errors: InvalidArgument - kvs/limits.h. ResourceExhausted - no memory, or too many operations wait for locks:
-  // the record is as it was before. OutOfRange - the key is another server's (kvs/key_share.h); so too of the
+  // the record is as it was before. Unavailable - a lock was not to be had within lock_patience_ns: a transaction
+  // does not end, since its coordinator died and a home of it does not answer, or a trusted client has stalled: the record
+  // is as it was before, and nothing of this call comes later. OutOfRange - the key is another server's (kvs/key_share.h); so too of the
   // others. DataLoss - a trusted client broke the record, or the table around it: this server has to be given up.
   Task<absl::Status> Put(absl::string_view key, absl::string_view value);
   // NotFound: there was no such record.
   Task<absl::Status> Delete(absl::string_view key);
   // Replaces *value. Takes no lock. NotFound; DataLoss as above. Unavailable - the record stayed locked for
-  // kLockedNsMax: its writer, a trusted client, is slow, or dead and not yet repaired.
+  // lock_patience_ns: by a transaction, or by a trusted client that is slow, or dead and not yet repaired.
   // Arguments outlive the task.
   Task<absl::Status> Get(absl::string_view key, std::string* value);
   // The same where nothing has to be waited for, which is nearly always: true, and *status is the answer.
   // false: a writer is at work on the record: ask Get(). *value is unspecified then.
   [[nodiscard]] bool GetAtOnce(absl::string_view key, std::string* value, absl::Status* status);
 
-  // Time enough for a client that died to be noticed and repaired.
-  static constexpr uint64_t kLockedNsMax = 4'000'000'000;
-
  private:
+  // For the lock that locks->Start() has not got. *deadline_ns: of the whole operation; 0: this is its first wait.
+  Task<absl::Status> Await(LockSet* locks, GlobalAddress lock, uint64_t* deadline_ns);
+  absl::Status StayedLocked(absl::optional<TransactionId> holder) const;
+
   Table* const table_;
+  const Options options_;
   const std::unique_ptr<LockThread> locks_;
   std::vector<SegmentView> views_;
   std::vector<uint64_t> scratch_;

@@ -1,5 +1,7 @@
 #include "lock/local_lock.h"
 
+#include <utility>
+
 #include "glog/logging.h"
 #include "lock/pause.h"
 #include "runtime/this_thread.h"
@@ -148,14 +150,18 @@ bool LockSet::Start(const MappedLock& lock) {
   return false;
 }
 
-Task<absl::Status> LockSet::Wait() {
+Task<absl::Status> LockSet::Wait(uint64_t deadline_ns) {
   if (waiting_ == nullptr) {
     co_return absl::ResourceExhaustedError(
         "more locks are held and awaited at once than this server has places for: try again");
   }
-  (void)co_await thread_->Await(waiting_);
-  held_.push_back(waiting_);
-  waiting_ = nullptr;
+  const bool is_held = co_await thread_->AwaitUntil(waiting_, deadline_ns);
+  LockThread::Place* const place = std::exchange(waiting_, nullptr);
+  if (!is_held) {
+    thread_->Abandon(place);
+    co_return absl::DeadlineExceededError("others kept the lock for longer than it was to wait");
+  }
+  held_.push_back(place);
   co_return absl::OkStatus();
 }
 

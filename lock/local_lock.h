@@ -195,8 +195,9 @@ class LockSet {
   // Takes the lock, or gets in line for it: true: held. false: co_await Wait() before anything
   // else. The lock's address is above that of every lock taken this way before.
   [[nodiscard]] bool Start(const MappedLock& lock);
-  // ResourceExhausted: the arena had no descriptor left: not held, nor awaited.
-  Task<absl::Status> Wait();
+  // ResourceExhausted: the arena had no descriptor left. DeadlineExceeded: the scheduler's time is `deadline_ns`. Either
+  // way the lock is not held, nor awaited any more.
+  Task<absl::Status> Wait(uint64_t deadline_ns = UINT64_MAX);
 
   // Takes the lock if nobody holds it or waits for it. At any address.
   [[nodiscard]] bool TryAcquire(const MappedLock& lock);
