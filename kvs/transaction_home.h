@@ -22,7 +22,6 @@
 
 #include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -181,7 +180,7 @@ class TransactionHome {
     bool promised = false;
     TransactionVote vote;
     std::unique_ptr<WritePlan> plan;  // While it is locked.
-    absl::InlinedVector<TransactionParticipant, 2> participants;
+    std::vector<TransactionParticipant> participants;
   };
   struct Thread {
     uint64_t finished_below = 0;

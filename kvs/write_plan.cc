@@ -9,6 +9,7 @@
 #include "kvs/hash.h"
 #include "kvs/key_share.h"
 #include "kvs/limits.h"
+#include "runtime/planted_bug.h"
 #include "runtime/shared_word.h"
 
 namespace acre::kvs {
@@ -278,6 +279,7 @@ bool WritePlan::ReserveInChain(Step* step) {
 
 void WritePlan::Mark() {
   for (const Step& step : steps_) {
+    if (IsPlanted(PlantedBug::kSlotsNotMarkedAtLock)) break;
     if (step.kind == Step::Kind::kUpdate || step.kind == Step::Kind::kDelete) StartSlot(step.slot);
   }
   for (const Home& home : homes_) {
@@ -289,11 +291,12 @@ void WritePlan::Mark() {
   }
   is_marked_ = true;
   // Against whoever marks, then validates what we write: see Lock().
-  StoreLoadBarrier();
+  if (!IsPlanted(PlantedBug::kMarkWithoutBarrier)) StoreLoadBarrier();
 }
 
 void WritePlan::Install() {
   CHECK(is_marked_) << "installed without its locks";
+  if (IsPlanted(PlantedBug::kReleaseBeforeInstall)) ReleaseLocks();
   for (Step& step : steps_) {
     if (step.kind == Step::Kind::kUpdate) InstallUpdate(&step);
   }
@@ -319,6 +322,7 @@ void WritePlan::Install() {
   }
   is_marked_ = false;
   RetireReplaced();
+  Forget();
   ReleaseLocks();
 }
 
@@ -362,8 +366,10 @@ void WritePlan::InstallInsert(Step* step) {
 void WritePlan::InstallDelete(Step* step) {
   const Home& home = homes_[step->home];
   const uint64_t floor = home.bucket->floor_or_home.Load(std::memory_order_relaxed);
-  home.bucket->floor_or_home.Store(std::max(floor, step->old_word.version()),
-                                   std::memory_order_release);
+  if (!IsPlanted(PlantedBug::kDeleteForgetsFloor)) {
+    home.bucket->floor_or_home.Store(std::max(floor, step->old_word.version()),
+                                     std::memory_order_release);
+  }
   FinishSlot(step->slot, SlotWord(step->old_word.version() + 2, SlotKind::kEmpty, false, 0, 0));
   home.segment->records_.fetch_sub(1, std::memory_order_relaxed);
   if (step->position == kNeighbourhood) return;
@@ -425,13 +431,16 @@ void WritePlan::Undo() {
       home.segment->heap().FreeOverflowBucket(GlobalAddress::FromBits(address).offset_bytes());
     }
   }
+  Forget();
   ReleaseLocks();
 }
 
-// Objects that were not published go with their steps.
-void WritePlan::ReleaseLocks() {
+void WritePlan::Forget() {
   steps_.clear();
   homes_.clear();
+}
+
+void WritePlan::ReleaseLocks() {
   // Newest first, as in a LockSet.
   for (; !held_.empty(); held_.pop_back()) {
     holders_->Clear(held_.back().lock, id_);

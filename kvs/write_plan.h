@@ -166,6 +166,8 @@ class WritePlan {
   void TidyChain(const Home& home);
   static void RemoveEmptyOverflow(const Home& home);
   void RetireReplaced();
+  // What there was to do. Objects that were not published go with it.
+  void Forget();
   void ReleaseLocks();
 
   size_t HomeOf(Segment* segment, uint64_t index);

@@ -49,6 +49,11 @@ enum class PlantedBug : uint8_t {
   kRepairIgnoresVersion,
   // What the scenario plays itself.
   kPutSentAgain,
+  // Transactions. Planted by //tests/transactions:transaction_planted_test.
+  kCommitWithoutValidation,
+  kReleaseBeforeInstall,
+  kSlotsNotMarkedAtLock,
+  kMarkWithoutBarrier,
 };
 constexpr uint64_t PlantedBit(PlantedBug bug) { return uint64_t{1} << static_cast<uint8_t>(bug); }
 

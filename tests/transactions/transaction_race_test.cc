@@ -77,8 +77,8 @@ isolation::Report Race(bool validates) {
   std::cout << all.committed << " committed, " << all.locked << " found locks (" << all.winners
             << " told whose), " << all.changed << " found changes, " << all.invalidated
             << " did not validate, " << all.ended << " ended by others, " << all.held
-            << " committed under a hold; " << all.torn << " would have seen torn pairs, " << all.seen
-            << " aborts that saw something\n";
+            << " committed under a hold; " << all.torn << " would have seen torn pairs, "
+            << all.seen << " aborts that saw something\n";
   EXPECT_GT(all.committed, TransactionsPerWorker() / 4);
   EXPECT_GT(all.winners, 0u);
   // Without validation nearly nobody finds that something changed.
