@@ -41,8 +41,8 @@
 namespace acre::kvs {
 
 constexpr uint64_t kTransactionWindow = 4096;
-// Keys of one hold at one home, read or written.
-constexpr size_t kTransactionHoldKeysMax = 512;
+// Keys of one hold at one home, read or written. As many as fit into one call, however long they are.
+constexpr size_t kTransactionHoldKeysMax = 256;
 // How long a hold is waited for at most, and how long it lasts at most once it is granted.
 constexpr uint64_t kHoldNsMax = 1'000'000'000;
 

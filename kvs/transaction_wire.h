@@ -41,10 +41,10 @@ namespace acre::kvs {
 
 static_assert(std::endian::native == std::endian::little);
 
-// Homes of one transaction; reads that kTransactionAtOnce carries; misses; keys of a hold at one home.
+// Homes of one transaction; reads that kTransactionAtOnce carries, and misses, each. Keys of a hold:
+// kTransactionHoldKeysMax.
 constexpr size_t kTransactionHomesMax = 64;
 constexpr size_t kTransactionReadsMax = 1024;
-constexpr size_t kTransactionHoldKeysMax = 256;
 
 struct TransactionIdWire {
   uint64_t view;
