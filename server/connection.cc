@@ -22,7 +22,8 @@ Connection::Connection(const ConnectionContext& context, transport::Link link, u
       seat_(context.seat),
       link_(std::move(link)),
       handler_(context.handler, NameOfClient(process_id, *link_.queue_pair())),
-      rpc_(context.scheduler, link_.channel(), &seat_),
+      transactions_(InFront(context.transactions, &seat_)),
+      rpc_(context.scheduler, link_.channel(), &transactions_),
       epoch_word_(link_.channel()->peer_words() + kvs::kEpochPeerWord) {
   seat_.Attach(link_.queue_pair(), &handler_);
   context_.epochs->Add(epoch_word_, context_.scheduler->NowNs());
@@ -33,6 +34,17 @@ Connection::~Connection() {
   CountVerbs();
   context_.epochs->Remove(epoch_word_);
   context_.port->SetSink(link_.queue_pair(), nullptr);
+  // Whoever ended it: from here on nothing is told to be placed, nothing more can come, and what came is taken.
+  link_.channel()->CloseGate();
+  link_.BreakQueuePair();
+  rpc_.Drain();
+  transactions_.OnEnd();
+}
+
+TransactionHandlerContext Connection::InFront(TransactionHandlerContext transactions,
+                                              transport::RpcHandler* next) {
+  transactions.next = next;
+  return transactions;
 }
 
 void Connection::OnCompletion(const transport::Completion& completion) {

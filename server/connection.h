@@ -15,6 +15,7 @@
 #include "server/counter.h"
 #include "server/lock_handler.h"
 #include "server/lock_seat.h"
+#include "server/transaction_handler.h"
 #include "transport/bootstrap_peer.h"
 #include "transport/completion_sink.h"
 #include "transport/fabric.h"
@@ -39,13 +40,15 @@ struct ConnectionContext {
   kvs::EpochClock* epochs = nullptr;
   LockHandlerContext handler;  // `next`: for all that is not about locks.
   LockSeatContext seat;
+  TransactionHandlerContext transactions;  // All but `next`.
   // Connections that exist: whoever sees one fewer finds nothing of it left. Loaded by any thread, stored by this
   // one alone.
   SharedWord* open_count = nullptr;
   VerbTotals* verbs = nullptr;  // Null: nobody wants to know.
 };
 
-// Destroying it disconnects the client and frees all that it had here.
+// Destroying it disconnects the client, takes what that had placed before ("Placed" in docs/rings.md), and frees all that it
+// had here.
 class Connection final : public transport::CompletionSink {
  public:
   // `process_id`: which the client says it has.
@@ -72,6 +75,8 @@ class Connection final : public transport::CompletionSink {
     SharedWord* const count_;
   };
 
+  static TransactionHandlerContext InFront(TransactionHandlerContext transactions,
+                                           transport::RpcHandler* next);
   void CountVerbs();
 
   const ConnectionContext context_;
@@ -79,6 +84,7 @@ class Connection final : public transport::CompletionSink {
   LockSeat seat_;         // Goes after the queue pair.
   transport::Link link_;
   LockHandler handler_;
+  TransactionHandler transactions_;  // In front of seat_, and that of handler_.
   transport::RpcPeer rpc_;  // Goes before the others: it cancels handlers and borrows the channel.
   const SharedWord* const epoch_word_;
   transport::VerbCounters counted_;  // In context_.verbs.

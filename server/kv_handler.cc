@@ -5,7 +5,6 @@
 
 #include "kvs/wire.h"
 #include "server/counter.h"
-#include "transport/server_place.h"
 
 namespace acre::server {
 
@@ -14,17 +13,11 @@ KvHandler::KvHandler(kvs::TableWriter* writer, OperationCounters* counters,
     : writer_(writer),
       counters_(counters),
       stats_(std::move(stats)),
-      cluster_(std::move(cluster)) {}
-
-absl::Status KvHandler::CheckView(uint64_t view) {
-  if (view == cluster_.view) [[likely]]
-    return absl::OkStatus();
-  AddToCounter(&counters_->views_refused);
-  return transport::OtherView(cluster_.view, view);
-}
+      cluster_(std::move(cluster)),
+      check_view_(cluster_.view, &counters->views_refused) {}
 
 Task<absl::Status> KvHandler::Handle(transport::RpcContext* context) {
-  if (absl::Status status = CheckView(context->view); !status.ok()) co_return status;
+  if (absl::Status status = check_view_(context->view); !status.ok()) co_return status;
   switch (static_cast<kvs::Method>(context->method)) {
     case kvs::Method::kGet: {
       AddToCounter(&counters_->gets_rpc);
@@ -68,7 +61,6 @@ Task<absl::Status> KvHandler::Handle(transport::RpcContext* context) {
     case kvs::Method::kLockRegions:
     case kvs::Method::kLockPeer:
     case kvs::Method::kLockPeerLost:
-      break;  // The connection's LockHandler and LockSeat answer these.
     case kvs::Method::kTransactionLock:
     case kvs::Method::kTransactionAtOnce:
     case kvs::Method::kTransactionHold:
@@ -80,7 +72,7 @@ Task<absl::Status> KvHandler::Handle(transport::RpcContext* context) {
     case kvs::Method::kTransactionCommit:
     case kvs::Method::kTransactionAbort:
     case kvs::Method::kTransactionRelease:
-      break;
+      break;  // The connection's LockHandler, LockSeat and TransactionHandler answer these, or nobody does.
   }
   co_return absl::UnimplementedError("the server knows no such method: is it an older release?");
 }
@@ -114,7 +106,7 @@ Task<absl::Status> KvHandler::MultiGetOn(std::vector<absl::string_view> keys, si
 
 absl::Status KvHandler::Cluster(uint64_t view, std::string* answer) {
   if (view != 0) {  // 0: whatever there is.
-    if (absl::Status status = CheckView(view); !status.ok()) return status;
+    if (absl::Status status = check_view_(view); !status.ok()) return status;
   }
   *answer = cluster_.answer;
   return absl::OkStatus();

@@ -18,6 +18,7 @@
 #include "runtime/shared_word.h"
 #include "runtime/task.h"
 #include "server/socket_server.h"
+#include "server/view_check.h"
 #include "transport/rpc.h"
 
 namespace acre::server {
@@ -61,8 +62,6 @@ class KvHandler : public transport::RpcHandler, public SocketService {
   absl::Status Cluster(uint64_t view, std::string* answer) override;
 
  private:
-  // OutOfRange, and counted: a request of another view than ours.
-  absl::Status CheckView(uint64_t view);
   // As much as can be done without waiting: an empty task, and *status is the answer; else the task is the rest.
   Task<absl::Status> MultiGet(transport::RpcContext* context, absl::Status* status);
   // From `keys[next]` on, which has to wait.
@@ -73,6 +72,7 @@ class KvHandler : public transport::RpcHandler, public SocketService {
   OperationCounters* const counters_;
   const std::function<std::string()> stats_;
   const ClusterFacts cluster_;
+  const ViewCheck check_view_;
   std::string value_;  // Of the Get being answered; its memory is reused.
 };
 

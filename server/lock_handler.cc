@@ -3,7 +3,6 @@
 #include "kvs/hash.h"
 #include "kvs/limits.h"
 #include "kvs/wire.h"
-#include "transport/server_place.h"
 #include "transport/wire_bytes.h"
 
 namespace acre::server {
@@ -14,10 +13,6 @@ constexpr size_t kListBytesMax = 256 * 1024;
 Task<absl::Status> Answer(absl::Status status) { co_return status; }
 
 }  // namespace
-
-absl::Status LockHandler::CheckView(uint64_t view) const {
-  return view == context_.view ? absl::OkStatus() : transport::OtherView(context_.view, view);
-}
 
 absl::Status LockHandler::CheckName(absl::string_view name) const {
   if (absl::Status status = kvs::CheckKey(name); !status.ok()) return status;
@@ -35,23 +30,13 @@ Task<absl::Status> LockHandler::Handle(transport::RpcContext* context) {
       return Answer(List(context));
     case kvs::Method::kForceUnlock:
       return Answer(Force(context));
-    case kvs::Method::kGet:
-    case kvs::Method::kPut:
-    case kvs::Method::kDelete:
-    case kvs::Method::kMultiGet:
-    case kvs::Method::kStats:
-    case kvs::Method::kCluster:
-    case kvs::Method::kLockIntents:
-    case kvs::Method::kLockRegions:
-    case kvs::Method::kLockPeer:
-    case kvs::Method::kLockPeerLost:
-      break;
+    default:
+      return context_.next->Handle(context);
   }
-  return context_.next->Handle(context);
 }
 
 Task<absl::Status> LockHandler::Lock(transport::RpcContext* context) {
-  if (absl::Status status = CheckView(context->view); !status.ok()) co_return status;
+  if (absl::Status status = context_.check_view(context->view); !status.ok()) co_return status;
   const absl::StatusOr<kvs::LockRequest> request = kvs::ParseLock(context->request);
   if (!request.ok()) co_return request.status();
   if (absl::Status status = CheckName(request->name); !status.ok()) co_return status;
@@ -64,14 +49,14 @@ Task<absl::Status> LockHandler::Lock(transport::RpcContext* context) {
 }
 
 absl::Status LockHandler::Unlock(transport::RpcContext* context) {
-  if (absl::Status status = CheckView(context->view); !status.ok()) return status;
+  if (absl::Status status = context_.check_view(context->view); !status.ok()) return status;
   const absl::StatusOr<kvs::UnlockRequest> request = kvs::ParseUnlock(context->request);
   if (!request.ok()) return request.status();
   return session_.Unlock(request->ticket);
 }
 
 absl::Status LockHandler::List(transport::RpcContext* context) {
-  if (absl::Status status = CheckView(context->view); !status.ok()) return status;
+  if (absl::Status status = context_.check_view(context->view); !status.ok()) return status;
   // One lock more than fills it fits, too: its name and one who waits are some KiB.
   static_assert(kListBytesMax + 64 * 1024 < transport::kRpcBytesMax);
   context->response = context_.locks->List(kListBytesMax);
@@ -79,7 +64,7 @@ absl::Status LockHandler::List(transport::RpcContext* context) {
 }
 
 absl::Status LockHandler::Force(transport::RpcContext* context) {
-  if (absl::Status status = CheckView(context->view); !status.ok()) return status;
+  if (absl::Status status = context_.check_view(context->view); !status.ok()) return status;
   const absl::StatusOr<kvs::ForceUnlockRequest> request = kvs::ParseForceUnlock(context->request);
   if (!request.ok()) return request.status();
   if (absl::Status status = CheckName(request->name); !status.ok()) return status;

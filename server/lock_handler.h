@@ -14,6 +14,7 @@
 #include "lock/local_lock.h"
 #include "runtime/task.h"
 #include "server/named_locks.h"
+#include "server/view_check.h"
 #include "transport/rpc.h"
 
 namespace acre::server {
@@ -22,7 +23,7 @@ struct LockHandlerContext {
   NamedLocks* locks = nullptr;
   LockThread* thread = nullptr;
   transport::RpcHandler* next = nullptr;
-  uint64_t view = 0;    // Of the server's cluster.
+  ViewCheck check_view;
   kvs::KeyShare share;  // The names that are this server's.
 };
 
@@ -36,7 +37,6 @@ class LockHandler final : public transport::RpcHandler {
   Task<absl::Status> Handle(transport::RpcContext* context) override;
 
  private:
-  absl::Status CheckView(uint64_t view) const;
   absl::Status CheckName(absl::string_view name) const;
   Task<absl::Status> Lock(transport::RpcContext* context);
   absl::Status Unlock(transport::RpcContext* context);

@@ -56,7 +56,7 @@ class LockHandlerTest : public testing::Test {
   NamedLocks locks_{&clock_, [] { return uint64_t{100}; }};
   LockThread thread_{&scheduler_, locks_.arena(), {}};
   Next next_;
-  LockHandlerContext of_{&locks_, &thread_, &next_, /*view=*/7, kvs::KeyShare{}};
+  LockHandlerContext of_{&locks_, &thread_, &next_, ViewCheck(7), kvs::KeyShare{}};
   LockHandler handler_{of_, "client_1"};
   transport::RpcContext context_;
 };

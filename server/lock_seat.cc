@@ -4,7 +4,6 @@
 
 #include "kvs/lock_wire.h"
 #include "kvs/wire.h"
-#include "transport/server_place.h"
 #include "transport/wire_bytes.h"
 
 namespace acre::server {
@@ -34,7 +33,7 @@ Task<absl::Status> LockSeat::Handle(transport::RpcContext* context) {
 }
 
 absl::Status LockSeat::Intents(transport::RpcContext* context) {
-  if (context->view != context_.view) return transport::OtherView(context_.view, context->view);
+  if (absl::Status status = context_.check_view(context->view); !status.ok()) return status;
   const auto request = kvs::ParseLockKeysRequest(context->request);
   if (!request.ok()) return request.status();
   if (context_.home == nullptr || context_.regions.empty()) {
@@ -73,7 +72,7 @@ absl::Status LockSeat::Regions(transport::RpcContext* context) {
 }
 
 absl::Status LockSeat::CheckSeat(const transport::RpcContext& context) const {
-  if (context.view != context_.view) return transport::OtherView(context_.view, context.view);
+  if (absl::Status status = context_.check_view(context.view); !status.ok()) return status;
   if (lock_id_ != 0) return absl::OkStatus();
   return absl::FailedPreconditionError("this connection takes no locks by itself");
 }

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "runtime/task.h"
 #include "server/lock_home.h"
+#include "server/view_check.h"
 #include "transport/fabric.h"
 #include "transport/rpc.h"
 
@@ -25,7 +26,7 @@ struct LockSeatContext {
   // Of the table, as this connection's fabric sees them. Empty: it is not the fabric that made them.
   std::vector<const transport::MemoryRegion*> regions;
   LockHome::CloseConnection close;  // This connection.
-  uint64_t view = 0;                // Of the server's cluster.
+  ViewCheck check_view;
 };
 
 class LockSeat final : public transport::RpcHandler {

@@ -326,6 +326,16 @@ absl::Status Server::MakeLockHome() {
   return absl::OkStatus();
 }
 
+void Server::MakeTransactions() {
+  std::vector<std::string> servers;
+  for (const transport::HostPort& server : options_.cluster.servers) {
+    servers.push_back(server.ToString());
+  }
+  if (servers.empty()) servers.push_back(address_);
+  transactions_ = std::make_unique<TransactionService>(
+      kvs::TransactionParticipant{place_.server_number - 1, generation_}, std::move(servers));
+}
+
 absl::Status Server::StartWorkers() {
   WorkerContext context;
   context.clock = options_.clock;
@@ -338,10 +348,13 @@ absl::Status Server::StartWorkers() {
   named_locks_ = std::make_unique<NamedLocks>(options_.clock, options_.wall_ns);
   context.named_locks = named_locks_.get();
   context.lock_home = lock_home_.get();
+  MakeTransactions();
+  context.transactions = transactions_.get();
   for (int i = 0; i < options_.threads; ++i) {
     auto worker = Worker::Start(context, i, generation_ + static_cast<uint64_t>(i) + 1);
     if (!worker.ok()) return worker.status();
     workers_.push_back(*std::move(worker));
+    transactions_->Add(workers_.back()->transactions());
   }
   return absl::OkStatus();
 }
@@ -417,10 +430,13 @@ absl::Status Server::Stop() {
   listening_.Close();
   for (const auto& worker : workers_) worker->StopThread();
   if (lock_home_ != nullptr) lock_home_->Stop();
+  // Whom this server leaves behind others end: to them it is gone.
+  if (transactions_ != nullptr) transactions_->SetLost(nullptr);
   for (const auto& worker : workers_) worker->CloseConnections();
   for (const auto& worker : workers_) worker->ForgetAbandonedLocks();
   workers_.clear();
   lock_home_.reset();
+  transactions_.reset();
   named_locks_.reset();
   table_.reset();
   if (networks_.has_value()) networks_->CloseDoors();
@@ -534,6 +550,7 @@ std::string Server::Stats() const {
     line("writers_killed", writers.killed);
     line("lock_queues_repaired", writers.queues_repaired);
   }
+  transactions_->AppendStats(&text);
   line("records", table.records);
   line("main_slots", table.main_slots);
   line("overflow_buckets", table.overflow_buckets);

@@ -30,6 +30,7 @@
 #include "server/memory.h"
 #include "server/networks.h"
 #include "server/state_file.h"
+#include "server/transaction_service.h"
 #include "server/worker.h"
 #include "transport/bootstrap_server.h"
 #include "transport/fabric.h"
@@ -117,6 +118,7 @@ class Server {
   absl::Status OpenNetworks();
   absl::Status MakeRegions();
   std::vector<transport::MemoryRegion*> Regions() const;
+  void MakeTransactions();
   absl::Status StartWorkers();
   absl::Status WaitOutLease();
   absl::Status OpenDoor();
@@ -142,7 +144,8 @@ class Server {
   std::vector<std::unique_ptr<transport::MemoryRegion>> regions_;
   std::unique_ptr<kvs::Table> table_;
   std::unique_ptr<NamedLocks> named_locks_;
-  transport::RefusalLog refusals_;  // Noted on the service thread.
+  transport::RefusalLog refusals_;                    // Noted on the service thread.
+  std::unique_ptr<TransactionService> transactions_;  // Goes after the workers.
   std::vector<std::unique_ptr<Worker>> workers_;
   Scheduler scheduler_;  // Of the service thread.
   std::unique_ptr<LockHome>

@@ -18,6 +18,7 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(WorkerContext context, int
   worker->writer_ = std::make_unique<kvs::TableWriter>(worker->context_.table, &worker->scheduler_);
   worker->named_locks_ = std::make_unique<LockThread>(
       &worker->scheduler_, worker->context_.named_locks->arena(), LockThread::Options{});
+  worker->MakeTransactions(index);
   worker->handler_ =
       std::make_unique<KvHandler>(worker->writer_.get(), &worker->counters_.operations,
                                   worker->context_.stats, worker->context_.cluster);
@@ -27,6 +28,19 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(WorkerContext context, int
   worker->scheduler_.DetachFromThread();
   worker->thread_ = std::thread([raw = worker.get()] { raw->scheduler_.Run(); });
   return worker;
+}
+
+void Worker::MakeTransactions(int index) {
+  WorkerTransactions::Options options;
+  options.scheduler = &scheduler_;
+  options.table = context_.table;
+  options.holders = context_.transactions->holders();
+  options.contended = context_.transactions->contended();
+  options.threads = context_.transactions->threads();
+  options.worker = index;
+  options.self = context_.transactions->self();
+  options.close_connection = [this](uint64_t connection) { connections_->Close(connection); };
+  transactions_ = std::make_unique<WorkerTransactions>(std::move(options));
 }
 
 Worker::Worker(WorkerContext context, int index, uint64_t seed)
@@ -69,6 +83,7 @@ void Worker::CloseConnections() {
 
 void Worker::ForgetAbandonedLocks() {
   named_locks_->ForgetAbandoned();
+  transactions_->ForgetAbandonedLocks();
   writer_->ForgetAbandonedLocks();
 }
 
@@ -76,6 +91,7 @@ Worker::~Worker() {
   StopThread();
   CloseConnections();
   handler_.reset();
+  transactions_.reset();
   named_locks_.reset();
   writer_.reset();
   for (Door& door : doors_) door.port.reset();
@@ -147,7 +163,7 @@ Task<void> Worker::Welcome(transport::ArrivingPeer peer) {
   connection.id = ++connections_made_;
   connection.seat.home = context_.lock_home;
   if (takes_locks) connection.seat.regions = door.served->regions;
-  connection.seat.view = context_.cluster.view;
+  connection.seat.check_view = ViewCheck(context_.cluster.view);
   connection.seat.close = [this, id = connection.id](std::function<void()> closed) {
     scheduler_.Post([this, id, closed = std::move(closed)] {
       connections_->Close(id);
@@ -157,8 +173,13 @@ Task<void> Worker::Welcome(transport::ArrivingPeer peer) {
   connection.handler.locks = context_.named_locks;
   connection.handler.thread = named_locks_.get();
   connection.handler.next = handler_.get();
-  connection.handler.view = context_.cluster.view;
+  connection.handler.check_view = ViewCheck(context_.cluster.view);
   connection.handler.share = context_.table->share();
+  connection.transactions.worker = transactions_.get();
+  connection.transactions.service = context_.transactions;
+  connection.transactions.check_view = ViewCheck(context_.cluster.view);
+  connection.transactions.process_id = process_id;
+  connection.transactions.connection = connection.id;
   connection.open_count = &counters_.peers_open;
   connection.verbs = &counters_.verbs;
   connections_->Add(std::make_unique<Connection>(connection, *std::move(link), process_id));

@@ -29,6 +29,8 @@
 #include "server/named_locks.h"
 #include "server/networks.h"
 #include "server/socket_server.h"
+#include "server/transaction_service.h"
+#include "server/worker_transactions.h"
 #include "transport/bootstrap_peer.h"
 #include "transport/bootstrap_server.h"
 #include "transport/fabric.h"
@@ -45,6 +47,7 @@ struct WorkerContext {
   ClusterFacts cluster;
   NamedLocks* named_locks = nullptr;
   LockHome* lock_home = nullptr;  // Null: clients do not write by themselves.
+  TransactionService* transactions = nullptr;
 };
 
 struct WorkerCounters {
@@ -70,7 +73,8 @@ class Worker {
   // Ends the thread; the connections stay. Of several workers stop all before any is destroyed: they look
   // at each other's counters.
   void StopThread();
-  // After that: closes its connections, which cancels what they had under way.
+  // After that: closes its connections, which cancels what they had under way, and undoes transactions that have no other
+  // home. The table's other workers are still there: locks are handed on.
   void CloseConnections();
   // After that, of all workers, and at the end of the table: kvs::TableWriter.
   void ForgetAbandonedLocks();
@@ -81,6 +85,8 @@ class Worker {
   // A connection of the socket baseline, its preamble read.
   void AddSocket(ScopedFd fd);
 
+  // Of the thread that Start() was called on, till others know of this worker; after that of its own.
+  WorkerTransactions* transactions() { return transactions_.get(); }
   const WorkerCounters& counters() const { return counters_; }
   const SocketServerCounters& socket_counters() const { return socket_server_->counters(); }
 
@@ -94,6 +100,7 @@ class Worker {
 
   Worker(WorkerContext context, int index, uint64_t seed);
   absl::Status OpenDoors();
+  void MakeTransactions(int index);
   // Requires: the server offered it.
   Door& DoorOf(absl::string_view fabric);
   Task<void> Welcome(transport::ArrivingPeer peer);
@@ -107,6 +114,7 @@ class Worker {
   std::vector<Door> doors_;
   std::unique_ptr<kvs::TableWriter> writer_;
   std::unique_ptr<LockThread> named_locks_;
+  std::unique_ptr<WorkerTransactions> transactions_;
   std::unique_ptr<KvHandler> handler_;
   std::unique_ptr<SocketServer> socket_server_;
   std::unique_ptr<ConnectionSet> connections_;
