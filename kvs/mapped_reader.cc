@@ -287,6 +287,11 @@ ReaderStats MappedReader::stats() const {
   return all;
 }
 
+GlobalAddress MappedReader::StructureWord(uint64_t hash) const {
+  const SegmentLayout& layout = impl_->MappingOf(hash).view.layout();
+  return ReadMark::StructureWord(layout, HomeBucket(hash, layout.buckets_count));
+}
+
 uint64_t MappedReader::ServerEpoch() const {
   return impl_->mappings[0].header->epoch.Load(std::memory_order_acquire);
 }

@@ -55,6 +55,9 @@ class MappedReader {
                                       absl::optional<size_t>* changed);
   static constexpr uint64_t kUsualPatienceNs = ~uint64_t{0};
 
+  // The word that tells of misses of a key with this hash (kvs/read_mark.h).
+  GlobalAddress StructureWord(uint64_t hash) const;
+
   ReaderStats stats() const;
   // The epoch that the server's header shows (kvs/epoch.h).
   uint64_t ServerEpoch() const;

@@ -166,4 +166,9 @@ Task<absl::Status> RemoteReader::Validate(absl::Span<const ReadMark> marks,
   co_return absl::OkStatus();
 }
 
+GlobalAddress RemoteReader::StructureWord(uint64_t hash) const {
+  const SegmentLayout& layout = directory_->SegmentOf(hash).layout;
+  return ReadMark::StructureWord(layout, HomeBucket(hash, layout.buckets_count));
+}
+
 }  // namespace acre::kvs

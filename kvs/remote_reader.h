@@ -65,6 +65,8 @@ class RemoteReader {
   // Errors, and then *changed is nullopt: Unavailable - the server is gone. DeadlineExceeded as above.
   Task<absl::Status> Validate(absl::Span<const ReadMark> marks, absl::optional<size_t>* changed,
                               uint64_t deadline_ns);
+  // The word that tells of misses of a key with this hash (kvs/read_mark.h).
+  GlobalAddress StructureWord(uint64_t hash) const;
   // READs the epoch of the server's header (kvs/epoch.h). No deadline: for who has nothing else to
   // do.
   Task<absl::StatusOr<uint64_t>> ServerEpoch();

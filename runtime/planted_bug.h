@@ -54,6 +54,7 @@ enum class PlantedBug : uint8_t {
   kReleaseBeforeInstall,
   kSlotsNotMarkedAtLock,
   kMarkWithoutBarrier,
+  kSuccessAtFirstAck,
 };
 constexpr uint64_t PlantedBit(PlantedBug bug) { return uint64_t{1} << static_cast<uint8_t>(bug); }
 

@@ -1,0 +1,108 @@
+// Coordinator: runs transactions of one client over the homes of a cluster (docs/transactions.md), one beside the other,
+// and numbers them.
+//
+// Its name, a TransactionThread, lasts as long as nothing goes wrong on the way to any home: a home that loses a
+// connection ends what it knows of the coordinator by itself, and takes nothing more under that name. So with the first
+// link that breaks all transactions from then on go under another name.
+//
+// Threads:   the scheduler's.
+// Ownership: borrows scheduler and homes. Transactions, and tasks of its calls, end before it goes; commits that nobody
+//            waits for any more are cancelled then, and the homes end them.
+
+#ifndef ACRE_KVS_COORDINATOR_H_
+#define ACRE_KVS_COORDINATOR_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "kvs/transaction.h"
+#include "kvs/transaction_id.h"
+#include "kvs/transaction_link.h"
+#include "kvs/transaction_stats.h"
+#include "runtime/random.h"
+#include "runtime/scheduler.h"
+#include "runtime/task.h"
+#include "runtime/wait_queue.h"
+
+namespace acre::kvs {
+
+// Runs again with each attempt; must not keep the transaction.
+using AsyncTransactionFunction = std::function<Task<absl::Status>(Transaction*)>;
+
+class Coordinator {
+ public:
+  Coordinator(Scheduler* scheduler, TransactionHomes* homes, uint64_t operation_timeout_ns);
+  ~Coordinator();
+  Coordinator(const Coordinator&) = delete;
+  Coordinator& operator=(const Coordinator&) = delete;
+
+  std::unique_ptr<Transaction> Begin();
+  // Runs `function`, which outlives the task, and commits, as often as kvs/transaction_attempts.h says.
+  Task<absl::Status> Run(const AsyncTransactionFunction& function, const RunOptions& options);
+
+  const TransactionStats& stats() const { return stats_; }
+
+ private:
+  friend class Transaction;
+  friend class TransactionAttempts;
+  using Work = Transaction::Work;
+  // Its sequence is not finished while it lives.
+  class Unfinished;
+
+  // ---- Names and numbers.
+  // Before a transaction is to go by it: another name, if that is not the link that the last ones went by. True: it is
+  // another name.
+  bool LookAtLink(size_t server, const std::shared_ptr<TransactionLink>& link);
+  void Renew();
+  uint64_t FinishedBelow() const;
+
+  // Runs it to its end, beside the rest.
+  void Release(Task<void> release);
+
+  // ---- Commit. Results: Work::status and the fields behind it.
+  Task<void> Commit(std::shared_ptr<Work> work, uint64_t deadline_ns);
+  // What is written to and read from each home.
+  absl::Status Divide(Work* work, const std::vector<std::shared_ptr<TransactionLink>>& links) const;
+  Task<void> CommitAtOnce(std::shared_ptr<Work> work, uint64_t deadline_ns);
+  Task<void> CommitAcross(std::shared_ptr<Work> work, uint64_t deadline_ns);
+  Task<void> LockAt(const Work* work, TransactionPart* part, uint64_t finished_below,
+                    uint64_t deadline_ns);
+  Task<void> ValidateAt(TransactionReads* reads, uint64_t deadline_ns);
+  Task<void> TellAt(const Work* work, TransactionPart* part, Method method, uint64_t finished_below,
+                    uint64_t deadline_ns);
+  Task<bool> LockAll(Work* work, uint64_t deadline_ns);
+  Task<bool> ValidateAll(Work* work, uint64_t deadline_ns);
+  Task<void> AbortAll(Work* work, uint64_t deadline_ns);
+  // Why a vote, or a call that failed, ends the transaction.
+  void SetNotCommitted(Work* work, const TransactionPart& part);
+  void SetAborted(Work* work, AbortReason reason);
+
+  Scheduler* const scheduler_;
+  TransactionHomes* const homes_;
+  const uint64_t operation_timeout_ns_;
+  Random random_;  // Of waits: two coordinators that get in each other's way must not wait alike.
+  TransactionStats stats_;
+
+  TransactionThread thread_;  // process_id 0: no name yet.
+  uint64_t last_sequence_ = 0;
+  std::set<uint64_t> unfinished_;  // Sequences under this name.
+  std::vector<std::shared_ptr<TransactionLink>>
+      links_;  // That transactions under this name went by, by server.
+
+  bool has_hold_ = false;  // One at a time.
+  WaitQueue hold_given_back_;
+  std::list<SpawnHandle> commits_;    // Under way, and some that have ended.
+  std::list<SpawnHandle> releasing_;  // Likewise.
+};
+
+}  // namespace acre::kvs
+
+#endif  // ACRE_KVS_COORDINATOR_H_

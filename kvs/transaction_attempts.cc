@@ -1,0 +1,171 @@
+#include "kvs/transaction_attempts.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "glog/logging.h"
+#include "kvs/coordinator.h"
+#include "kvs/transaction_wire.h"
+#include "runtime/deadline.h"
+
+namespace acre::kvs {
+namespace {
+
+constexpr uint64_t kNsPerMs = 1'000'000;
+constexpr uint64_t kBackOffNsMin = 1'000;
+constexpr uint64_t kBackOffNsMax = 1 * kNsPerMs;
+// How long locks are waited for, in all, before a transaction runs under them.
+constexpr uint64_t kHoldWaitNsMax = 1'000 * kNsPerMs;
+
+}  // namespace
+
+TransactionAttempts::TransactionAttempts(Coordinator* coordinator, const RunOptions& options)
+    : coordinator_(coordinator),
+      options_(options),
+      deadline_ns_(coordinator->scheduler_->NowNs() +
+                   (options.timeout_ms > 0 ? static_cast<uint64_t>(options.timeout_ms) * kNsPerMs
+                                           : coordinator->operation_timeout_ns_)),
+      transaction_(coordinator->Begin()) {}
+
+TransactionAttempts::~TransactionAttempts() { GiveBackHold(); }
+
+Transaction* TransactionAttempts::Begin() {
+  absl::optional<uint64_t> hold;
+  if (hold_number_ != 0) hold = hold_number_;
+  transaction_->Reset(attempts_, hold);
+  return transaction_.get();
+}
+
+Task<absl::optional<absl::Status>> TransactionAttempts::End(absl::Status said) {
+  ++attempts_;
+  absl::Status status = std::move(said);
+  // One that was aborted as it ran is run again, whatever its function made of that.
+  if (absl::IsAborted(transaction_->status_)) {
+    status = transaction_->status_;
+  } else if (status.ok()) {
+    status = co_await transaction_->Commit();
+  }
+  const AbortReason::Phase phase = transaction_->reason().phase;
+  if (!absl::IsAborted(status) || phase == AbortReason::Phase::kNone) co_return status;
+  Scheduler* const scheduler = coordinator_->scheduler_;
+  if (phase == AbortReason::Phase::kFenced) co_await coordinator_->homes_->Refresh(deadline_ns_);
+  if (scheduler->NowNs() >= deadline_ns_) {
+    co_return absl::DeadlineExceededError(
+        absl::StrCat("given up after ", attempts_, " attempts: ", status.message()));
+  }
+  if (attempts_ < options_.attempts_before_locks) {
+    co_await BackOff();
+    co_return absl::nullopt;
+  }
+  const absl::Status held = co_await TakeHold();
+  if (!held.ok()) co_await BackOff();
+  co_return absl::nullopt;
+}
+
+Task<void> TransactionAttempts::BackOff() {
+  const uint64_t bound_ns =
+      attempts_ < 10 ? std::min(kBackOffNsMin << attempts_, kBackOffNsMax) : kBackOffNsMax;
+  Scheduler* const scheduler = coordinator_->scheduler_;
+  const uint64_t wait_ns = coordinator_->random_.Uniform(bound_ns) + 1;
+  co_await scheduler->SleepUntil(scheduler->NowNs() + wait_ns);
+}
+
+// ---- Locks before it runs.
+
+Task<void> TransactionAttempts::HoldGivenBack() { co_await coordinator_->hold_given_back_.Wait(); }
+
+absl::Status TransactionAttempts::GatherKeys() {
+  const size_t servers_count = coordinator_->homes_->servers_count();
+  if (keys_.size() != servers_count) keys_.assign(servers_count, {});
+  for (const TransactionRecord& record : transaction_->work_->records) {
+    if (record.server >= servers_count) return absl::UnavailableError("the servers are others");
+    std::vector<std::string>& keys = keys_[record.server];
+    if (std::find(keys.begin(), keys.end(), record.key) != keys.end()) continue;
+    if (keys.size() == kTransactionHoldKeysMax) {
+      return absl::ResourceExhaustedError("too many keys to lock them before");
+    }
+    keys.push_back(record.key);
+  }
+  return absl::OkStatus();
+}
+
+Task<absl::Status> TransactionAttempts::TakeHold() {
+  GiveBackHold();
+  absl::Status status = GatherKeys();
+  if (!status.ok()) co_return status;
+  Scheduler* const scheduler = coordinator_->scheduler_;
+  while (coordinator_->has_hold_) {
+    Task<void> given_back = HoldGivenBack();
+    status = co_await WithDeadline(*scheduler, deadline_ns_, std::move(given_back));
+    if (!status.ok()) co_return status;
+  }
+  coordinator_->has_hold_ = true;
+  ++coordinator_->stats_.fallbacks;
+  hold_number_ = ++coordinator_->last_sequence_;
+  hold_thread_ = coordinator_->thread_;
+  hold_links_.assign(keys_.size(), nullptr);
+  const uint64_t till_ns = std::min(deadline_ns_, scheduler->NowNs() + kHoldWaitNsMax);
+  // By server, and at each by address: all that wait do so, and none of them in a circle.
+  for (size_t server = 0; server < keys_.size(); ++server) {
+    if (keys_[server].empty()) continue;
+    status = co_await HoldAt(server, till_ns);
+    if (status.ok()) continue;
+    GiveBackHold();
+    co_return status;
+  }
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> TransactionAttempts::HoldAt(size_t server, uint64_t till_ns) {
+  absl::StatusOr<std::shared_ptr<TransactionLink>> link =
+      co_await coordinator_->homes_->Link(server, till_ns);
+  if (!link.ok()) co_return link.status();
+  const uint64_t now_ns = coordinator_->scheduler_->NowNs();
+  if (now_ns >= till_ns) co_return absl::DeadlineExceededError("others have the locks");
+  if (coordinator_->LookAtLink(server, *link) || hold_thread_ != coordinator_->thread_) {
+    co_return absl::UnavailableError("a connection is another one by now");
+  }
+  hold_links_[server] = *link;
+  std::string request;
+  std::string response;
+  const std::vector<absl::string_view> keys(keys_[server].begin(), keys_[server].end());
+  EncodeHold(hold_thread_, hold_number_, till_ns - now_ns, keys, &request);
+  // Longer than the home waits: what it says is worth more.
+  absl::Status status = co_await (*link)->Call(Method::kTransactionHold, request, &response,
+                                               till_ns + coordinator_->operation_timeout_ns_);
+  // It takes nothing more under this name.
+  if (absl::IsFailedPrecondition(status) && hold_thread_ == coordinator_->thread_) {
+    coordinator_->Renew();
+  }
+  co_return status;
+}
+
+void TransactionAttempts::GiveBackHold() {
+  if (hold_number_ == 0) return;
+  for (std::shared_ptr<TransactionLink>& link : hold_links_) {
+    if (link == nullptr) continue;
+    coordinator_->Release(ReleaseAt(coordinator_, std::move(link), {hold_thread_, hold_number_}));
+  }
+  hold_number_ = 0;
+  hold_links_.clear();
+  coordinator_->has_hold_ = false;
+  coordinator_->hold_given_back_.NotifyOne();
+}
+
+Task<void> TransactionAttempts::ReleaseAt(Coordinator* coordinator,
+                                          std::shared_ptr<TransactionLink> link,
+                                          TransactionId hold) {
+  const uint64_t deadline_ns =
+      coordinator->scheduler_->NowNs() + coordinator->operation_timeout_ns_;
+  TransactionLink::Room room;
+  const absl::Status reserved = co_await link->Reserve(&room, deadline_ns);
+  if (!reserved.ok()) co_return;  // The connection broke, and that ends the hold.
+  ++coordinator->stats_.notices;
+  // 0: says nothing of what is finished. It may come behind requests under another name.
+  const absl::Status told =
+      co_await link->Notify(Method::kTransactionRelease, std::move(room), EncodeNotice(hold, 0));
+  VLOG_IF(1, !told.ok()) << "locks of a hold are left to their home: " << told;
+}
+
+}  // namespace acre::kvs
