@@ -22,6 +22,7 @@
 #include "kvs/mapped_reader.h"
 #include "kvs/reader.h"
 #include "kvs/remote_reader.h"
+#include "kvs/transaction_link.h"
 #include "kvs/wire.h"
 #include "kvs/writer_stats.h"
 #include "runtime/task.h"
@@ -56,6 +57,8 @@ class Backend {
   // Any call of kvs/wire.h, as it is: the request in one piece. Where there are none: Unimplemented.
   virtual Task<absl::Status> Call(kvs::Method method, absl::string_view request,
                                   std::string* response, uint64_t deadline_ns);
+  // Null on paths that read no memory of the server.
+  virtual kvs::TransactionLink* transactions() { return nullptr; }
   // What the server tells of its cluster.
   virtual Task<absl::StatusOr<kvs::ClusterAnswer>> Cluster(uint64_t deadline_ns) = 0;
 

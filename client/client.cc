@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "client/blocking_calls.h"
 #include "client/client_core.h"
 #include "client/router.h"
 #include "glog/logging.h"
@@ -29,12 +30,10 @@ bool IsAnswer(const absl::Status& status) {
 
 }  // namespace
 
-class Client::Impl {
+class Client::Impl final : public BlockingCalls {
  public:
-  explicit Impl(const ClientOptions& options)
-      : clock_(std::make_unique<RealClock>()),
-        scheduler_({.clock = clock_.get(), .poll_mode = options.poll, .name = "client"}) {}
-  ~Impl() {
+  explicit Impl(const ClientOptions& options) : BlockingCalls(options.poll) {}
+  ~Impl() override {
     homes_.clear();
     router_.reset();
   }
@@ -83,11 +82,13 @@ class Client::Impl {
     }
   }
 
-  template <class T>
-  T Run(Task<T> operation) {
-    T result = scheduler_.RunUntilDone(std::move(operation));
-    LookAtReaders();
-    return result;
+  absl::Status RunTransaction(const TransactionFunction& function, const RunOptions& options) {
+    const std::unique_ptr<kvs::TransactionAttempts> attempts = router_->StartAttempts(options);
+    for (;;) {
+      Transaction transaction(this, attempts->Begin());
+      const absl::optional<absl::Status> result = Run(attempts->End(function(&transaction)));
+      if (result.has_value()) return *result;
+    }
   }
 
   Router& router() { return *router_; }
@@ -192,7 +193,7 @@ class Client::Impl {
   }
 
   // By the coarse clock: a few ms more or less do not matter, and it lets cache misses stay in flight.
-  uint64_t DeadlineNs() { return clock_->CoarseNowNs() + router_->operation_timeout_ns(); }
+  uint64_t DeadlineNs() { return clock_.CoarseNowNs() + router_->operation_timeout_ns(); }
 
   // The server may have gone, and its readers with it.
   void Pass() {
@@ -201,6 +202,7 @@ class Client::Impl {
     LookAtReaders();
   }
   // After the scheduler ran: readers, and with another map of the cluster all else, may have changed.
+  void AfterRun() override { LookAtReaders(); }
   void LookAtReaders() {
     const absl::Span<const std::shared_ptr<ClientCore>> cores = router_->cores();
     homes_.resize(cores.size());
@@ -234,8 +236,6 @@ class Client::Impl {
     if (pass) Pass();
   }
 
-  const std::unique_ptr<RealClock> clock_;
-  Scheduler scheduler_;
   std::unique_ptr<Router> router_;
   std::vector<Home> homes_;  // By the index of the server.
   // Of MultiGetMapped(), for one server at a time.
@@ -293,6 +293,14 @@ absl::StatusOr<std::string> Client::Locks(std::string server) {
 absl::Status Client::ForceUnlock(absl::string_view name, uint64_t token) {
   return impl_->Run(impl_->router().ForceUnlock(name, token));
 }
+
+Transaction Client::Begin() { return Transaction(impl_.get(), impl_->router().Begin()); }
+
+absl::Status Client::RunTransaction(const TransactionFunction& function, RunOptions options) {
+  return impl_->RunTransaction(function, options);
+}
+
+TransactionStats Client::transaction_stats() const { return impl_->router().transaction_stats(); }
 
 std::vector<absl::StatusOr<std::string>> Client::MultiGet(
     absl::Span<const absl::string_view> keys) {

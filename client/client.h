@@ -37,6 +37,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/optional.h"
 #include "absl/types/span.h"
+#include "client/transaction.h"
 #include "kvs/reader.h"
 #include "kvs/writer_stats.h"
 #include "runtime/scheduler.h"
@@ -142,6 +143,14 @@ class AsyncClient {
   // Opens a lock whose holder has this token, whether it lives or not: for operators. Its holder learns it from
   // Unlock(). NotFound: nobody holds it. FailedPrecondition: somebody else does by now.
   virtual Task<absl::Status> ForceUnlock(absl::string_view name, uint64_t token) = 0;
+  // Transactions: client/transaction.h. Not on Path::kRpc and kTcp.
+  virtual std::unique_ptr<AsyncTransaction> Begin() = 0;
+  // Runs `function`, which outlives the task, and commits; again, after a while, when that is Aborted.
+  // Errors: the function's; DeadlineExceeded - others got in the way all the time; Unavailable - the outcome of the
+  // last commit is unknown, or as the other calls.
+  virtual Task<absl::Status> RunTransaction(const AsyncTransactionFunction& function,
+                                            RunOptions options = {}) = 0;
+  virtual TransactionStats transaction_stats() const = 0;
   // Counters and facts of a server, as "name value" lines. `server`: its HOST:PORT as Servers() has it; ""
   // with a single server. InvalidArgument: it is none of the cluster.
   virtual Task<absl::StatusOr<std::string>> ServerStats(std::string server = "") = 0;
@@ -175,6 +184,9 @@ class Client {
   absl::Status Unlock(const NamedLock& lock);
   absl::StatusOr<std::string> Locks(std::string server = "");
   absl::Status ForceUnlock(absl::string_view name, uint64_t token);
+  Transaction Begin();
+  absl::Status RunTransaction(const TransactionFunction& function, RunOptions options = {});
+  TransactionStats transaction_stats() const;
   absl::StatusOr<std::string> ServerStats(std::string server = "");
   std::vector<std::string> Servers() const;
 

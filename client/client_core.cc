@@ -163,6 +163,26 @@ Task<absl::Status> ClientCore::Call(kvs::Method method, absl::string_view reques
   co_return is_answer ? status : Explain(status);
 }
 
+Task<absl::StatusOr<std::shared_ptr<kvs::TransactionLink>>> ClientCore::Transactions(
+    uint64_t deadline_ns) {
+  absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
+  if (!backend.ok()) co_return backend.status();
+  kvs::TransactionLink* const link = (*backend)->transactions();
+  if (link == nullptr) {
+    co_return absl::FailedPreconditionError(
+        absl::StrCat("transactions read the server's memory, and path ", PathName(path_),
+                     " does not: use path auto, mapped or one_sided"));
+  }
+  // It goes with the connection.
+  std::shared_ptr<kvs::TransactionLink> shared(*std::move(backend), link);
+  co_return shared;
+}
+
+std::shared_ptr<kvs::TransactionLink> ClientCore::transactions_now() const {
+  if (!IsConnected() || backend_->transactions() == nullptr) return nullptr;
+  return {backend_, backend_->transactions()};
+}
+
 Task<absl::StatusOr<kvs::ClusterAnswer>> ClientCore::Cluster(uint64_t deadline_ns) {
   absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
   if (!backend.ok()) co_return backend.status();

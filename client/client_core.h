@@ -71,6 +71,11 @@ class ClientCore final {
   // Aborted, which stay as they are.
   Task<absl::Status> Call(kvs::Method method, absl::string_view request, std::string* response,
                           uint64_t deadline_ns);
+  // How transactions go there, as long as the connection lasts; made if need be. FailedPrecondition: the path reads
+  // no memory of the server.
+  Task<absl::StatusOr<std::shared_ptr<kvs::TransactionLink>>> Transactions(uint64_t deadline_ns);
+  // The one that there is, or null.
+  std::shared_ptr<kvs::TransactionLink> transactions_now() const;
   // Connects if need be, and asks. DeadlineExceeded at deadline_ns.
   Task<absl::StatusOr<kvs::ClusterAnswer>> Cluster(uint64_t deadline_ns);
   Path path() const { return path_; }

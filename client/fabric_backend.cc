@@ -58,6 +58,7 @@ FabricBackend::FabricBackend(transport::Fabric* fabric, transport::Port* port,
       epoch_interval_ns_(peer.lease_ns / 5),
       share_(kvs::ShareOf(peer.place)),
       view_(peer.place.view),
+      generation_(peer.generation),
       may_write_((peer.facts & kvs::kFactMayWrite) != 0),
       options_(std::move(options)),
       regions_(RegionsOf(peer)),
@@ -103,7 +104,11 @@ Task<absl::Status> FabricBackend::MakeReader() {
     remote_reader_ = *std::move(reader);
   } else {
     CHECK(path == Path::kRpc) << "no path of a fabric";
+    co_return absl::OkStatus();
   }
+  const kvs::TransactionParticipant home{static_cast<uint32_t>(share_.server_index), generation_};
+  transactions_ = std::make_unique<kvs::TransactionLink>(scheduler_, &rpc_, mapped_reader_.get(),
+                                                         remote_reader_.get(), home);
   co_return absl::OkStatus();
 }
 
@@ -451,7 +456,7 @@ kvs::WriterStats FabricBackend::writer_stats() const {
 
 transport::VerbCounters FabricBackend::verbs() const {
   transport::VerbCounters verbs = link_.queue_pair()->verbs();
-  verbs.round_trips += rpc_.calls_made();
+  verbs.round_trips += rpc_.calls_made() + rpc_.notices_made();
   return verbs;
 }
 

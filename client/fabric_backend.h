@@ -70,6 +70,7 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   Task<absl::StatusOr<std::string>> Locks(uint64_t deadline_ns) override;
   Task<absl::Status> ForceUnlock(absl::string_view name, uint64_t token,
                                  uint64_t deadline_ns) override;
+  kvs::TransactionLink* transactions() override { return transactions_.get(); }
   Path path() const override { return path_; }
   std::string fabric() const override { return fabric_->device().provider; }
   kvs::ReaderStats reader_stats() const override;
@@ -117,6 +118,7 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   const uint64_t epoch_interval_ns_;
   const kvs::KeyShare share_;  // Of the server.
   const uint64_t view_;        // Likewise.
+  const uint64_t generation_;  // Likewise.
   const bool may_write_;       // It says that we may write by ourselves.
   const Options options_;
   const std::vector<kvs::RegionEntry> regions_;
@@ -133,6 +135,7 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   std::unique_ptr<LockParticipant> participant_;  // Goes after the queue pair.
   transport::Link link_;
   transport::RpcPeer rpc_;
+  std::unique_ptr<kvs::TransactionLink> transactions_;
   bool failed_ = false;  // Calls under way were told.
 
   uint64_t announced_epoch_ = 0;

@@ -116,6 +116,7 @@ Router::Router(Scheduler* scheduler, ClientOptions options, std::vector<HostPort
       credentials_(std::move(credentials)),
       operation_timeout_ns_(static_cast<uint64_t>(options_.operation_timeout_ms) * kNsPerMs),
       fabrics_(std::move(fabrics)),
+      coordinator_(scheduler, this, operation_timeout_ns_),
       refresh_over_(scheduler) {}
 
 Router::~Router() { refresh_.Cancel(); }
@@ -499,6 +500,7 @@ Task<bool> Router::LearnFrom(absl::Status* status, uint64_t map_number, bool is_
 Task<void> Router::RefreshOver() { co_await refresh_over_.Wait(); }
 
 Task<void> Router::Refresh(uint64_t deadline_ns) {
+  if (map_.view == 0) co_return;  // A server alone: its connection finds out.
   const uint64_t begun_before = refreshes_begun_;
   // One that began before may have asked when another answer was true.
   do {

@@ -27,6 +27,9 @@
 #include "client/client_core.h"
 #include "client/fabric_set.h"
 #include "kvs/cluster.h"
+#include "kvs/coordinator.h"
+#include "kvs/transaction_attempts.h"
+#include "kvs/transaction_link.h"
 #include "runtime/scheduler.h"
 #include "runtime/task.h"
 #include "runtime/wait_queue.h"
@@ -35,7 +38,7 @@
 
 namespace acre {
 
-class Router final : public AsyncClient {
+class Router final : public AsyncClient, private kvs::TransactionHomes {
  public:
   // Asks all servers of the options, and gets on with those that answer. Errors: those of ClientCore when none
   // answers; InvalidArgument - no server, or no HOST:PORT; FailedPrecondition - they are not of one cluster.
@@ -54,6 +57,10 @@ class Router final : public AsyncClient {
   Task<absl::StatusOr<std::string>> Locks(std::string server) override;
   Task<absl::Status> ForceUnlock(absl::string_view name, uint64_t token) override;
   Task<absl::StatusOr<std::string>> ServerStats(std::string server) override;
+  std::unique_ptr<AsyncTransaction> Begin() override;
+  Task<absl::Status> RunTransaction(const AsyncTransactionFunction& function,
+                                    RunOptions options) override;
+  TransactionStats transaction_stats() const override;
   std::vector<std::string> Servers() const override;
   Path path() const override { return path_; }
   std::string fabric() const override { return fabric_; }
@@ -65,6 +72,10 @@ class Router final : public AsyncClient {
   // yet. They change only while the scheduler runs.
   absl::Span<const std::shared_ptr<ClientCore>> cores() const { return cores_; }
   uint64_t operation_timeout_ns() const { return operation_timeout_ns_; }
+  // RunTransaction() in steps, for who does not run the function as a task.
+  std::unique_ptr<kvs::TransactionAttempts> StartAttempts(const RunOptions& options) {
+    return std::make_unique<kvs::TransactionAttempts>(&coordinator_, options);
+  }
 
  private:
   // A server that was asked, and what it said.
@@ -98,7 +109,15 @@ class Router final : public AsyncClient {
   Task<bool> LearnFrom(absl::Status* status, uint64_t map_number, bool is_read,
                        uint64_t deadline_ns);
   // Asks for the map, once for all operations that want to know; at most till deadline_ns.
-  Task<void> Refresh(uint64_t deadline_ns);
+  Task<void> Refresh(uint64_t deadline_ns) override;
+  // kvs::TransactionHomes. In router_transactions.cc.
+  uint64_t view() const override { return map_.view; }
+  uint32_t process_id() const override { return name_.id; }
+  uint32_t NewThreadNumber() override;
+  size_t servers_count() const override { return cores_.size(); }
+  std::shared_ptr<kvs::TransactionLink> LinkNow(size_t server) override;
+  Task<absl::StatusOr<std::shared_ptr<kvs::TransactionLink>>> Link(size_t server,
+                                                                   uint64_t deadline_ns) override;
   Task<void> RefreshOnce();
   Task<void> RefreshOver();
   Task<void> MultiGetPart(Part* part, uint64_t deadline_ns);
@@ -135,8 +154,9 @@ class Router final : public AsyncClient {
   kvs::WriterStats written_before_;                 // Likewise.
   transport::VerbCounters verbs_before_;
 
-  uint64_t tickets_given_ = 0;  // Of locks by name.
-  SpawnHandle refresh_;         // Under way, if any.
+  kvs::Coordinator coordinator_;  // Goes before the cores.
+  uint64_t tickets_given_ = 0;    // Of locks by name.
+  SpawnHandle refresh_;           // Under way, if any.
   uint64_t refreshes_begun_ = 0;
   uint64_t next_refresh_ns_ = 0;
   WaitQueue refresh_over_;
