@@ -18,6 +18,9 @@ namespace {
 
 using Answer = TransactionVote::Answer;
 
+// More are open at a time only where coordinators are slow.
+constexpr size_t kIdlePlansMax = 32;
+
 absl::Status Wrong(const TransactionId& id, absl::string_view what) {
   return absl::FailedPreconditionError(absl::StrCat(id.ToString(), " ", what));
 }
@@ -129,12 +132,11 @@ TransactionVote TransactionHome::LockInto(Record* record, const TransactionId& i
                                           absl::Span<const TransactionWrite> writes,
                                           absl::Span<const ReadMark> misses,
                                           absl::optional<uint64_t> hold_id) {
-  record->plan = std::make_unique<WritePlan>(table_, locks_.get(), holders_, id,
-                                             FindHold(id.coordinator, hold_id));
-  record->vote = record->plan->Lock(writes, misses);
+  record->plan = TakePlan();
+  record->vote = record->plan->Lock(id, FindHold(id.coordinator, hold_id), writes, misses);
   if (!record->vote.is_yes()) {
     record->state = State::kVotedNo;
-    record->plan.reset();
+    GivePlan(std::move(record->plan));
     Report(record->vote, writes);
     return record->vote;
   }
@@ -201,19 +203,29 @@ void TransactionHome::Report(const TransactionVote& vote,
   contended_->Report(writes[vote.index].key);
 }
 
+std::unique_ptr<WritePlan> TransactionHome::TakePlan() {
+  if (idle_plans_.empty()) return std::make_unique<WritePlan>(table_, locks_.get(), holders_);
+  std::unique_ptr<WritePlan> plan = std::move(idle_plans_.back());
+  idle_plans_.pop_back();
+  return plan;
+}
+
+void TransactionHome::GivePlan(std::unique_ptr<WritePlan> plan) {
+  if (idle_plans_.size() < kIdlePlansMax) idle_plans_.push_back(std::move(plan));
+}
+
 void TransactionHome::Install(Record* record) {
+  const std::shared_ptr<TransactionHold> hold = record->plan->hold();
   record->plan->Install();
-  if (const TransactionHold* const hold = record->plan->hold(); hold != nullptr) {
-    Release(hold->thread(), hold->id());
-  }
-  record->plan.reset();
+  if (hold != nullptr) Release(hold->thread(), hold->id());
+  GivePlan(std::move(record->plan));
   record->state = State::kCommitted;
   --open_count_;
 }
 
 void TransactionHome::Undo(Record* record) {
   record->plan->Undo();
-  record->plan.reset();
+  GivePlan(std::move(record->plan));
   record->state = State::kAborted;
   --open_count_;
 }

@@ -210,6 +210,9 @@ class TransactionHome {
   std::shared_ptr<TransactionHold> FindHold(const TransactionThread& thread,
                                             absl::optional<uint64_t> hold_id) const;
   void Report(const TransactionVote& vote, absl::Span<const TransactionWrite> writes);
+  // Idle ones are kept: a plan's memory is used again.
+  std::unique_ptr<WritePlan> TakePlan();
+  void GivePlan(std::unique_ptr<WritePlan> plan);
   void Install(Record* record);
   void Undo(Record* record);
   static TransactionVote AnswerAgain(const Record& record);
@@ -218,6 +221,7 @@ class TransactionHome {
   TransactionHolders* const holders_;
   ContendedKeys* const contended_;
   const std::unique_ptr<LockThread> locks_;
+  std::vector<std::unique_ptr<WritePlan>> idle_plans_;
   absl::flat_hash_map<TransactionThread, Thread> threads_;
   absl::flat_hash_map<TransactionThread, std::shared_ptr<TransactionHold>> holds_;
   uint64_t open_count_ = 0;

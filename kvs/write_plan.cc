@@ -47,30 +47,33 @@ Vote Invalid(size_t index, absl::Status status) {
 WritePlan::~WritePlan() {
   // Under a hold there may be marks without any lock of its own.
   if (!held_.empty() || is_marked_) Undo();
-  if (hold_ != nullptr) hold_->SetLent(false);
 }
 
-TransactionVote WritePlan::Lock(absl::Span<const TransactionWrite> writes,
+TransactionVote WritePlan::Lock(const TransactionId& id, std::shared_ptr<TransactionHold> hold,
+                                absl::Span<const TransactionWrite> writes,
                                 absl::Span<const ReadMark> misses) {
-  CHECK(held_.empty() && steps_.empty()) << "a plan is locked once";
-  std::vector<Target> targets;
-  Vote vote = Judge(writes, &targets);
+  CHECK(held_.empty() && steps_.empty() && hold_ == nullptr) << "a plan is of one transaction";
+  id_ = id;
+  hold_ = std::move(hold);
+  if (hold_ != nullptr) hold_->SetLent(true);
+  Vote vote = Judge(writes);
   // Memory first: objects are not written while others wait.
-  steps_.reserve(targets.size());
-  for (size_t i = 0; i < targets.size() && vote.is_yes(); ++i) {
-    const TransactionWrite& write = writes[targets[i].index];
+  steps_.reserve(targets_.size());
+  for (size_t i = 0; i < targets_.size() && vote.is_yes(); ++i) {
+    const TransactionWrite& write = writes[targets_[i].index];
     Step& step = steps_.emplace_back();
-    step.hash = targets[i].hash;
+    step.hash = targets_[i].hash;
     if (write.kind != TransactionWrite::Kind::kPut) continue;
-    step.record.emplace(table_, targets[i].segment, step.hash, write.key, write.value);
-    if (!step.record->has_memory()) vote = NoMemory(targets[i].index);
+    step.record.emplace(table_, targets_[i].segment, step.hash, write.key, write.value);
+    if (!step.record->has_memory()) vote = NoMemory(targets_[i].index);
   }
-  for (size_t i = 0; i < targets.size() && vote.is_yes(); ++i) {
-    vote = Take(targets[i], writes[targets[i].index], &steps_[i]);
+  for (size_t i = 0; i < targets_.size() && vote.is_yes(); ++i) {
+    vote = Take(targets_[i], writes[targets_[i].index], &steps_[i]);
   }
   for (size_t i = 0; i < misses.size() && vote.is_yes(); ++i) {
     vote = JudgeMiss(misses[i], writes.size() + i);
   }
+  targets_.clear();  // Their keys are the caller's.
   if (vote.is_yes()) {
     Mark();
   } else {
@@ -79,14 +82,13 @@ TransactionVote WritePlan::Lock(absl::Span<const TransactionWrite> writes,
   return vote;
 }
 
-TransactionVote WritePlan::Judge(absl::Span<const TransactionWrite> writes,
-                                 std::vector<Target>* targets) {
+TransactionVote WritePlan::Judge(absl::Span<const TransactionWrite> writes) {
   if (writes.empty() || writes.size() > kTransactionWritesMax) {
     return Invalid(0, absl::InvalidArgumentError(
                           absl::StrCat("a transaction writes 1 to ", kTransactionWritesMax,
                                        " keys of a server, not ", writes.size())));
   }
-  targets->reserve(writes.size());
+  targets_.reserve(writes.size());
   for (size_t i = 0; i < writes.size(); ++i) {
     const TransactionWrite& write = writes[i];
     if (write.kind > TransactionWrite::Kind::kDelete ||
@@ -99,17 +101,17 @@ TransactionVote WritePlan::Judge(absl::Span<const TransactionWrite> writes,
     if (!table_->share().Holds(hash)) return Invalid(i, NotOurKey(table_->share(), hash));
     Segment* const segment = &table_->SegmentOf(hash);
     const uint64_t home = HomeBucket(hash, segment->layout().buckets_count);
-    targets->push_back({segment, home, hash, i, write.key});
+    targets_.push_back({segment, home, hash, i, write.key});
   }
   const auto order = [](const Target& target) {
     return std::make_tuple(target.segment->region_id(), target.home, target.key);
   };
-  std::sort(targets->begin(), targets->end(),
+  std::sort(targets_.begin(), targets_.end(),
             [&](const Target& a, const Target& b) { return order(a) < order(b); });
   const auto twice =
-      std::adjacent_find(targets->begin(), targets->end(),
+      std::adjacent_find(targets_.begin(), targets_.end(),
                          [&](const Target& a, const Target& b) { return order(a) == order(b); });
-  if (twice != targets->end()) {
+  if (twice != targets_.end()) {
     return Invalid(twice->index,
                    absl::InvalidArgumentError("a transaction writes each of its keys once"));
   }
@@ -445,6 +447,10 @@ void WritePlan::ReleaseLocks() {
   for (; !held_.empty(); held_.pop_back()) {
     holders_->Clear(held_.back().lock, id_);
     locks_->Release(held_.back().place);
+  }
+  if (hold_ != nullptr) {
+    hold_->SetLent(false);
+    hold_.reset();
   }
 }
 

@@ -3,7 +3,8 @@
 //
 // Threads:    confined to the LockThread's. The locks are the plan's, no coroutine's: nothing waits.
 // Ownership:  borrows table, lock thread and holders. Owns locks, marks and memory: destroyed while locked it
-//             undoes everything, as Undo() does.
+//             undoes everything, as Undo() does. From LOCK to install or undo it is one transaction's; in between
+//             it is idle, and serves the next.
 // Invariants: while it is locked, every slot that it will touch lies in a bucket whose lock it holds, or in
 //             the chain of one, or in an overflow bucket that nobody else knows. So what Lock() found stays
 //             where it is, and Install() cannot fail.
@@ -78,34 +79,32 @@ struct TransactionVote {
 
 class WritePlan {
  public:
-  // `hold`: of the same lock thread, granted, lent to no other plan, or null. What it holds counts as locked, and stays so for as long as
-  // the plan needs it; it is not the plan that gives it back.
-  WritePlan(Table* table, LockThread* locks, TransactionHolders* holders, const TransactionId& id,
-            std::shared_ptr<TransactionHold> hold = nullptr)
-      : table_(table), locks_(locks), holders_(holders), id_(id), hold_(std::move(hold)) {
-    if (hold_ != nullptr) hold_->SetLent(true);
-  }
+  WritePlan(Table* table, LockThread* locks, TransactionHolders* holders)
+      : table_(table), locks_(locks), holders_(holders) {}
   ~WritePlan();
   WritePlan(const WritePlan&) = delete;
   WritePlan& operator=(const WritePlan&) = delete;
 
-  // Once. Takes every lock without waiting, in address order, sets aside slots, overflow buckets and objects,
+  // Of an idle plan. Takes every lock without waiting, in address order, sets aside slots, overflow buckets and objects,
   // looks whether what was read still stands, and marks. All or nothing.
   // `misses`: of keys that the transaction does not write, in homes that it inserts into or deletes from: it
   // will find the structure versions there odd by its own doing, so they are judged here. kInvalid for one of
   // another home: only locks make that last.
   // Behind it, a load of any word by this thread comes after the marks for every CPU: two plans that each
   // lock, then validate what the other writes, do not both find it unmarked.
-  [[nodiscard]] TransactionVote Lock(absl::Span<const TransactionWrite> writes,
+  // `hold`: of the same lock thread, granted, lent to no other plan, or null. What it holds counts as locked, and stays so
+  // until the plan is idle again; it is not the plan that gives it back.
+  [[nodiscard]] TransactionVote Lock(const TransactionId& id, std::shared_ptr<TransactionHold> hold,
+                                     absl::Span<const TransactionWrite> writes,
                                      absl::Span<const ReadMark> misses);
-  // Requires: Lock() said yes, and nothing since. Every key has its new value, then the locks are free.
+  // Requires: Lock() said yes, and nothing since: then it is idle. Every key has its new value, then the locks are free.
   void Install();
   // Likewise. Every word that was marked is what it was before: its body was never touched, so no reader can
   // tell, and a version that steps back to what it was names the same bytes.
   void Undo();
 
-  // Null: none.
-  const TransactionHold* hold() const { return hold_.get(); }
+  // That it works under. Null: none.
+  const std::shared_ptr<TransactionHold>& hold() const { return hold_; }
 
  private:
   // One key, and what its install does.
@@ -146,7 +145,8 @@ class WritePlan {
     absl::string_view key;
   };
 
-  TransactionVote Judge(absl::Span<const TransactionWrite> writes, std::vector<Target>* targets);
+  // Of targets_, which it finds.
+  TransactionVote Judge(absl::Span<const TransactionWrite> writes);
   TransactionVote Take(const Target& target, const TransactionWrite& write, Step* step);
   // Where the record is, with the locks that it takes to say so. A vote other than yes: not to be had.
   TransactionVote Find(const Target& target, Segment::Place* place);
@@ -168,6 +168,7 @@ class WritePlan {
   void RetireReplaced();
   // What there was to do. Objects that were not published go with it.
   void Forget();
+  // Its own, and the use of the hold.
   void ReleaseLocks();
 
   size_t HomeOf(Segment* segment, uint64_t index);
@@ -178,11 +179,13 @@ class WritePlan {
   Table* const table_;
   LockThread* const locks_;
   TransactionHolders* const holders_;
-  const TransactionId id_;
-  const std::shared_ptr<TransactionHold> hold_;
-  std::vector<Held> held_;   // None of the hold's.
-  std::vector<Home> homes_;  // In address order.
-  std::vector<Step> steps_;  // Likewise.
+  TransactionId id_;
+  std::shared_ptr<TransactionHold> hold_;
+  // Empty while it is idle; their memory is used again.
+  std::vector<Target> targets_;  // Within Lock() alone.
+  std::vector<Held> held_;       // None of the hold's.
+  std::vector<Home> homes_;      // In address order.
+  std::vector<Step> steps_;      // Likewise.
   bool is_marked_ = false;
 };
 
