@@ -55,8 +55,8 @@ enum class TransactionOutcome : uint8_t {
   kCommitted = 1,
   kAborted = 2,  // Or voted no: it never commits.
   kLocked = 3,   // Voted yes, undecided.
-  // No LOCK or COMMIT of it will be taken any more. No outcome: what it locked stays locked until Resolve(). Also
-  // the answer for whatever is not known of a thread that was closed.
+  // No LOCK or COMMIT of it will be taken any more. No outcome: what it locked stays locked until Resolve(). Also of all
+  // that is not known of a closed thread.
   kPromised = 4,
 };
 
@@ -124,12 +124,13 @@ class TransactionHome {
   // coordinator that asks for it is wrong, or fenced.
   [[nodiscard]] absl::Status Commit(const TransactionId& id);
   // ABORT. Also of an id that never came: its LOCK, if it is still to come, will get kOver. FailedPrecondition: it
-  // is committed. ResourceExhausted: beyond the window.
+  // is committed. ResourceExhausted: beyond the window of a thread that is not closed.
   [[nodiscard]] absl::Status Abort(const TransactionId& id);
 
   TransactionOutcome Query(const TransactionId& id) const;
   // The same, and makes the promise where there is no outcome. For a dead coordinator's, once it is fenced and
-  // its ring is drained. kLocked is never the answer.
+  // its ring is drained. kLocked is never the answer. kUnknown: it is over and truncated, or beyond the window of a thread that
+  // is not closed: CloseThread() first.
   TransactionOutcome Promise(const TransactionId& id);
   // The end of a dead coordinator's transaction, decided as docs/transactions.md says.
   // FailedPrecondition: the outcome is known and another one, or it is to commit and holds no locks here: somebody
