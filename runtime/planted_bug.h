@@ -42,7 +42,6 @@ enum class PlantedBug : uint8_t {
   kAnswerOfForgottenCall,
   // Notices. Planted by //transport/sim:sim_notice_test.
   kGateWithoutFence,
-  kGateLookWithoutFence,
   // One-sided updates and their repair. Planted by //tests/updates:updates_sim_test.
   kRedoAfterMark,
   kSlotNotReadAgain,

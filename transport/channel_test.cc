@@ -175,6 +175,56 @@ TEST_F(ChannelTest, PeerWordsAreWritten) {
   }
 }
 
+// Goal: a message is placed once the completion of its WRITE was polled, and not before.
+TEST_F(ChannelTest, PlacedIsWhatHasCompleted) {
+  ASSERT_NO_FATAL_FAILURE(JoinNodes());
+  uint64_t first = 0;
+  uint64_t second = 0;
+  ASSERT_TRUE(a_.channel->SendPlaced(1, 0, {"first"}, &first).ok());
+  a_.channel->Poll(&inbox_a_, kManyMessages);
+  EXPECT_EQ(a_.channel->placed_position(), 0u);
+  a_.channel->Flush();
+  ASSERT_TRUE(a_.channel->SendPlaced(1, 0, {"second"}, &second).ok());
+  EXPECT_LT(first, second);
+  a_.channel->Poll(&inbox_a_, kManyMessages);
+  EXPECT_EQ(a_.channel->placed_position(), 0u) << "nobody has polled a completion";
+  ASSERT_TRUE(StepUntil(
+      &clock_, [&] { return a_.channel->placed_position() >= first; },
+      [this] {
+        a_.PollCompletions();
+        a_.channel->Poll(&inbox_a_, kManyMessages);
+      }));
+  EXPECT_LT(a_.channel->placed_position(), second);
+  StepTill([&] { return a_.channel->placed_position() >= second; });
+  StepTillMessages(inbox_b_, 2);
+}
+
+// Goal: a closed gate takes what is on its way no more for placed, and what lies in the ring is drained after the
+// queue pair has gone, by a channel that goes last.
+TEST_F(ChannelTest, DrainNeedsNoQueuePair) {
+  ASSERT_NO_FATAL_FAILURE(JoinNodes());
+  uint64_t position = 0;
+  ASSERT_TRUE(SendFromA("before").ok());
+  ASSERT_TRUE(SendFromA(std::string(100'000, 'r')).ok());  // By reference.
+  ASSERT_TRUE(a_.channel->SendPlaced(1, 0, {"placed"}, &position).ok());
+  a_.channel->Flush();
+  ASSERT_TRUE(StepUntil(
+      &clock_, [&] { return a_.channel->placed_position() >= position; },
+      [this] {
+        a_.PollCompletions();
+        a_.channel->Poll(&inbox_a_, kManyMessages);
+      }));
+  b_.channel->CloseGate();
+  b_.channel->Break(absl::UnavailableError("given up"));
+  b_.queue_pair.reset();
+  EXPECT_EQ(b_.channel->Drain(&inbox_b_), 2u);
+  ASSERT_EQ(inbox_b_.messages.size(), 2u);
+  EXPECT_EQ(inbox_b_.messages[0].payload, "before");
+  EXPECT_EQ(inbox_b_.messages[1].payload, "placed");
+  EXPECT_EQ(b_.channel->Drain(&inbox_b_), 0u);
+  b_.channel.reset();
+}
+
 TEST_F(ChannelTest, AttachRefusesOffersThatMakeNoSense) {
   ASSERT_NO_FATAL_FAILURE(JoinNodes());
   const ChannelOffer good = a_.channel->offer();
@@ -196,6 +246,8 @@ TEST_F(ChannelTest, AttachRefusesOffersThatMakeNoSense) {
   refusal([](ChannelOffer* offer) { offer->payload_offset_bytes = ~uint64_t{63}; });
   refusal([](ChannelOffer* offer) { offer->credit_offset_bytes = 8; });
   refusal([](ChannelOffer* offer) { offer->words_offset_bytes = 1; });
+  // The words would fit, the gate behind them would not.
+  refusal([](ChannelOffer* offer) { offer->words_offset_bytes = kRegionBytesMax - kLineBytes; });
   refusal([](ChannelOffer* offer) { offer->busy_polling = 2; });
 }
 

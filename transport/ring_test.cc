@@ -285,11 +285,91 @@ TEST(RingTest, LazyReportsLeaveRoomForTheLargestFrame) {
     ring.LandAll();
     ASSERT_EQ(ring.Receive(), payload);
     ring.sender.OnConfirmed(ring.sender.posted());
-    if (ring.receiver.head() - reported >= kRingWords / 2) {
+    if (ring.receiver.head() - reported >= kRingWords / 4) {
       reported = ring.receiver.head();
       ASSERT_EQ(ring.sender.OnCredit(reported), absl::nullopt);
     }
   }
+}
+
+// Goal: the same beside all the room that may be set aside, with rings of several sizes. Laziest of all: credit and
+// confirmation come when a quarter of the ring is due, and no earlier.
+TEST(RingTest, LazyReportsLeaveRoomBesideWhatIsReserved) {
+  for (const uint32_t ring_words : {128u, 1024u, 1u << 15}) {
+    std::mt19937_64 random(4);
+    std::vector<SharedWord> staging(ring_words);
+    RingSender sender(staging.data(), ring_words, 1);
+    int reserved = 0;
+    while (sender.Reserve()) ++reserved;
+    EXPECT_GE(reserved, 1);
+    EXPECT_FALSE(sender.MayReserve());
+    const std::vector<uint64_t> payload(kInlineBytesMax / kWordBytes, 7);
+    uint64_t confirmed = 0;
+    uint64_t reported = 0;
+    for (int i = 0; i < 20000; ++i) {
+      const uint32_t longest = InlineBytesMax(ring_words);
+      const uint32_t bytes =
+          random() % 2 == 0 ? longest : static_cast<uint32_t>(random() % longest);
+      ASSERT_TRUE(sender.Append(kType, kFrameInline, 0, payload.data(), bytes)) << i;
+      sender.OnPosted();
+      if (sender.tail() - confirmed >= ring_words / 4) {
+        sender.OnConfirmed(confirmed = sender.posted());
+      }
+      if (sender.tail() - reported >= ring_words / 4) {
+        ASSERT_EQ(sender.OnCredit(reported = sender.tail()), absl::nullopt);
+      }
+    }
+  }
+}
+
+// Goal: what was set aside is there, whatever else was sent, and however large the frames are that use it.
+// (AppendReserved() CHECKs it.)
+TEST(RingTest, ReservedRoomIsAlwaysThere) {
+  constexpr uint32_t kWords = 512;
+  std::mt19937_64 random(5);
+  std::vector<SharedWord> staging(kWords);
+  RingSender sender(staging.data(), kWords, 1);
+  const std::vector<uint64_t> payload(kInlineBytesMax / kWordBytes, 7);
+  int reserved = 0;
+  int used = 0;
+  int refused = 0;
+  for (int i = 0; i < 200'000; ++i) {
+    switch (random() % 8) {
+      case 0:
+      case 1:
+        if (sender.Reserve()) ++reserved;
+        break;
+      case 2:
+        if (reserved == 0 || random() % 4 != 0) break;
+        sender.Unreserve();
+        --reserved;
+        break;
+      case 3:
+      case 4: {  // One, or all at once.
+        const int count = random() % 8 == 0 ? reserved : std::min(reserved, 1);
+        for (int n = 0; n < count; ++n) {
+          const auto bytes = static_cast<uint32_t>(random() % (kReservedPayloadBytes + 1));
+          sender.AppendReserved(kType, 0, payload.data(), bytes);
+          --reserved;
+          ++used;
+        }
+        break;
+      }
+      case 5:
+      case 6: {
+        const auto bytes = static_cast<uint32_t>(random() % (InlineBytesMax(kWords) + 1));
+        if (!sender.Append(kType, kFrameInline, 0, payload.data(), bytes)) ++refused;
+        break;
+      }
+      default:
+        if (random() % 4 != 0) break;
+        sender.OnPosted();
+        sender.OnConfirmed(sender.posted());
+        ASSERT_EQ(sender.OnCredit(sender.posted()), absl::nullopt);
+    }
+  }
+  EXPECT_GT(used, 1'000);
+  EXPECT_GT(refused, 1'000);
 }
 
 TEST(RingTest, SenderJudgesCredits) {
