@@ -64,6 +64,17 @@ void CheckFreeBucket(kvs::Segment* segment, uint64_t offset, std::vector<Finding
 
 }  // namespace
 
+void CheckClaims(std::vector<Claim> claims, std::vector<Finding>* findings) {
+  std::sort(claims.begin(), claims.end(),
+            [](const Claim& a, const Claim& b) { return a.offset < b.offset; });
+  for (size_t i = 1; i < claims.size(); ++i) {
+    if (claims[i - 1].offset + claims[i - 1].bytes <= claims[i].offset) continue;
+    findings->push_back(
+        {Damage::kHeapTwice, absl::StrCat(claims[i].bytes, " bytes at ", claims[i].offset, ": ",
+                                          claims[i].name, ", and ", claims[i - 1].name)});
+  }
+}
+
 void CheckHeap(kvs::Segment* segment, const std::vector<Claim>& claims,
                std::vector<Finding>* findings) {
   const kvs::SegmentLayout& layout = segment->layout();

@@ -20,6 +20,9 @@ struct Claim {
   std::string name;
 };
 
+// Whether the table names some of it twice: what can be seen without the heap's books.
+void CheckClaims(std::vector<Claim> claims, std::vector<Finding>* findings);
+
 // Compares what the table names with the heap's books (kvs::Heap::CopyOfBooks). Every byte is one of:
 // claimed, free, resting, slack.
 void CheckHeap(kvs::Segment* segment, const std::vector<Claim>& claims,

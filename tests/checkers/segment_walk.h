@@ -11,9 +11,19 @@
 #include "absl/types/optional.h"
 #include "kvs/bucket.h"
 #include "kvs/segment.h"
+#include "kvs/segment_layout.h"
 #include "kvs/slot.h"
+#include "runtime/shared_word.h"
 
 namespace acre::checkers {
+
+// The memory of a segment, where it stands or as a copy of it.
+struct SegmentMemory {
+  const SharedWord* words = nullptr;  // Of the region.
+  kvs::SegmentLayout layout;
+
+  static SegmentMemory Of(kvs::Segment* segment) { return {segment->words(), segment->layout()}; }
+};
 
 // A bucket where it stands. Loads are relaxed: what other threads did is ordered by whoever says that
 // nobody is at work.
@@ -30,7 +40,7 @@ struct BucketAt {
 // heap and back to no bucket of the same chain.
 class SegmentWalk {
  public:
-  explicit SegmentWalk(kvs::Segment* segment);
+  explicit SegmentWalk(const SegmentMemory& memory);
 
   const std::vector<BucketAt>& buckets() const { return buckets_; }
   struct BrokenLink {
@@ -41,7 +51,7 @@ class SegmentWalk {
   const std::vector<BrokenLink>& broken_links() const { return broken_links_; }
 
  private:
-  void FollowChain(kvs::Segment* segment, const BucketAt& home);
+  void FollowChain(const SegmentMemory& memory, const BucketAt& home);
 
   std::vector<BucketAt> buckets_;
   std::vector<BrokenLink> broken_links_;
@@ -54,7 +64,7 @@ struct RecordAt {
   std::string value;
 };
 kvs::SlotCopy CopyOf(const kvs::Slot& slot);
-absl::optional<RecordAt> RecordIn(kvs::Segment* segment, const kvs::SlotCopy& copy);
+absl::optional<RecordAt> RecordIn(const SegmentMemory& memory, const kvs::SlotCopy& copy);
 
 }  // namespace acre::checkers
 

@@ -1,6 +1,7 @@
 // The checkers of tables against real tables: sound ones pass at every step of random histories, and
 // every kind of damage is named.
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -145,6 +146,31 @@ kvs::SlotWord With(kvs::SlotWord word, kvs::SlotKind kind, bool home_is_previous
   return {word.version(), kind, home_is_previous, key_bytes, value_bytes};
 }
 
+// Whether memory alone shows it, with neither a model nor the owner's books.
+bool ShowsInMemory(Damage damage) {
+  switch (damage) {
+    case Damage::kHeader:
+    case Damage::kUnknownKey:
+    case Damage::kWrongValue:
+    case Damage::kMissingKey:
+    case Damage::kUnreachable:
+    case Damage::kRecordsCount:
+    case Damage::kFreeBucketNotEmpty:
+    case Damage::kHeapTwice:
+    case Damage::kHeapLeak:
+    case Damage::kHeapKind:
+    case Damage::kHeapStats:
+      return false;
+    default:
+      return true;
+  }
+}
+
+bool Names(const std::vector<Finding>& findings, Damage damage) {
+  return std::any_of(findings.begin(), findings.end(),
+                     [damage](const Finding& finding) { return finding.damage == damage; });
+}
+
 struct Planted {
   const char* name;
   Damage damage;
@@ -158,11 +184,19 @@ void JudgeAll(const std::vector<Planted>& all) {
     ASSERT_NO_FATAL_FAILURE(table.Open());
     ASSERT_NO_FATAL_FAILURE(table.Fill());
     ASSERT_EQ(ToText(CheckSegment(&table.segment(), table.model())), "");
+    Model records;
+    ASSERT_EQ(ToText(CheckMemory(SegmentMemory::Of(&table.segment()), &records)), "");
+    ASSERT_EQ(records, table.model());
     planted.plant(&table);
     const std::vector<Finding> findings = CheckSegment(&table.segment(), table.model());
-    bool is_named = false;
-    for (const Finding& finding : findings) is_named |= finding.damage == planted.damage;
-    EXPECT_TRUE(is_named) << "not named: " << NameOf(planted.damage) << "\n" << ToText(findings);
+    EXPECT_TRUE(Names(findings, planted.damage)) << "not named: " << NameOf(planted.damage) << "\n"
+                                                 << ToText(findings);
+    if (!ShowsInMemory(planted.damage)) continue;
+    const std::vector<Finding> in_memory =
+        CheckMemory(SegmentMemory::Of(&table.segment()), &records);
+    EXPECT_TRUE(Names(in_memory, planted.damage))
+        << "not seen in memory: " << NameOf(planted.damage) << "\n"
+        << ToText(in_memory);
   }
 }
 

@@ -26,15 +26,42 @@ std::string Quoted(absl::string_view bytes) {
 
 class SegmentCheck {
  public:
-  SegmentCheck(kvs::Segment* segment, const Model& model)
-      : segment_(segment),
-        layout_(segment->layout()),
+  // `model`: null: whatever there is.
+  SegmentCheck(const SegmentMemory& memory, const Model* model)
+      : memory_(memory),
+        layout_(memory.layout),
         model_(model),
-        walk_(segment),
+        walk_(memory),
         tags_(layout_.buckets_count + 1) {}
 
-  std::vector<Finding> Run() {
+  std::vector<Finding> Run(kvs::Segment* segment) {
     CheckHeader();
+    CheckBuckets();
+    CheckModel(*model_);
+    if (places_.size() != segment->records() && !has_twice_) {
+      Add(Damage::kRecordsCount, absl::StrCat("the owner counts ", segment->records(),
+                                              " records, there are ", places_.size()));
+    }
+    CheckHeap(segment, claims_, &findings_);
+    return Findings();
+  }
+
+  std::vector<Finding> RunOnMemory(Model* records) {
+    CheckBuckets();
+    CheckModel(records_);
+    CheckClaims(claims_, &findings_);
+    *records = std::move(records_);
+    return Findings();
+  }
+
+ private:
+  void Add(Damage damage, std::string what) { findings_.push_back({damage, std::move(what)}); }
+  std::vector<Finding> Findings() {
+    if (findings_.size() > kFindingsMax) findings_.resize(kFindingsMax);
+    return std::move(findings_);
+  }
+
+  void CheckBuckets() {
     for (const BucketAt& at : walk_.buckets()) {
       if (at.is_overflow) {
         CheckOverflowBucket(at);
@@ -45,23 +72,12 @@ class SegmentCheck {
     }
     CheckLinks();
     CheckTags();
-    CheckModel();
-    if (places_.size() != segment_->records() && !has_twice_) {
-      Add(Damage::kRecordsCount, absl::StrCat("the owner counts ", segment_->records(),
-                                              " records, there are ", places_.size()));
-    }
-    CheckHeap(segment_, claims_, &findings_);
-    if (findings_.size() > kFindingsMax) findings_.resize(kFindingsMax);
-    return std::move(findings_);
   }
-
- private:
-  void Add(Damage damage, std::string what) { findings_.push_back({damage, std::move(what)}); }
 
   void CheckHeader() {
     kvs::SegmentHeader expected = {};
     layout_.Write(&expected);
-    const SharedWord* const words = segment_->words() + kvs::kSegmentHeaderOffset / kWordBytes;
+    const SharedWord* const words = memory_.words + kvs::kSegmentHeaderOffset / kWordBytes;
     const auto* const expected_words = reinterpret_cast<const SharedWord*>(&expected);
     for (size_t i = 0; i < sizeof(expected) / kWordBytes; ++i) {
       if (words[i].Load(kRelaxed) == expected_words[i].Load(kRelaxed)) continue;
@@ -154,7 +170,7 @@ class SegmentCheck {
                              kvs::ObjectBytes(copy.object_key_bytes(), copy.object_value_bytes())),
                          false, absl::StrCat("object of ", name)});
     }
-    const absl::optional<RecordAt> record = RecordIn(segment_, copy);
+    const absl::optional<RecordAt> record = RecordIn(memory_, copy);
     if (!record.has_value()) {
       const bool is_object = first.kind() == kvs::SlotKind::kOutOfLine;
       return Add(is_object ? Damage::kBadObject : Damage::kBadSlot, name);
@@ -177,8 +193,12 @@ class SegmentCheck {
       has_twice_ = true;
       Add(Damage::kKeyTwice, absl::StrCat(name, "; also ", place->second));
     }
-    const auto expected = model_.find(record.key);
-    if (expected == model_.end()) {
+    if (model_ == nullptr) {
+      records_[record.key] = record.value;
+      return;
+    }
+    const auto expected = model_->find(record.key);
+    if (expected == model_->end()) {
       Add(Damage::kUnknownKey, name);
     } else if (expected->second != record.value) {
       Add(Damage::kWrongValue,
@@ -196,12 +216,12 @@ class SegmentCheck {
     }
   }
 
-  void CheckModel() {
-    const kvs::SegmentView view(segment_->words(), layout_);
+  void CheckModel(const Model& model) {
+    const kvs::SegmentView view(memory_.words, layout_);
     std::string value;
     std::vector<uint64_t> scratch;
     kvs::ReaderStats stats;
-    for (const auto& [key, expected] : model_) {
+    for (const auto& [key, expected] : model) {
       if (!places_.contains(key)) Add(Damage::kMissingKey, Quoted(key));
       const kvs::LookupResult result = view.Lookup(kvs::LookupKey(key), &value, &scratch, &stats);
       if (result != kvs::LookupResult::kHit) {
@@ -227,11 +247,12 @@ class SegmentCheck {
     return "";
   }
 
-  kvs::Segment* const segment_;
+  const SegmentMemory memory_;
   const kvs::SegmentLayout layout_;
-  const Model& model_;
+  const Model* const model_;
   const SegmentWalk walk_;
   std::vector<Finding> findings_;
+  Model records_;               // Without a model.
   std::vector<uint64_t> tags_;  // That each home must have, by what is in its slots.
   absl::flat_hash_map<std::string, std::string> places_;  // Of each key, the first.
   bool has_twice_ = false;
@@ -242,7 +263,11 @@ class SegmentCheck {
 }  // namespace
 
 std::vector<Finding> CheckSegment(kvs::Segment* segment, const Model& model) {
-  return SegmentCheck(segment, model).Run();
+  return SegmentCheck(SegmentMemory::Of(segment), &model).Run(segment);
+}
+
+std::vector<Finding> CheckMemory(const SegmentMemory& memory, Model* records) {
+  return SegmentCheck(memory, /*model=*/nullptr).RunOnMemory(records);
 }
 
 std::vector<Finding> CheckTable(const kvs::Table& table, const Model& model) {

@@ -17,6 +17,7 @@
 #include "absl/strings/string_view.h"
 #include "kvs/segment.h"
 #include "kvs/table.h"
+#include "tests/checkers/segment_walk.h"
 
 namespace acre::checkers {
 
@@ -60,6 +61,9 @@ using Model = std::map<std::string, std::string>;
 // Empty: all is well. No more than kFindingsMax.
 constexpr size_t kFindingsMax = 50;
 std::vector<Finding> CheckSegment(kvs::Segment* segment, const Model& model);
+// Of memory alone, while the owner's own books are out of reach, as those of another process are: all of the above but
+// the header, the owner's count and what of the heap no record names. `records`: what it holds, and can be looked up there.
+std::vector<Finding> CheckMemory(const SegmentMemory& memory, Model* records);
 // All segments of a table, each against its part of the model.
 std::vector<Finding> CheckTable(const kvs::Table& table, const Model& model);
 

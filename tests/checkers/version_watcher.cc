@@ -53,7 +53,8 @@ std::vector<std::string> VersionWatcher::Scan(kvs::Segment* segment) {
     if (!what.empty()) wrong.push_back(std::move(what));
   };
   const kvs::SegmentLayout& layout = segment->layout();
-  const SegmentWalk walk(segment);
+  const SegmentMemory memory = SegmentMemory::Of(segment);
+  const SegmentWalk walk(memory);
   std::vector<uint64_t> structure_versions(layout.buckets_count + 1);
   for (const BucketAt& at : walk.buckets()) {
     if (at.is_overflow) continue;
@@ -73,7 +74,7 @@ std::vector<std::string> VersionWatcher::Scan(kvs::Segment* segment) {
       const kvs::SlotCopy copy = CopyOf(at.bucket->slots[i]);
       if (!copy.IsConsistent()) continue;
       add(ObserveSlot(place, copy));
-      const absl::optional<RecordAt> record = RecordIn(segment, copy);
+      const absl::optional<RecordAt> record = RecordIn(memory, copy);
       if (!record.has_value()) continue;
       const uint64_t home = kvs::HomeBucket(record->hash, layout.buckets_count);
       if (structure_versions[home] % 2 != 0) continue;
