@@ -96,11 +96,14 @@ absl::StatusOr<std::string> Process::WaitForOutput(absl::string_view text, int t
 
 void Process::Signal(int number) { PCHECK(kill(pid_, number) == 0); }
 
-void Process::Freeze() {
+void Process::Freeze() { CHECK(FreezeUnlessEnded()) << "process " << pid_ << " has ended"; }
+
+bool Process::FreezeUnlessEnded() {
   Signal(SIGSTOP);
   siginfo_t stopped{};
-  PCHECK(waitid(P_PID, static_cast<id_t>(pid_), &stopped, WSTOPPED) == 0);
-  CHECK_EQ(stopped.si_code, CLD_STOPPED);
+  // Its end stays to be waited for.
+  PCHECK(waitid(P_PID, static_cast<id_t>(pid_), &stopped, WSTOPPED | WEXITED | WNOWAIT) == 0);
+  return stopped.si_code == CLD_STOPPED;
 }
 
 Outcome Process::Wait() {
@@ -146,6 +149,8 @@ Process* FirstToEnd(const std::vector<Process*>& processes, int64_t timeout_us) 
   }
   return nullptr;
 }
+
+std::string Process::StderrSoFar() const { return ReadFile(stderr_path_); }
 
 int64_t Process::CpuMs() const {
   const std::string stat = ReadFile(absl::StrCat("/proc/", pid_, "/stat"));

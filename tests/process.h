@@ -45,10 +45,14 @@ class Process {
   void Signal(int number);
   // SIGSTOP, and all its threads stand still when it returns. SIGCONT lets it go on.
   void Freeze();
+  // The same of one that others may kill. Whether it stands still; else it has ended.
+  bool FreezeUnlessEnded();
   // Till it has ended by itself or by a signal. CHECKs that it does within a minute.
   Outcome Wait();
   // Whether it has. Its outcome is still to be had.
   bool HasEnded() const;
+  // What it has said on stderr by now.
+  std::string StderrSoFar() const;
   // CPU time that it has used, in milliseconds.
   int64_t CpuMs() const;
   // Open descriptors, as /proc lists them.

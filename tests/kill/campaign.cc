@@ -83,10 +83,11 @@ class Running {
 
  private:
   std::string CommandAgain() const {
-    return absl::StrCat("bazel run --config=opt //tests/kill:kill_rounds -- --seed=", options_.seed,
-                        " --rounds=", options_.rounds,
-                        " --rounds_per_life=", options_.rounds_per_life,
-                        " --servers=", options_.servers, " --churn=", options_.churn_clients);
+    return absl::StrCat(
+        "bazel run --config=opt //tests/kill:kill_rounds -- --seed=", options_.seed,
+        " --rounds=", options_.rounds, " --rounds_per_life=", options_.rounds_per_life,
+        " --servers=", options_.servers, " --churn=", options_.churn_clients,
+        " --trust=", options_.trust.has_value() ? NameOf(*options_.trust) : "drawn");
   }
   std::string Figures(uint64_t seconds) const {
     std::string text =
@@ -102,11 +103,12 @@ class Running {
   // ---- Lives.
 
   absl::Status BeginLife(uint64_t rounds) {
-    life_ = Life::Draw(options_.servers, kClients, &random_);
+    life_ = Life::Draw({options_.servers, options_.trust}, kClients, &random_);
     std::cout << life_.ToText() << ": " << std::flush;
     if (rounds > 0) {
       counts_["rounds with " + life_.ServersText()] += rounds;
       counts_[life_.has_secret ? "rounds with a secret" : "rounds without a secret"] += rounds;
+      counts_["rounds " + life_.TrustText()] += rounds;
       counts_["rounds with " + life_.ClientsText()] += rounds;
     }
     ClusterOptions cluster;
@@ -161,20 +163,24 @@ class Running {
     if (!status.ok()) return status;
     levels_.clear();
     for (size_t place = 0; place < cluster_->immortals(); ++place) {
-      levels_.push_back(LevelOf(cluster_->client_process(place).pid()));
+      levels_.emplace_back(cluster_->client_number(place),
+                           LevelOf(cluster_->client_process(place).pid()));
     }
     cluster_->GoOn();
     plans_.clear();
     for (int round = first; round <= last; ++round) {
-      const Plan plan = Plan::Draw(cluster_->servers(), kClients, cluster_->immortals(), &random_);
+      const Plan plan = Plan::Draw(cluster_->servers(), kClients, cluster_->immortals(),
+                                   life_.trust != Trust::kNone, &random_);
       plans_.emplace_back(clock_.NowNs(), plan);
-      if (status = cluster_->Run(plan); !status.ok()) {
+      status = cluster_->Run(plan);
+      if (status.ok() && life_.trust != Trust::kNone && round < last) status = JudgeMemory();
+      if (!status.ok()) {
         return absl::InternalError(
             absl::StrCat("round ", round, " (", plan.ToText(), "): ", status.message()));
       }
       ++rounds_done_;
     }
-    status = cluster_->Park();
+    status = ParkAndJudgeMemory();
     if (status.ok()) status = CheckImmortals();
     if (status.ok()) status = JudgeHistory(absl::StrCat("rounds-", first, "-", last), first);
     if (status.ok()) status = cluster_->EndClients();
@@ -187,15 +193,18 @@ class Running {
 
   absl::Status CheckImmortals() {
     for (size_t place = 0; place < cluster_->immortals(); ++place) {
+      const auto& [number, before] = levels_[place];
+      // One that a server has killed.
+      if (cluster_->client_number(place) != number) continue;
       ProcessLevel level = LevelOf(cluster_->client_process(place).pid());
-      const int more_threads = level.threads - levels_[place].threads;
+      const int more_threads = level.threads - before.threads;
       // Whose shared memory went away while it connected has tried tcp as well, which leaves that fabric, and its
       // thread, with the client for good.
       if (life_.clients[place].reach == Reach::kAuto && more_threads == 1) {
         level = WithoutTcpThreads(std::move(level), more_threads);
         ++counts_["clients by fabric auto that tried tcp"];
       }
-      const std::string growth = Growth(levels_[place], level, kPrivateKibMax);
+      const std::string growth = Growth(before, level, kPrivateKibMax);
       if (!growth.empty()) {
         return absl::InternalError(
             absl::StrCat(cluster_->ClientName(place),
@@ -203,6 +212,49 @@ class Running {
       }
     }
     return absl::OkStatus();
+  }
+
+  // All stand still, and what they wrote lies there whole, with nobody's locks.
+  absl::Status ParkAndJudgeMemory() {
+    if (absl::Status status = cluster_->Park(); !status.ok()) return status;
+    const auto watcher = ConnectWatcher();
+    if (!watcher.ok()) return watcher.status();
+    for (size_t place = 0; place < cluster_->servers(); ++place) {
+      // What clients have just given up may still be under way.
+      absl::Status status;
+      (void)Settles(&clock_, [&] {
+        status = CheckNobodyWrites(watcher->get(), cluster_->addresses()[place]);
+        if (status.ok()) status = cluster_->LookAtMemory(place);
+        return status.ok();
+      });
+      if (!status.ok()) return status;
+    }
+    if (absl::Status status = cluster_->DamageMemory(/*place=*/0); !status.ok()) return status;
+    return options_.plant == Plant::kNone ? absl::OkStatus() : cluster_->LookAtMemory(/*place=*/0);
+  }
+
+  absl::Status JudgeMemory() {
+    absl::Status status = ParkAndJudgeMemory();
+    if (status.ok()) cluster_->GoOn();
+    return status;
+  }
+
+  absl::StatusOr<std::unique_ptr<Client>> ConnectWatcher() {
+    ClientOptions options = cluster_->OptionsOfClients();
+    options.path = Path::kTcp;
+    auto watcher = Client::Connect(options);
+    if (watcher.ok()) return watcher;
+    return absl::InternalError(watcher.status().ToString());
+  }
+
+  // A server counts nobody any more who may write its memory.
+  absl::Status CheckNobodyWrites(Client* watcher, const std::string& address) {
+    if (life_.trust == Trust::kNone) return absl::OkStatus();
+    const absl::StatusOr<std::string> stats = watcher->ServerStats(address);
+    if (stats.ok() && absl::StrContains(*stats, "\nwriters 0\n")) return absl::OkStatus();
+    return absl::InternalError(absl::StrCat("all clients stand still, and the server at ", address,
+                                            " counts some that write:\n",
+                                            stats.ok() ? *stats : stats.status().ToString()));
   }
 
   // The history till now, kept as `name` if it is not what it should be.
@@ -259,10 +311,8 @@ class Running {
 
   absl::Status ChurnClients() {
     // One watcher for all of it, so that its own sockets are there at every look at the servers.
-    ClientOptions client_options = cluster_->OptionsOfClients();
-    client_options.path = Path::kTcp;
-    const auto watcher = Client::Connect(client_options);
-    if (!watcher.ok()) return absl::InternalError(watcher.status().ToString());
+    const auto watcher = ConnectWatcher();
+    if (!watcher.ok()) return watcher.status();
     std::vector<ProcessLevel> first;
     for (int killed = 0; killed < options_.churn_clients; killed += kClients) {
       absl::Status status = cluster_->StartClients();
@@ -271,7 +321,10 @@ class Running {
         if (status.ok()) status = CheckServerIsAloneWith(watcher->get(), address);
       }
       if (!status.ok()) return status;
-      if (killed == 0) first = LevelsOfServers();
+      const std::vector<ProcessLevel> now = LevelsOfServers();
+      if (killed == 0) first = now;
+      // What it held for one who wrote its memory, and is dead, a server gives back some time later.
+      for (size_t i = 0; i < now.size(); ++i) first[i] = Lower(first[i], now[i]);
     }
     std::vector<ProcessLevel> last;
     std::string growth;
@@ -310,7 +363,8 @@ class Running {
     const bool is_alone = Settles(&clock_, [&] {
       const absl::StatusOr<std::string> stats = watcher->ServerStats(address);
       text = stats.ok() ? *stats : stats.status().ToString();
-      return absl::StrContains(text, "\nclients 0\n") && absl::StrContains(text, "\nsockets 1\n");
+      return absl::StrContains(text, "\nclients 0\n") && absl::StrContains(text, "\nsockets 1\n") &&
+             CheckNobodyWrites(watcher, address).ok();
     });
     if (is_alone) return absl::OkStatus();
     return absl::InternalError(absl::StrCat("all clients are dead, and the server at ", address,
@@ -402,8 +456,9 @@ class Running {
   Random random_;
   std::string state_dir_;
   Life life_;
-  std::unique_ptr<Cluster> cluster_;              // Of this life.
-  std::vector<ProcessLevel> levels_;              // Of the immortals, when they first stood still.
+  std::unique_ptr<Cluster> cluster_;  // Of this life.
+  // Of the immortals, when they first stood still, and their numbers.
+  std::vector<std::pair<uint32_t, ProcessLevel>> levels_;
   std::vector<std::pair<uint64_t, Plan>> plans_;  // Of this life, and when each round began.
   // Of all lives.
   std::set<std::string> addresses_;

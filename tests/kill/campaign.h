@@ -6,6 +6,8 @@
 // them were at work; it ends when they stand still again and the history is judged. Each client that has
 // lived through it must then hold what it held in the beginning, however many servers died under it. In the
 // second part each server must hold in the end what it held after the first clients had come and gone.
+// The memory of each server is judged whenever all clients stand still: at the end of each life, and of each round in
+// which clients may write it.
 // Then everything ends, and nothing may be left: no descriptor of this process, no process, no socket, no
 // listening port, no shared memory, no file but the state files.
 //
@@ -17,7 +19,9 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/types/optional.h"
 #include "tests/kill/cluster.h"
+#include "tests/kill/life.h"
 
 namespace acre::tests {
 
@@ -30,8 +34,9 @@ struct CampaignOptions {
   uint64_t seed = 1;
   int rounds = 0;
   int rounds_per_life = 10;
-  size_t servers = 0;     // In each life; 0: drawn.
-  int churn_clients = 0;  // That come and are killed under the same servers.
+  size_t servers = 0;           // In each life; 0: drawn.
+  absl::optional<Trust> trust;  // Likewise; nullopt: drawn.
+  int churn_clients = 0;        // That come and are killed under the same servers.
   Plant plant = Plant::kNone;
 };
 

@@ -19,7 +19,7 @@ namespace {
 
 constexpr int kCoroutines = 4;
 constexpr int64_t kTimeoutMs = 400;
-constexpr int64_t kPauseUsMax = 3'000;
+constexpr int64_t kLookForServerUs = 3'000;
 constexpr uint64_t kBurstMax = 40;
 // That the first answer may take once all is well: a machine with busy neighbours.
 constexpr uint64_t kPatienceNs = 20'000'000'000;
@@ -73,6 +73,10 @@ class Form {
  public:
   virtual ~Form() = default;
   virtual absl::Status Connect(const ClientOptions& options) = 0;
+  // Requires: no step under way.
+  virtual void Close() = 0;
+  // Records that this client has written by itself.
+  virtual uint64_t Updates() const = 0;
   // Steps, with pauses, till a signal asks for something.
   virtual void WorkTillAsked() = 0;
   // One step. Whether it was answered.
@@ -81,19 +85,22 @@ class Form {
 
 class Blocking final : public Form {
  public:
-  Blocking(Work* work, Signals* signals) : work_(*work), signals_(*signals) {}
+  Blocking(int64_t pause_us_max, Work* work, Signals* signals)
+      : pause_us_max_(static_cast<uint64_t>(pause_us_max)), work_(*work), signals_(*signals) {}
 
   absl::Status Connect(const ClientOptions& options) override {
     auto client = Client::Connect(options);
     if (client.ok()) client_ = *std::move(client);
     return client.status();
   }
+  void Close() override { client_.reset(); }
+  uint64_t Updates() const override { return client_->writer_stats().updates; }
   void WorkTillAsked() override {
     int64_t pause_us = 0;
     while (signals_.Look(pause_us) == Signals::Ask::kNothing) {
       uint64_t burst = 1 + work_.random().Uniform(kBurstMax);
       while (burst > 0 && OneStep()) --burst;
-      pause_us = static_cast<int64_t>(work_.random().Uniform(kPauseUsMax));
+      pause_us = static_cast<int64_t>(work_.random().Uniform(pause_us_max_));
     }
   }
   bool OneStep() override {
@@ -119,6 +126,7 @@ class Blocking final : public Form {
   }
 
  private:
+  const uint64_t pause_us_max_;
   Work& work_;
   Signals& signals_;
   std::unique_ptr<Client> client_;
@@ -126,8 +134,11 @@ class Blocking final : public Form {
 
 class Coroutines final : public Form {
  public:
-  Coroutines(Work* work, Signals* signals, Clock* clock)
-      : work_(*work), signals_(*signals), scheduler_({.clock = clock, .name = "client"}) {}
+  Coroutines(int64_t pause_us_max, Work* work, Signals* signals, Clock* clock)
+      : pause_us_max_(static_cast<uint64_t>(pause_us_max)),
+        work_(*work),
+        signals_(*signals),
+        scheduler_({.clock = clock, .name = "client"}) {}
   ~Coroutines() override { client_.reset(); }
 
   absl::Status Connect(const ClientOptions& options) override {
@@ -135,6 +146,8 @@ class Coroutines final : public Form {
     if (client.ok()) client_ = *std::move(client);
     return client.status();
   }
+  void Close() override { client_.reset(); }
+  uint64_t Updates() const override { return client_->writer_stats().updates; }
   void WorkTillAsked() override { scheduler_.RunUntilDone(WorkAll()); }
   bool OneStep() override { return scheduler_.RunUntilDone(DoStep()); }
 
@@ -149,7 +162,7 @@ class Coroutines final : public Form {
       uint64_t burst = 1 + work_.random().Uniform(kBurstMax);
       bool is_answered = true;
       for (; burst > 0 && is_answered; --burst) is_answered = co_await DoStep();
-      co_await scheduler_.SleepFor(work_.random().Uniform(kPauseUsMax * 1'000));
+      co_await scheduler_.SleepFor(work_.random().Uniform(pause_us_max_ * 1'000));
     }
   }
   Task<bool> DoStep() {
@@ -176,6 +189,7 @@ class Coroutines final : public Form {
     co_return is_answered;
   }
 
+  const uint64_t pause_us_max_;
   Work& work_;
   Signals& signals_;
   Scheduler scheduler_;
@@ -191,7 +205,7 @@ absl::Status ConnectToIt(const ClientOptions& options, Signals* signals, Clock* 
     if (!absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status)) {
       return absl::InternalError(absl::StrCat("cannot connect: ", status.ToString()));
     }
-    const Signals::Ask ask = signals->Look(kPauseUsMax);
+    const Signals::Ask ask = signals->Look(kLookForServerUs);
     if (ask == Signals::Ask::kEnd) return absl::CancelledError("asked to end");
     if (ask == Signals::Ask::kNothing) continue;
     if (asked_at_ns == 0) asked_at_ns = clock->NowNs();
@@ -208,21 +222,33 @@ absl::Status ShowProgress(Work* work, Form* form, Clock* clock) {
   work->ForgetAnswers();
   while (!form->OneStep() || !work->HaveAllHomesAnswered()) {
     if (clock->NowNs() - begin_ns > kPatienceNs) {
-      return absl::InternalError("no progress, though all servers run and nothing is wrong");
+      return absl::InternalError(
+          absl::StrCat("no progress, though all servers run and nothing is wrong; the last error: ",
+                       work->last_error()));
     }
   }
   return absl::OkStatus();
 }
 
-absl::Status WorkTillEnd(Work* work, Signals* signals, Clock* clock, Form* form) {
+absl::Status WorkTillEnd(const ClientOptions& options, bool closes_to_park, Work* work,
+                         Signals* signals, Clock* clock, Form* form) {
   for (int parks = 1;; ++parks) {
+    // It stands still as yet.
+    if (parks == 1 || closes_to_park) {
+      const absl::Status status = ConnectToIt(options, signals, clock, form);
+      if (absl::IsCancelled(status)) return absl::OkStatus();
+      if (!status.ok()) return status;
+    }
     form->WorkTillAsked();
     if (!work->finding().empty()) return absl::InternalError(work->finding());
     if (signals->Look() == Signals::Ask::kEnd) return absl::OkStatus();
     if (absl::Status status = ShowProgress(work, form, clock); !status.ok()) return status;
-    printf("%s %llu operations, %llu answered\n", ParkedMark(parks).c_str(),
+    const uint64_t updates = form->Updates();
+    if (closes_to_park) form->Close();
+    printf("%s %llu operations, %llu answered%s%llu\n", ParkedMark(parks).c_str(),
            static_cast<unsigned long long>(work->operations()),
-           static_cast<unsigned long long>(work->answered()));
+           static_cast<unsigned long long>(work->answered()), kUpdatesMark,
+           static_cast<unsigned long long>(updates));
     fflush(stdout);
     signals->WaitToGoOn();
     if (signals->Look() == Signals::Ask::kEnd) return absl::OkStatus();
@@ -230,6 +256,8 @@ absl::Status WorkTillEnd(Work* work, Signals* signals, Clock* clock, Form* form)
 }
 
 }  // namespace
+
+const char kUpdatesMark[] = ", written by itself: ";
 
 std::string ParkedMark(int parks) { return absl::StrCat("parked ", parks, ":"); }
 
@@ -243,21 +271,19 @@ absl::Status RunClientRole(const ClientRole& role) {
             *std::move(journal), &clock);
   std::unique_ptr<Form> form;
   if (role.coroutines) {
-    form = std::make_unique<Coroutines>(&work, &signals, &clock);
+    form = std::make_unique<Coroutines>(role.pause_us_max, &work, &signals, &clock);
   } else {
-    form = std::make_unique<Blocking>(&work, &signals);
+    form = std::make_unique<Blocking>(role.pause_us_max, &work, &signals);
   }
   ClientOptions options;
   options.servers = role.servers;
   options.fabric = role.fabric;
   options.secret_file = role.secret_file;
   options.path = role.path;
+  options.put_path = role.put_path;
   options.connect_timeout_ms = kTimeoutMs;
   options.operation_timeout_ms = kTimeoutMs;
-  if (absl::Status status = ConnectToIt(options, &signals, &clock, form.get()); !status.ok()) {
-    return absl::IsCancelled(status) ? absl::OkStatus() : status;
-  }
-  return WorkTillEnd(&work, &signals, &clock, form.get());
+  return WorkTillEnd(options, role.closes_to_park, &work, &signals, &clock, form.get());
 }
 
 }  // namespace acre::tests

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <utility>
@@ -18,6 +19,9 @@
 #include "runtime/scoped_fd.h"
 #include "tests/checkers/journal.h"
 #include "tests/kill/client_role.h"
+#include "tests/kill/server_memory.h"
+#include "tests/kill/values.h"
+#include "tests/kill/work.h"
 #include "tests/test_cluster.h"
 
 namespace acre::tests {
@@ -28,6 +32,18 @@ constexpr uint64_t kNsPerUs = 1'000;
 constexpr uint64_t kKillWithinUs = 40'000;
 // A cut that was planted too early: this long before the blow.
 constexpr uint64_t kTooEarlyNs = 20 * kNsPerMs;
+// Who looks into servers' memory, in the history: no client has so high a number.
+constexpr uint32_t kMemoryReader = ~uint32_t{0};
+// An update takes a few us: those that write by themselves pause little, so that blows fall into one.
+constexpr int64_t kPauseOfWritersUsMax = 100;
+// How often a client that writes by itself is frozen and let go on, till it stands in the middle of an update; the pauses
+// in between, 0 to so many times so long; and after which time an acquisition stands still.
+constexpr int kFreezesMax = 80;
+constexpr int kFreezePauses = 5;
+constexpr int64_t kFreezeAgainUs = 10;
+constexpr int64_t kStandsStillUs = 500;
+// From the end of a process's output to its own.
+constexpr int64_t kEndUs = 5'000'000;
 
 std::string ReadFile(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -77,6 +93,8 @@ std::vector<std::string> Cluster::ServerFlags(const Plan::Server& plan) const {
       absl::StrCat("--huge_pages=", options_.huge_pages)};
   if (!cluster_file_.empty()) flags.push_back("--cluster=" + cluster_file_);
   if (!secret_file_.empty()) flags.push_back("--secret_file=" + secret_file_);
+  if (options_.life.trust != Trust::kNone) flags.push_back("--trust");
+  if (options_.life.trust == Trust::kTcp) flags.push_back("--fabric=tcp");
   return flags;
 }
 
@@ -112,6 +130,7 @@ std::string Cluster::ClientName(size_t place) const {
 
 absl::Status Cluster::StartClient(size_t place) {
   const Life::Client& life = options_.life.clients[place];
+  const bool is_writer = options_.life.IsWriter(place);
   Child& child = clients_[place];
   child = Child();
   child.number = clients_started_++;
@@ -122,6 +141,12 @@ absl::Status Cluster::StartClient(size_t place) {
       absl::StrCat("--client_seed=", random_.Next()), "--client_journal=" + child.journal,
       absl::StrCat("--client_fabric=", FabricOf(life.reach)),
       absl::StrCat("--client_path=", PathName(life.path)),
+      absl::StrCat("--client_put_path=", PutPathName(life.put_path)),
+      // What it holds for its neighbours depends on whom it has met: what it must not leave behind shows when it
+      // holds nothing at all.
+      absl::StrCat("--client_closes_to_park=", is_writer ? "true" : "false"),
+      absl::StrCat("--client_pause_us_max=",
+                   is_writer ? kPauseOfWritersUsMax : ClientRole().pause_us_max),
       // Both forms take turns in each place, and two neighbours of one way have different ones.
       absl::StrCat("--client_coroutines=",
                    (place / kReaches + child.number) % 2 == 0 ? "true" : "false")};
@@ -138,12 +163,16 @@ absl::Status Cluster::StartClient(size_t place) {
 // ---- Blows.
 
 absl::Status Cluster::WaitTill(uint64_t at_ns) {
-  const uint64_t now_ns = clock_->NowNs();
-  if (now_ns >= at_ns) return absl::OkStatus();
-  std::vector<Process*> processes;
-  for (const Child& child : clients_) processes.push_back(child.process.get());
-  Process* const ended = FirstToEnd(processes, static_cast<int64_t>((at_ns - now_ns) / kNsPerUs));
-  return ended == nullptr ? absl::OkStatus() : EndedByItself("a client", ended);
+  for (uint64_t now_ns = clock_->NowNs(); now_ns < at_ns; now_ns = clock_->NowNs()) {
+    std::vector<Process*> processes;
+    for (const Child& child : clients_) processes.push_back(child.process.get());
+    Process* const ended = FirstToEnd(processes, static_cast<int64_t>((at_ns - now_ns) / kNsPerUs));
+    if (ended == nullptr) return absl::OkStatus();
+    const auto place = std::find(processes.begin(), processes.end(), ended) - processes.begin();
+    absl::Status status = ReplaceKilledByServer(static_cast<size_t>(place));
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Cluster::Run(const Plan& plan) {
@@ -177,10 +206,7 @@ absl::Status Cluster::Strike(const Blow& blow, const Plan& plan) {
   const size_t place = blow.place;
   switch (blow.kind) {
     case BlowKind::kFreezeClient:
-      clients_[place].process->Freeze();
-      clients_[place].is_frozen = true;
-      ++counts_["clients frozen"];
-      return absl::OkStatus();
+      return FreezeClient(place);
     case BlowKind::kKillClient:
       if (absl::Status status = KillClient(place); !status.ok()) return status;
       return StartClient(place);
@@ -213,13 +239,76 @@ absl::Status Cluster::Strike(const Blow& blow, const Plan& plan) {
   }
 }
 
+absl::Status Cluster::FreezeClient(size_t place) {
+  Child& child = clients_[place];
+  child.was_frozen = true;
+  int attempts = options_.life.IsWriter(place) ? kFreezesMax : 1;
+  for (; attempts > 0; --attempts) {
+    if (!child.process->FreezeUnlessEnded()) return ReplaceKilledByServer(place);
+    if (options_.life.IsWriter(place) && DoesAnUpdateStandStill()) {
+      ++counts_["clients frozen in the middle of an update"];
+      break;
+    }
+    if (attempts == 1) break;
+    child.process->Signal(SIGCONT);
+    (void)FirstToEnd({}, kFreezeAgainUs * (attempts % kFreezePauses));
+  }
+  child.is_frozen = true;
+  NoteSockets(*child.process);
+  ++counts_["clients frozen"];
+  return absl::OkStatus();
+}
+
+bool Cluster::DoesAnUpdateStandStill() {
+  const std::vector<std::string> keys = HotKeys(static_cast<uint32_t>(servers_.size()));
+  const auto look = [&] {
+    std::set<uint64_t> tails;
+    for (size_t i = 0; i < servers_.size(); ++i) {
+      tails.merge(RemoteTails(server_process(i).pid(), keys));
+    }
+    return tails;
+  };
+  const std::set<uint64_t> before = look();
+  if (before.empty()) return false;
+  (void)FirstToEnd({}, kStandsStillUs);
+  const std::set<uint64_t> after = look();
+  return std::any_of(before.begin(), before.end(),
+                     [&after](uint64_t tail) { return after.count(tail) != 0; });
+}
+
+absl::Status Cluster::ReplaceKilledByServer(size_t place) {
+  Child& child = clients_[place];
+  const Outcome outcome = child.process->Wait();
+  const uint64_t dead_at_ns = clock_->NowNs();
+  const bool is_allowed = options_.life.MayBeKilledByServers(place) && child.was_frozen;
+  if (outcome.signal != SIGKILL || !is_allowed) {
+    absl::Status status = EndedByItself(ClientName(place), child.process.get());
+    if (outcome.signal != SIGKILL) return status;
+    std::string text(status.message());
+    for (size_t i = 0; i < servers_.size(); ++i) {
+      absl::StrAppend(&text, "\n", ServerName(i), " says: ", server_process(i).StderrSoFar());
+    }
+    return absl::InternalError(text);
+  }
+  ++counts_["clients killed by servers that they held up"];
+  absl::Status status = TakeJournalOfDead(place, dead_at_ns);
+  return status.ok() ? StartClient(place) : status;
+}
+
 absl::Status Cluster::KillClient(size_t place) {
+  if (clients_[place].process->HasEnded()) return ReplaceKilledByServer(place);
   Child& child = clients_[place];
   NoteSockets(*child.process);
   child.process->Signal(SIGKILL);
   const Outcome outcome = child.process->Wait();
   const uint64_t dead_at_ns = clock_->NowNs();
   if (outcome.signal != SIGKILL) return EndedByItself(ClientName(place), child.process.get());
+  ++counts_["clients killed"];
+  return TakeJournalOfDead(place, dead_at_ns);
+}
+
+absl::Status Cluster::TakeJournalOfDead(size_t place, uint64_t dead_at_ns) {
+  const Child& child = clients_[place];
   auto operations = ReadJournal(child, /*was_killed=*/true);
   if (!operations.ok()) return operations.status();
   for (checkers::Operation& operation : *operations) {
@@ -230,7 +319,6 @@ absl::Status Cluster::KillClient(size_t place) {
     history_.operations.push_back(std::move(operation));
   }
   unlink(child.journal.c_str());
-  ++counts_["clients killed"];
   return absl::OkStatus();
 }
 
@@ -342,6 +430,9 @@ void Cluster::CutHome(size_t place) {
     case Plant::kStaleGets:
     case Plant::kClientLeaks:
     case Plant::kForgottenProcess:
+    case Plant::kLockLeft:
+    case Plant::kSlotLeft:
+    case Plant::kRecordBroken:
       AddCut(place, home.last_cut_ns);
       return;
   }
@@ -370,6 +461,51 @@ absl::StatusOr<checkers::History> Cluster::TakeHistory() {
   return history;
 }
 
+absl::Status Cluster::LookAtMemory(size_t place) {
+  const uint64_t begin_ns = clock_->NowNs();
+  absl::StatusOr<checkers::Model> records = RecordsInMemory(server_process(place).pid());
+  const uint64_t end_ns = clock_->NowNs();
+  if (!records.ok()) {
+    return absl::InternalError(
+        absl::StrCat("in the memory of ", ServerName(place), ": ", records.status().message()));
+  }
+  const auto homes = static_cast<uint32_t>(servers_.size());
+  for (const std::string& key : HotKeys(homes)) {
+    if (HomeOf(key, homes) != place) continue;
+    checkers::Operation seen;
+    seen.kind = checkers::OperationKind::kGet;
+    seen.outcome = checkers::Outcome::kOk;
+    seen.client = kMemoryReader;
+    seen.home = static_cast<uint32_t>(place);
+    seen.invoked_at = begin_ns;
+    seen.returned_at = end_ns;
+    seen.key = key;
+    const auto found = records->find(key);
+    if (found != records->end()) {
+      seen.value = NameOfValue(found->second);
+      records->erase(found);
+    }
+    history_.operations.push_back(std::move(seen));
+  }
+  if (records->empty()) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("in the memory of ", ServerName(place),
+                                          ": a record that nobody put: ", records->begin()->first));
+}
+
+absl::Status Cluster::DamageMemory(size_t place) {
+  const pid_t server = server_process(place).pid();
+  switch (options_.plant) {
+    case Plant::kLockLeft:
+      return PlantInMemory(server, MemoryPlant::kLockLeft);
+    case Plant::kSlotLeft:
+      return PlantInMemory(server, MemoryPlant::kSlotLeft);
+    case Plant::kRecordBroken:
+      return PlantInMemory(server, MemoryPlant::kRecordBroken);
+    default:
+      return absl::OkStatus();
+  }
+}
+
 void Cluster::NoteSockets(const Process& process) {
   const std::set<uint64_t> sockets = SocketsOf(process.pid());
   sockets_seen_.insert(sockets.begin(), sockets.end());
@@ -380,15 +516,42 @@ void Cluster::NoteSockets(const Process& process) {
 absl::Status Cluster::Park() {
   for (Child& child : clients_) child.process->Signal(SIGUSR1);
   for (size_t place = 0; place < clients_.size(); ++place) {
-    Child& child = clients_[place];
-    const absl::Status status = child.process->WaitForOutput(ParkedMark(++child.parks)).status();
-    if (!status.ok()) {
-      return absl::InternalError(
-          absl::StrCat(ClientName(place), " does not park: ", status.message()));
-    }
-    NoteSockets(*child.process);
+    if (absl::Status status = AwaitParked(place); !status.ok()) return status;
   }
   return absl::OkStatus();
+}
+
+absl::Status Cluster::AwaitParked(size_t place) {
+  Child& child = clients_[place];
+  for (;;) {
+    const absl::StatusOr<std::string> parked =
+        child.process->WaitForOutput(ParkedMark(++child.parks));
+    NoteSockets(*child.process);
+    if (parked.ok()) {
+      NoteUpdates(place, *parked);
+      break;
+    }
+    // One that a server has killed is replaced by one that is told the same.
+    if (!child.was_frozen || FirstToEnd({child.process.get()}, kEndUs) == nullptr) {
+      return absl::InternalError(
+          absl::StrCat(ClientName(place), " does not park: ", parked.status().message()));
+    }
+    if (absl::Status replaced = ReplaceKilledByServer(place); !replaced.ok()) return replaced;
+    child.process->Signal(SIGUSR1);
+  }
+  child.was_frozen = false;
+  return absl::OkStatus();
+}
+
+void Cluster::NoteUpdates(size_t place, absl::string_view parked) {
+  // The others count on, and could not have written.
+  if (!options_.life.IsWriter(place)) return;
+  uint64_t updates = 0;
+  const size_t at = parked.find(kUpdatesMark);
+  CHECK(at != absl::string_view::npos &&
+        absl::SimpleAtoi(parked.substr(at + strlen(kUpdatesMark)), &updates))
+      << parked;
+  counts_["updates by clients themselves"] += updates;
 }
 
 void Cluster::GoOn() {

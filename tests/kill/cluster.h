@@ -19,6 +19,10 @@
 // Clients connect by themselves, so what spans a cut is `crossing`. What a killed client had under way
 // returned, as far as the history goes, when the process was waited for: it has sent nothing after that.
 //
+// Killed by servers. A server that trusts its clients by shm kills one that stands still in the middle of a write, or
+// whose connection breaks without farewell (server/lock_home.h). Of a client that was frozen since it last parked that is
+// no finding: its journal ends like that of any killed one, and another one takes its place. Of all others it is one.
+//
 // Threads:   one. Errors are findings, Internal, with a text for people; after one the cluster is of no use.
 // Ownership: owns all processes and kills them when it goes. Everything of theirs on disk lies in `folder`.
 
@@ -56,6 +60,9 @@ enum class Plant : uint8_t {
   kStaleGets,         // A client tells old values.
   kClientLeaks,       // A client leaves a descriptor open now and then.
   kForgottenProcess,  // A client is left running.
+  kLockLeft,          // In a server's memory, while all stand still: a lock that is taken,
+  kSlotLeft,          // a slot that is half-written,
+  kRecordBroken,      // a value that nobody has put.
 };
 
 struct ClusterOptions {
@@ -87,6 +94,11 @@ class Cluster {
   // Has every client show that it gets answers from every server, and stand still.
   absl::Status Park();
   void GoOn();
+  // Judges the memory of a server (tests/kill/server_memory.h), and has the history say what was seen in it: a Get of
+  // every key, by a client that is none. Requires: parked. Errors: findings, unless somebody's work has yet to end.
+  absl::Status LookAtMemory(size_t place);
+  // What options.plant says.
+  absl::Status DamageMemory(size_t place);
   // All that was done since the last call. Requires: parked, or no clients.
   absl::StatusOr<checkers::History> TakeHistory();
 
@@ -103,6 +115,7 @@ class Cluster {
   // Of the client in this place, and which process of the run it is.
   Process& client_process(size_t place) { return *clients_[place].process; }
   std::string ClientName(size_t place) const;
+  uint32_t client_number(size_t place) const { return clients_[place].number; }
   size_t immortals() const { return options_.immortals; }
   // Every socket that a process of this run was seen to have.
   const std::set<uint64_t>& sockets_seen() const { return sockets_seen_; }
@@ -122,10 +135,20 @@ class Cluster {
     std::unique_ptr<Process> process;
     int parks = 0;
     bool is_frozen = false;
+    bool was_frozen = false;  // Since it parked last.
   };
 
   absl::Status StartClient(size_t place);
   absl::Status KillClient(size_t place);
+  absl::Status FreezeClient(size_t place);
+  // Whether the same lock acquisition stands in a server's memory for a while: likely that of who was frozen just now.
+  bool DoesAnUpdateStandStill();
+  // Reads what one that was killed has left. It was waited for at `dead_at_ns`.
+  absl::Status TakeJournalOfDead(size_t place, uint64_t dead_at_ns);
+  // A client has ended without us: another one takes its place if a server was allowed to kill it.
+  absl::Status ReplaceKilledByServer(size_t place);
+  absl::Status AwaitParked(size_t place);
+  void NoteUpdates(size_t place, absl::string_view parked);
   absl::Status Strike(const Blow& blow, const Plan& plan);
   absl::Status KillServer(size_t place, const Plan& plan);
   absl::Status StopCleanly(size_t place);

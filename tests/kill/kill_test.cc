@@ -29,7 +29,7 @@ Outcome KillRounds(std::vector<std::string> flags) {
 // Goal: the store's promises, among servers and clients that die; and that each kind of death came up, and of life.
 TEST(KillTest, RoundsFindNothing) {
   const Outcome outcome =
-      KillRounds({"--rounds=18", "--rounds_per_life=2", "--churn=32", "--seed=5"});
+      KillRounds({"--rounds=18", "--rounds_per_life=2", "--churn=32", "--seed=5", "--trust=none"});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.stdout_text << outcome.stderr_text;
   for (const char* what : {"server frozen:",
                            "server stopped:",
@@ -55,18 +55,33 @@ TEST(KillTest, RoundsFindNothing) {
   }
 }
 
+// Goal: the same where clients write into the servers' memory by themselves.
+TEST(KillTest, TrustedRoundsFindNothing) {
+  for (const char* trust : {"shm", "tcp"}) {
+    const Outcome outcome = KillRounds({"--rounds=6", "--rounds_per_life=3", "--churn=16",
+                                        "--seed=1", absl::StrCat("--trust=", trust)});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.stdout_text << outcome.stderr_text;
+    for (const std::string& what : {absl::StrCat("rounds with trust by fabric ", trust, ": 6"),
+                                    std::string("clients killed:"), std::string("clients frozen:"),
+                                    std::string("updates by clients themselves:")}) {
+      EXPECT_THAT(outcome.stdout_text, HasSubstr(what));
+    }
+  }
+}
+
 struct Fault {
   const char* name;
   const char* words;  // Of the finding.
+  const char* trust = "none";
 };
 
 class PlantedTest : public testing::TestWithParam<Fault> {};
 
 // Goal: the whole way, from what a process does to the printed finding, lets nothing through.
 TEST_P(PlantedTest, IsFound) {
-  const Outcome outcome =
-      KillRounds({absl::StrCat("--plant=", GetParam().name), "--rounds=6", "--rounds_per_life=3",
-                  "--servers=2", "--churn=0", "--seed=3"});
+  const Outcome outcome = KillRounds({absl::StrCat("--plant=", GetParam().name), "--rounds=6",
+                                      "--rounds_per_life=3", "--servers=2", "--churn=0", "--seed=3",
+                                      absl::StrCat("--trust=", GetParam().trust)});
   EXPECT_EQ(outcome.exit_code, 1) << outcome.stdout_text << outcome.stderr_text;
   EXPECT_THAT(outcome.stdout_text, HasSubstr("FOUND, seed 3: "));
   EXPECT_THAT(outcome.stdout_text, HasSubstr(GetParam().words));
@@ -81,11 +96,15 @@ INSTANTIATE_TEST_SUITE_P(All, PlantedTest,
                                          Fault{"cut_everywhere", "is not linearizable"},
                                          Fault{"stale_gets", ": in round "},
                                          Fault{"client_leaks", "descriptors of /dev/null"},
-                                         Fault{"forgotten_process", "processes are left"}),
+                                         Fault{"forgotten_process", "processes are left"},
+                                         Fault{"lock_left", "lock word not zero", "tcp"},
+                                         Fault{"slot_left", "odd slot", "shm"},
+                                         Fault{"record_broken", "which nobody wrote", "shm"}),
                          [](const auto& test) { return test.param.name; });
 
 TEST(KillTest, WrongUseIsRefused) {
-  for (const char* flag : {"--plant=nonsense", "--rounds=-1", "--servers=4", "word"}) {
+  for (const char* flag :
+       {"--plant=nonsense", "--rounds=-1", "--servers=4", "--trust=nonsense", "word"}) {
     const Outcome outcome = KillRounds({flag});
     EXPECT_EQ(outcome.exit_code, 2) << flag;
     EXPECT_THAT(outcome.stderr_text, HasSubstr("--help")) << flag;

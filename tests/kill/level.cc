@@ -158,6 +158,18 @@ std::string Growth(const ProcessLevel& before, const ProcessLevel& after, int64_
   return growth;
 }
 
+ProcessLevel Lower(const ProcessLevel& one, const ProcessLevel& other) {
+  ProcessLevel lower;
+  for (const auto& [what, count] : one.descriptors) {
+    const auto found = other.descriptors.find(what);
+    if (found != other.descriptors.end()) lower.descriptors[what] = std::min(count, found->second);
+  }
+  lower.shared_mappings = std::min(one.shared_mappings, other.shared_mappings);
+  lower.threads = std::min(one.threads, other.threads);
+  lower.private_kib = std::min(one.private_kib, other.private_kib);
+  return lower;
+}
+
 ProcessLevel WithoutTcpThreads(ProcessLevel level, int count) {
   level.threads -= count;
   level.descriptors["anon_inode:[eventpoll]"] -= count;

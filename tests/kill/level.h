@@ -31,6 +31,9 @@ ProcessLevel LevelOf(pid_t process);
 // For people; empty: nothing.
 std::string Growth(const ProcessLevel& before, const ProcessLevel& after, int64_t private_kib_max);
 
+// What is in both.
+ProcessLevel Lower(const ProcessLevel& one, const ProcessLevel& other);
+
 // What stays of a level without `count` threads of tcp fabrics, with the epoll set and the eventfd that each has
 // (transport/tcp/tcp_engine.h). A fabric keeps them from its first connection on, however short that was.
 ProcessLevel WithoutTcpThreads(ProcessLevel level, int count);

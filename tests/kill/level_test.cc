@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -43,6 +44,13 @@ TEST(LevelTest, DescriptorIsSeen) {
   const ProcessLevel with_file = LevelOf(getpid());
   file.Close();
   EXPECT_THAT(Growth(with_file, LevelOf(getpid()), 1024), HasSubstr("/dev/null: 1, then 0"));
+}
+
+TEST(LevelTest, LowerIsWhatBothHold) {
+  const ProcessLevel one = {{{"socket", 3}, {"memfd", 1}}, 2, 5, 100};
+  const ProcessLevel other = {{{"socket", 2}, {"pidfd", 1}}, 3, 4, 200};
+  EXPECT_EQ(Growth(ProcessLevel{{{"socket", 2}}, 2, 4, 100}, Lower(one, other), 0), "");
+  EXPECT_EQ(Growth(Lower(one, other), Lower(other, one), 0), "");
 }
 
 TEST(LevelTest, MappingAndMemoryAreSeen) {
@@ -190,8 +198,9 @@ TEST(PlanTest, FollowsFromTheSeedAndSparesTheImmortals) {
   Random other(5);
   for (int i = 0; i < 1000; ++i) {
     const size_t servers = 1 + static_cast<size_t>(i % 3);
-    const Plan plan = Plan::Draw(servers, 8, 4, &one);
-    EXPECT_EQ(plan.ToText(), Plan::Draw(servers, 8, 4, &other).ToText());
+    const bool is_trusted = i % 2 == 0;
+    const Plan plan = Plan::Draw(servers, 8, 4, is_trusted, &one);
+    EXPECT_EQ(plan.ToText(), Plan::Draw(servers, 8, 4, is_trusted, &other).ToText());
     ASSERT_EQ(plan.servers.size(), servers);
     ASSERT_EQ(plan.clients.size(), 8u);
     for (size_t k = 0; k < 4; ++k) EXPECT_NE(plan.clients[k].fate, ClientFate::kKilled);
@@ -264,9 +273,20 @@ TEST(PlanTest, EachServerHasItsFate) {
 TEST(LifeTest, AllKindsComeUp) {
   Random random(7);
   std::set<std::string> texts;
-  for (int i = 0; i < 1000; ++i) {
-    const Life life = Life::Draw(0, 8, &random);
+  std::map<Trust, std::set<PutPath>> put_paths;  // Of those that may write.
+  for (int i = 0; i < 10'000; ++i) {
+    const Life life = Life::Draw({}, 8, &random);
     texts.insert(life.ToText());
+    for (size_t place = 0; place < life.clients.size(); ++place) {
+      const Life::Client& client = life.clients[place];
+      if (life.IsWriter(place)) put_paths[life.trust].insert(client.put_path);
+      EXPECT_TRUE(life.IsWriter(place) || client.put_path != PutPath::kOneSided);
+      EXPECT_EQ(life.MayBeKilledByServers(place),
+                client.put_path == PutPath::kOneSided && life.trust == Trust::kShm);
+      if (life.trust != Trust::kTcp) continue;
+      EXPECT_NE(client.reach, Reach::kShm);
+      EXPECT_NE(client.path, Path::kMapped);
+    }
     EXPECT_TRUE(life.has_cluster_file || life.servers == 1);
     ASSERT_EQ(life.clients.size(), 8u);
     for (const Life::Client& client : life.clients) {
@@ -276,9 +296,22 @@ TEST(LifeTest, AllKindsComeUp) {
       EXPECT_EQ(client.path == Path::kTcp, client.reach == Reach::kSocket);
     }
   }
-  // Alone or in clusters of one to three; with a secret or not; by one of four ways or by all.
-  EXPECT_EQ(texts.size(), 4u * 2u * 5u) << absl::StrJoin(texts, "\n");
-  EXPECT_EQ(Life::Draw(2, 8, &random).servers, 2u);
+  // Alone or in clusters of one to three; with a secret or not; by one of four ways or by all, with trust by shm one of one,
+  // by tcp one of two.
+  EXPECT_EQ(texts.size(), 4u * 2u * (5u + 2u + 3u)) << absl::StrJoin(texts, "\n");
+  EXPECT_EQ(put_paths, (std::map<Trust, std::set<PutPath>>{
+                           {Trust::kShm, {PutPath::kOneSided}},
+                           {Trust::kTcp, {PutPath::kAuto, PutPath::kOneSided}}}));
+  const Life life = Life::Draw({.servers = 2, .trust = Trust::kTcp}, 8, &random);
+  EXPECT_EQ(life.servers, 2u);
+  EXPECT_EQ(life.trust, Trust::kTcp);
+}
+
+TEST(LifeTest, TrustHasNames) {
+  for (const Trust trust : {Trust::kNone, Trust::kShm, Trust::kTcp}) {
+    EXPECT_EQ(ParseTrust(NameOf(trust)).value(), trust);
+  }
+  EXPECT_FALSE(ParseTrust("drawn").ok());
 }
 
 }  // namespace

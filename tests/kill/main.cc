@@ -29,12 +29,15 @@ DEFINE_uint64(seed, 0, "What is done, and when, follows from it. 0: one that is 
 DEFINE_int32(rounds_per_life, 10,
              "Rounds on the same servers and clients, which make one history; then others begin.");
 DEFINE_int32(servers, 0, "Servers in each life, 1 to 3. 0: drawn.");
+DEFINE_string(trust, "drawn",
+              "Whether servers let clients write by themselves, and by which fabric, in each life: "
+              "none, shm, tcp; drawn: every second life's do.");
 DEFINE_string(huge_pages, "off", "Of the servers: as kv_server has it.");
 DEFINE_string(
     plant, "none",
     "A fault, to see that it is found: cut_too_early, cut_too_late, no_cut, cut_elsewhere, "
     "cut_everywhere (these two take several servers), stale_gets, client_leaks, "
-    "forgotten_process.");
+    "forgotten_process, lock_left, slot_left, record_broken (in a server's memory).");
 
 DEFINE_string(client_of, "",
               "HOST:PORT,...: this process is a client of those servers. All flags below "
@@ -43,6 +46,10 @@ DEFINE_uint32(client_number, 0, "Its name in the history.");
 DEFINE_uint64(client_seed, 0, "What it does follows from it.");
 DEFINE_string(client_fabric, "auto", "As kv_cli has it.");
 DEFINE_string(client_path, "rpc", "As kv_cli has it.");
+DEFINE_string(client_put_path, "auto", "As kv_cli has it.");
+DEFINE_bool(client_closes_to_park, false, "It stands still without a connection.");
+DEFINE_int64(client_pause_us_max, acre::tests::ClientRole().pause_us_max,
+             "Its pauses between bursts of operations, at least 1.");
 DEFINE_string(client_secret_file, "", "As kv_cli has it.");
 DEFINE_bool(client_coroutines, false, "Which form of the client it uses.");
 DEFINE_string(client_journal, "", "The file that it writes its history to.");
@@ -63,9 +70,10 @@ constexpr char kUsage[] =
   bazel run --config=opt //tests/kill:kill_rounds -- --seed=7         the same script again
 
 Real kv_servers, one to three, and eight client processes, over all fabrics and paths, in both forms of the
-client, with a secret and without. In each round servers, clients, or both are killed, stopped or frozen at
-moments drawn from the seed, and come back. After the rounds many clients come to servers that live on, and are
-killed. What all clients did must be linearizable; no process may hold more than it did in the beginning, and in
+client, with a secret and without; in every second life clients write into the servers' memory by themselves. In
+each round servers, clients, or both are killed, stopped or frozen at moments drawn from the seed, and come back.
+After the rounds many clients come to servers that live on, and are killed. What all clients did, and what is
+found in the servers' memory, must be linearizable; no process may hold more than it did in the beginning, and in
 the end nothing may be left behind. See docs/checkers.md.
 
 A finding is printed with its seed, its round, the smallest example, and where the history is kept, for
@@ -81,6 +89,9 @@ absl::StatusOr<Plant> ParsePlant(absl::string_view name) {
   if (name == "stale_gets") return Plant::kStaleGets;
   if (name == "client_leaks") return Plant::kClientLeaks;
   if (name == "forgotten_process") return Plant::kForgottenProcess;
+  if (name == "lock_left") return Plant::kLockLeft;
+  if (name == "slot_left") return Plant::kSlotLeft;
+  if (name == "record_broken") return Plant::kRecordBroken;
   return absl::InvalidArgumentError(
       absl::StrCat("--plant=", name, ": --help lists those there are"));
 }
@@ -95,6 +106,11 @@ int RunClient() {
   const absl::StatusOr<Path> path = ParsePath(FLAGS_client_path);
   if (!path.ok()) return Refuse(path.status().message());
   role.path = *path;
+  const absl::StatusOr<PutPath> put_path = ParsePutPath(FLAGS_client_put_path);
+  if (!put_path.ok()) return Refuse(put_path.status().message());
+  role.put_path = *put_path;
+  role.closes_to_park = FLAGS_client_closes_to_park;
+  role.pause_us_max = FLAGS_client_pause_us_max;
   role.servers = absl::StrSplit(FLAGS_client_of, ',');
   role.fabric = FLAGS_client_fabric;
   role.secret_file = FLAGS_client_secret_file;
@@ -119,6 +135,13 @@ int RunRounds() {
   if (!plant.ok()) return Refuse(plant.status().message());
   CampaignOptions options;
   options.plant = *plant;
+  if (FLAGS_trust != "drawn") {
+    const absl::StatusOr<Trust> trust = ParseTrust(FLAGS_trust);
+    if (!trust.ok()) {
+      return Refuse(absl::StrCat("--trust: ", trust.status().message(), "; see --help"));
+    }
+    options.trust = *trust;
+  }
   options.seed = FLAGS_seed != 0 ? FLAGS_seed : RealClock().NowNs();
   options.rounds = FLAGS_rounds;
   options.rounds_per_life = FLAGS_rounds_per_life;

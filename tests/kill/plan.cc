@@ -8,6 +8,9 @@ namespace acre::tests {
 namespace {
 
 constexpr uint64_t kUsPerMs = 1'000;
+// Of LockHome::kStandstillNs and kAnswerNsMax (server/lock_home.h), and how often it looks.
+constexpr int64_t kStandstillUs = 2'200'000;
+constexpr uint64_t kAnswerMs = 1'200;
 
 ServerFate DrawServerFate(uint64_t dice) {
   if (dice < 6) return ServerFate::kLives;
@@ -126,7 +129,7 @@ bool EndsServer(ServerFate fate) {
   return fate != ServerFate::kLives && fate != ServerFate::kFrozen;
 }
 
-Plan Plan::Draw(size_t servers, size_t clients, size_t immortals, Random* random) {
+Plan Plan::Draw(size_t servers, size_t clients, size_t immortals, bool is_trusted, Random* random) {
   Plan plan;
   plan.load_us = 2'000 + DrawUs(random, 60);
   for (size_t i = 0; i < servers; ++i) plan.servers.push_back(DrawServer(servers, random));
@@ -134,11 +137,14 @@ Plan Plan::Draw(size_t servers, size_t clients, size_t immortals, Random* random
     Client client;
     const uint64_t dice = random->Uniform(100);
     if (dice < 30 && i >= immortals) client.fate = ClientFate::kKilled;
-    if (dice >= 30 && dice < 50) client.fate = ClientFate::kFrozen;
+    if (dice >= 30 && dice < (is_trusted ? 70 : 50)) client.fate = ClientFate::kFrozen;
     client.at_us = DrawUs(random, 20);
     plan.clients.push_back(client);
   }
   plan.aftermath_us = DrawUs(random, 30);
+  if (is_trusted && random->Uniform(4) == 0) {
+    plan.aftermath_us += kStandstillUs + DrawUs(random, kAnswerMs);
+  }
   return plan;
 }
 
@@ -166,6 +172,7 @@ std::string Plan::ToText() const {
     absl::StrAppend(&text, ", client ", i, " ", NameOf(clients[i].fate), " at ", clients[i].at_us);
   }
   if (text.size() == bytes) text += ", nothing";
+  absl::StrAppend(&text, "; ", aftermath_us, " us of aftermath");
   return text;
 }
 

@@ -72,8 +72,10 @@ struct Plan {
   std::vector<Client> clients;
   int64_t aftermath_us = 0;  // Work before the frozen clients go on.
 
-  // Each server has a fate of its own. The first `immortals` of the clients are not killed.
-  static Plan Draw(size_t servers, size_t clients, size_t immortals, Random* random);
+  // Each server has a fate of its own. The first `immortals` of the clients are not killed. `is_trusted`: more clients
+  // are frozen, now and then for longer than a server waits for one that holds up others.
+  static Plan Draw(size_t servers, size_t clients, size_t immortals, bool is_trusted,
+                   Random* random);
   // All that is done, in its order.
   std::vector<Blow> Blows() const;
   // One line; servers are named by their numbers, from 1 on.

@@ -9,6 +9,7 @@
 #include "glog/logging.h"
 #include "kvs/hash.h"
 #include "kvs/key_share.h"
+#include "kvs/slot.h"
 #include "tests/kill/values.h"
 
 namespace acre::tests {
@@ -23,11 +24,21 @@ constexpr uint32_t kKeys = 6;
 constexpr uint32_t kKeysDeleted = 3;
 constexpr size_t kMultiGetMax = 4;
 
+size_t DrawValueBytes(Random* random) {
+  const uint64_t dice = random->Uniform(100);
+  if (dice < 70) return random->Uniform(44);
+  if (dice < 98) return 49 + random->Uniform(400);
+  return 4096 + random->Uniform(4096);
+}
+
+bool IsAnswer(const absl::Status& status) { return status.ok() || absl::IsNotFound(status); }
+
+}  // namespace
+
 uint32_t HomeOf(absl::string_view key, uint32_t homes) {
   return static_cast<uint32_t>(kvs::KeyShare::ServerIndex(kvs::HashKey(key), homes));
 }
 
-// Of as many homes as there are deleted keys, or fewer, each has one that is deleted and one that is not.
 std::vector<std::string> HotKeys(uint32_t homes) {
   std::vector<std::string> keys;
   for (uint32_t i = 0; i < kKeys; ++i) {
@@ -39,17 +50,6 @@ std::vector<std::string> HotKeys(uint32_t homes) {
   }
   return keys;
 }
-
-size_t DrawValueBytes(Random* random) {
-  const uint64_t dice = random->Uniform(100);
-  if (dice < 70) return random->Uniform(44);
-  if (dice < 98) return 49 + random->Uniform(400);
-  return 4096 + random->Uniform(4096);
-}
-
-bool IsAnswer(const absl::Status& status) { return status.ok() || absl::IsNotFound(status); }
-
-}  // namespace
 
 Work::Work(uint32_t client, uint32_t homes, uint64_t seed, ClientPlant plant,
            checkers::Journal journal, Clock* clock)
@@ -109,15 +109,20 @@ bool Work::End(Step step) {
     ++operations_;
     if (IsAnswer(status)) {
       ++answered_;
-      homes_answered_.insert(operation->home);
+      if (step.kind == OperationKind::kGet) gets_answered_.insert(operation->home);
+      if (step.kind == OperationKind::kPut &&
+          kvs::FitsInline(step.keys[i].size(), step.values[i].size())) {
+        puts_answered_.insert(operation->home);
+      }
       continue;
     }
     all_answered = false;
     // It is to be left open.
     if (plant_.leaks) CHECK_GE(open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
+    constexpr size_t kValueBytesMax = 40;
+    last_error_ = absl::StrCat(ToText(*operation, kValueBytesMax), ": ", status.ToString());
     if (!absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status)) {
-      finding_ = absl::StrCat("an error that nothing here can cause: ", ToText(*operation), ": ",
-                              status.ToString());
+      finding_ = absl::StrCat("an error that nothing here can cause: ", last_error_);
     }
   }
   return all_answered;

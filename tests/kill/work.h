@@ -25,6 +25,11 @@
 
 namespace acre::tests {
 
+// The keys that all clients work on. Of as many homes as there are deleted keys, or fewer, each has one that is deleted
+// and one that is not.
+std::vector<std::string> HotKeys(uint32_t homes);
+uint32_t HomeOf(absl::string_view key, uint32_t homes);
+
 // Faults of a client, planted to see that they are found.
 struct ClientPlant {
   bool stale_gets = false;  // Now and then a Get tells what an earlier one saw.
@@ -55,9 +60,17 @@ class Work {
   Random& random() { return random_; }
   uint64_t operations() const { return operations_; }
   uint64_t answered() const { return answered_; }
-  // From now on; and whether each home has given an answer since.
-  void ForgetAnswers() { homes_answered_.clear(); }
-  bool HaveAllHomesAnswered() const { return homes_answered_.size() == homes_; }
+  // From now on; and whether each home has given an answer since, to a Get and to a Put of what lies inline: that goes by
+  // another way where clients write by themselves.
+  void ForgetAnswers() {
+    gets_answered_.clear();
+    puts_answered_.clear();
+  }
+  bool HaveAllHomesAnswered() const {
+    return gets_answered_.size() == homes_ && puts_answered_.size() == homes_;
+  }
+  // Of the operation that failed last, for people.
+  const std::string& last_error() const { return last_error_; }
   // An error that client.h does not promise for a server that is away. Empty: none.
   const std::string& finding() const { return finding_; }
 
@@ -77,8 +90,10 @@ class Work {
   uint64_t puts_ = 0;
   uint64_t operations_ = 0;
   uint64_t answered_ = 0;
-  std::set<uint32_t> homes_answered_;
+  std::set<uint32_t> gets_answered_;  // The homes that did.
+  std::set<uint32_t> puts_answered_;
   std::string finding_;
+  std::string last_error_;
   // By key: what was seen last, and a different value before it.
   std::map<std::string, std::pair<std::string, std::string>> seen_;
 };
