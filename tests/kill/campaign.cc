@@ -321,17 +321,18 @@ class Running {
         if (status.ok()) status = CheckServerIsAloneWith(watcher->get(), address);
       }
       if (!status.ok()) return status;
-      const std::vector<ProcessLevel> now = LevelsOfServers();
-      if (killed == 0) first = now;
-      // What it held for one who wrote its memory, and is dead, a server gives back some time later.
-      for (size_t i = 0; i < now.size(); ++i) first[i] = Lower(first[i], now[i]);
+      if (killed == 0) first = LevelsOfServers();
     }
     std::vector<ProcessLevel> last;
     std::string growth;
     const bool is_well = Settles(&clock_, [&] {
       last = LevelsOfServers();
       growth.clear();
-      for (size_t i = 0; i < last.size(); ++i) growth += Growth(first[i], last[i], kPrivateKibMax);
+      for (size_t i = 0; i < last.size(); ++i) {
+        // What it held for one who wrote its memory, and is dead, a server gives back some time later: less is no wonder.
+        if (life_.trust != Trust::kNone) first[i] = Lower(first[i], last[i]);
+        growth += Growth(first[i], last[i], kPrivateKibMax);
+      }
       return growth.empty();
     });
     if (!is_well) {
