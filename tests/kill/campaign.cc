@@ -217,6 +217,7 @@ class Running {
   // All stand still, and what they wrote lies there whole, with nobody's locks.
   absl::Status ParkAndJudgeMemory() {
     if (absl::Status status = cluster_->Park(); !status.ok()) return status;
+    if (life_.trust == Trust::kNone) return absl::OkStatus();
     const auto watcher = ConnectWatcher();
     if (!watcher.ok()) return watcher.status();
     for (size_t place = 0; place < cluster_->servers(); ++place) {

@@ -6,8 +6,7 @@
 // them were at work; it ends when they stand still again and the history is judged. Each client that has
 // lived through it must then hold what it held in the beginning, however many servers died under it. In the
 // second part each server must hold in the end what it held after the first clients had come and gone.
-// The memory of each server is judged whenever all clients stand still: at the end of each life, and of each round in
-// which clients may write it.
+// The memory of each server that clients may write is judged at the end of each round, while all stand still.
 // Then everything ends, and nothing may be left: no descriptor of this process, no process, no socket, no
 // listening port, no shared memory, no file but the state files.
 //
