@@ -207,17 +207,23 @@ Task<absl::Status> FabricBackend::AwaitParticipant(uint64_t deadline_ns) {
   absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(over));
   if (!status.ok()) co_return status;
   if (participant_ != nullptr) co_return absl::OkStatus();
-  status = participation_;
-  // What may have gone by the next Put: then it tries again.
-  const bool may_pass = absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) ||
-                        absl::IsResourceExhausted(status);
-  if (may_pass) participation_ = absl::OkStatus();
-  co_return status;
+  // All who waited are told the same, whatever the first of them does then.
+  co_return attempt_;
 }
 
 Task<void> FabricBackend::ParticipateOver() { co_await participating_.Join(); }
 
 Task<void> FabricBackend::Participate() {
+  const absl::Status status = co_await TryToParticipate();
+  attempt_ = status;
+  // What may have gone by the next Put: that one tries again, if nothing else will do.
+  const bool may_pass = absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) ||
+                        absl::IsResourceExhausted(status);
+  const bool tries_again = may_pass && options_.put_path == PutPath::kOneSided;
+  participation_ = tries_again ? absl::OkStatus() : status;
+}
+
+Task<absl::Status> FabricBackend::TryToParticipate() {
   const uint64_t deadline_ns = scheduler_->NowNs() + options_.connect_timeout_ns;
   LockParticipant::Options options;
   options.fabric = fabric_;
@@ -233,13 +239,13 @@ Task<void> FabricBackend::Participate() {
   options.deadline_ns = deadline_ns;
   absl::StatusOr<std::shared_ptr<const kvs::RemoteDirectory>> directory =
       co_await Directory(deadline_ns);
-  participation_ = directory.status();
-  if (!directory.ok()) co_return;
+  if (!directory.ok()) co_return directory.status();
   options.directory = *std::move(directory);
   absl::StatusOr<std::unique_ptr<LockParticipant>> joined =
       co_await LockParticipant::Join(std::move(options));
-  participation_ = joined.status();
-  if (joined.ok()) participant_ = *std::move(joined);
+  if (!joined.ok()) co_return joined.status();
+  participant_ = *std::move(joined);
+  co_return absl::OkStatus();
 }
 
 Task<absl::StatusOr<std::shared_ptr<const kvs::RemoteDirectory>>> FabricBackend::Directory(

@@ -96,6 +96,7 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   // The part in the server's locks: one attempt to take it, which all who want it await.
   Task<absl::Status> AwaitParticipant(uint64_t deadline_ns);
   Task<void> Participate();
+  Task<absl::Status> TryToParticipate();
   Task<void> ParticipateOver();
   Task<absl::StatusOr<std::shared_ptr<const kvs::RemoteDirectory>>> Directory(uint64_t deadline_ns);
   Task<absl::Status> MultiGetByRpc(absl::Span<const absl::string_view> keys,
@@ -126,6 +127,7 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   PutJudge put_judge_;
   // Not OK: no Put goes one-sided on this connection.
   absl::Status participation_;
+  absl::Status attempt_;   // What the last attempt to take part that has ended came to.
   absl::Status given_up_;  // Not OK: why this connection was given up from this side.
   // READs at a time of attempts to learn where records are; those of attempts that were given up count.
   static constexpr size_t kDirectoryLandings = 16;
