@@ -83,7 +83,7 @@ class HomeScene {
   // All words of all buckets but locks' and overflow buckets that are free.
   std::vector<uint64_t> Snapshot() {
     std::vector<uint64_t> words;
-    const checkers::SegmentWalk walk(&segment());
+    const checkers::SegmentWalk walk(checkers::SegmentMemory::Of(&segment()));
     for (const checkers::BucketAt& at : walk.buckets()) {
       const auto* const from = reinterpret_cast<const SharedWord*>(at.bucket);
       for (size_t i = sizeof(LockWords) / kWordBytes; i < kBucketWords; ++i) {
