@@ -100,11 +100,16 @@ absl::optional<uint64_t> Heap::AllocateLocked(size_t bytes) {
   if (bytes <= kCellBytesMax) return AllocateCell(ClassOf(bytes));
   const absl::optional<uint32_t> first = TakePages(PagesFor(bytes));
   if (!first.has_value()) return absl::nullopt;
+  given_runs_[*first] = PagesFor(bytes);
   return offset_bytes_ + uint64_t{*first} * kHeapPageBytes;
 }
 
 void Heap::Retire(uint64_t offset, size_t bytes) {
   MutexLock lock(&mutex_);
+  if (!TakeBack(offset, bytes)) {
+    ++stats_.refused;
+    return;
+  }
   if (IsPlanted(PlantedBug::kObjectReusedAtOnce)) return FreeLocked(offset, bytes);
   resting_.push_back({offset, epochs_->Now(), static_cast<uint32_t>(bytes)});
   stats_.bytes_resting += RoundedBytes(bytes);
@@ -112,7 +117,34 @@ void Heap::Retire(uint64_t offset, size_t bytes) {
 
 void Heap::Free(uint64_t offset, size_t bytes) {
   MutexLock lock(&mutex_);
+  CHECK(TakeBack(offset, bytes)) << "freeing offset " << offset << ", which was not handed out";
   FreeLocked(offset, bytes);
+}
+
+bool Heap::TakeBack(uint64_t offset, size_t bytes) {
+  if (bytes == 0 || bytes > uint64_t{pages_count_} * kHeapPageBytes) return false;
+  if (bytes <= kCellBytesMax) return TakeBackCell(offset, ClassOf(bytes));
+  if (offset < offset_bytes_ || (offset - offset_bytes_) % kHeapPageBytes != 0) return false;
+  const uint64_t page = (offset - offset_bytes_) / kHeapPageBytes;
+  if (page >= pages_count_) return false;
+  const auto run = given_runs_.find(static_cast<uint32_t>(page));
+  if (run == given_runs_.end() || run->second != PagesFor(bytes)) return false;
+  given_runs_.erase(run);
+  return true;
+}
+
+bool Heap::TakeBackCell(uint64_t offset, size_t size_class) {
+  if (offset < offset_bytes_) return false;
+  const uint64_t page = (offset - offset_bytes_) / kHeapPageBytes;
+  if (page >= pages_count_) return false;
+  Span* const span = span_of_page_[page];
+  if (span == nullptr || span->size_class != size_class) return false;
+  const uint64_t in_span = offset - offset_bytes_ - uint64_t{span->first_page} * kHeapPageBytes;
+  const uint32_t cell_bytes = classes_[size_class].cell_bytes;
+  const uint64_t cell = in_span / cell_bytes;
+  if (in_span % cell_bytes != 0 || cell >= span->cells || !span->given[cell]) return false;
+  span->given[cell] = false;
+  return true;
 }
 
 void Heap::ReuseOldest() {
@@ -141,6 +173,10 @@ absl::optional<uint64_t> Heap::AllocateOverflowBucket() {
 
 void Heap::FreeOverflowBucket(uint64_t offset) {
   MutexLock lock(&mutex_);
+  if (!TakeBackCell(offset, kOverflowClass)) {
+    ++stats_.refused;
+    return;
+  }
   --stats_.overflow_buckets;
   FreeCell(offset);
 }
@@ -156,6 +192,7 @@ absl::optional<uint64_t> Heap::AllocateCell(size_t size_class) {
     span->size_class = static_cast<uint32_t>(size_class);
     span->cells = static_cast<uint32_t>(sizes.span_pages * kHeapPageBytes / sizes.cell_bytes);
     CHECK_LE(span->cells, std::numeric_limits<uint16_t>::max());
+    span->given.resize(span->cells);
     for (uint32_t i = span->cells; i > 0; --i) {
       span->free_cells.push_back(static_cast<uint16_t>(i - 1));
     }
@@ -169,6 +206,7 @@ absl::optional<uint64_t> Heap::AllocateCell(size_t size_class) {
   Span* const span = sizes.with_room.back();
   const uint16_t cell = span->free_cells.back();
   span->free_cells.pop_back();
+  span->given[cell] = true;
   if (span->free_cells.empty()) sizes.Unlist(span);
   stats_.bytes_free -= sizes.cell_bytes;
   return offset_bytes_ + uint64_t{span->first_page} * kHeapPageBytes +
@@ -178,12 +216,9 @@ absl::optional<uint64_t> Heap::AllocateCell(size_t size_class) {
 void Heap::FreeCell(uint64_t offset) {
   const uint64_t page = (offset - offset_bytes_) / kHeapPageBytes;
   Span* const span = span_of_page_[page];
-  CHECK(span != nullptr) << "freeing offset " << offset << ", which no span holds";
   SizeClass& sizes = classes_[span->size_class];
   const uint64_t in_span = offset - offset_bytes_ - uint64_t{span->first_page} * kHeapPageBytes;
-  CHECK_EQ(in_span % sizes.cell_bytes, 0u);
   span->free_cells.push_back(static_cast<uint16_t>(in_span / sizes.cell_bytes));
-  CHECK_LE(span->free_cells.size(), span->cells) << "freed twice: offset " << offset;
   stats_.bytes_free += sizes.cell_bytes;
   if (span->free_cells.size() == 1) sizes.List(span);
   const bool is_whole = span->free_cells.size() == span->cells;

@@ -50,14 +50,15 @@ class Heap {
 
   // An offset, a multiple of kCellAlignment. nullopt: no memory.
   absl::optional<uint64_t> Allocate(size_t bytes);
-  // Gives back an object that no slot names any more; it may still be read.
+  // Gives back an object that no slot names any more; it may still be read. What names none that was handed out, with
+  // this size, is refused and counted: the numbers are a slot's, which trusted clients may write.
   void Retire(uint64_t offset, size_t bytes);
-  // Gives back an object that no slot ever named.
+  // Gives back an object that no slot ever named: its caller's own numbers (CHECKed).
   void Free(uint64_t offset, size_t bytes);
 
   // 256 B, aligned to that.
   absl::optional<uint64_t> AllocateOverflowBucket();
-  // Its slots are empty already. May be reused at once.
+  // Its slots are empty already. May be reused at once. Refused and counted as by Retire(): the offset is a chain's.
   void FreeOverflowBucket(uint64_t offset);
 
   struct Stats {
@@ -65,6 +66,7 @@ class Heap {
     uint64_t bytes_resting = 0;
     uint64_t overflow_buckets = 0;
     uint64_t reused_early = 0;  // Objects reused before their epoch had passed.
+    uint64_t refused = 0;       // What was given back and had not been handed out.
   };
   Stats stats() const;
 
@@ -98,6 +100,7 @@ class Heap {
     uint32_t first_page = 0;
     uint32_t size_class = 0;
     std::vector<uint16_t> free_cells;
+    std::vector<bool> given;  // Of each cell: handed out, and neither free nor resting.
     uint32_t cells = 0;
     // In its class's list of spans with free cells; without meaning while it has none.
     size_t list_index = 0;
@@ -119,6 +122,10 @@ class Heap {
   static size_t ClassOf(size_t bytes);
   absl::optional<uint64_t> AllocateLocked(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::optional<uint64_t> AllocateCell(size_t size_class) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether an object, or an overflow bucket, is handed out; from now on it is not. False, and nothing else: it is not.
+  [[nodiscard]] bool TakeBack(uint64_t offset, size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  [[nodiscard]] bool TakeBackCell(uint64_t offset, size_t size_class)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FreeLocked(uint64_t offset, size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FreeCell(uint64_t offset) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::optional<uint32_t> TakePages(uint32_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -136,7 +143,9 @@ class Heap {
   absl::flat_hash_map<uint32_t, std::unique_ptr<Span>> spans_ ABSL_GUARDED_BY(mutex_);  // By page.
   std::set<std::pair<uint32_t, uint32_t>> free_runs_ ABSL_GUARDED_BY(mutex_);  // {pages, first}
   std::vector<uint32_t> run_pages_ ABSL_GUARDED_BY(mutex_);  // At a free run's first and last page.
-  std::deque<Resting> resting_ ABSL_GUARDED_BY(mutex_);      // In order of their epochs.
+  // Large objects that are handed out: first page, pages.
+  absl::flat_hash_map<uint32_t, uint32_t> given_runs_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Resting> resting_ ABSL_GUARDED_BY(mutex_);  // In order of their epochs.
   Stats stats_ ABSL_GUARDED_BY(mutex_);
 };
 

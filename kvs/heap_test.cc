@@ -335,13 +335,67 @@ TEST(HeapTest, OverflowBucketsAreTypeStable) {
   EXPECT_EQ(heap.formatted_runs(), runs) << "formatted again";
 }
 
-// Goal: giving back what was not taken ends the process: it is our own bug.
+// Goal: giving back, as one's own, what was not taken ends the process: it is our own bug.
 TEST(HeapDeathTest, FreeingWhatWasNotTakenDies) {
   EpochClock epochs;
   CheckedHeap heap(1 << 20, &epochs);
   const CheckedHeap::Object object = heap.Allocate(192).value();
-  EXPECT_DEATH(heap.Free({object.offset + 64, 192}), "");
-  EXPECT_DEATH(heap.Free({object.offset + (512 << 10), 192}), "no span holds");
+  EXPECT_DEATH(heap.Free({object.offset + 64, 192}), "not handed out");
+  EXPECT_DEATH(heap.Free({object.offset + 192, 192}), "not handed out");
+  EXPECT_DEATH(heap.Free({object.offset + (512 << 10), 192}), "not handed out");
+}
+
+// Goal: what a slot or a chain names and was not handed out, or not so, is refused, and nothing changes; what was is
+// taken back once.
+TEST(HeapTest, WhatASpoiltSlotNamesIsRefused) {
+  constexpr uint64_t kBytes = 1 << 20;
+  EpochClock epochs;
+  Heap heap(kHeapOffset, kBytes, &epochs, [](uint64_t, uint64_t) {});
+  const uint64_t cell = heap.Allocate(192).value();
+  const uint64_t run = heap.Allocate(100'000).value();
+  const uint64_t bucket = heap.AllocateOverflowBucket().value();
+  const Heap::Stats before = heap.stats();
+  uint64_t refused = 0;
+  const auto expect_refused = [&](uint64_t offset, size_t bytes) {
+    heap.Retire(offset, bytes);
+    EXPECT_EQ(heap.stats().refused, ++refused) << offset << ", " << bytes << " B";
+  };
+  for (const uint64_t offset :
+       {uint64_t{0}, kHeapOffset - 64, kHeapOffset + kBytes, kHeapOffset + kBytes - 64,
+        uint64_t{1} << 40, ~uint64_t{63}, cell + 64, cell + 1, cell + 192, run,
+        run + kHeapPageBytes, bucket}) {
+    expect_refused(offset, 192);
+  }
+  for (const size_t bytes :
+       {size_t{0}, size_t{64}, size_t{256}, size_t{100'000}, size_t{1} << 40}) {
+    expect_refused(cell, bytes);
+  }
+  for (const size_t bytes : {size_t{192}, size_t{90'000}, size_t{200'000}, ~size_t{0}}) {
+    expect_refused(run, bytes);
+  }
+  expect_refused(run + kHeapPageBytes, 100'000);
+  expect_refused(bucket, 256);
+  for (const uint64_t offset : {uint64_t{0}, cell, run, bucket + 64, bucket + kOverflowBytes,
+                                kHeapOffset + kBytes, ~uint64_t{255}}) {
+    heap.FreeOverflowBucket(offset);
+    EXPECT_EQ(heap.stats().refused, ++refused) << offset;
+  }
+  EXPECT_EQ(heap.stats().bytes_free, before.bytes_free);
+  EXPECT_EQ(heap.stats().bytes_resting, 0u);
+  EXPECT_EQ(heap.stats().overflow_buckets, 1u);
+  heap.Retire(cell, 192);
+  heap.Retire(run, 100'000);
+  heap.FreeOverflowBucket(bucket);
+  EXPECT_EQ(heap.stats().refused, refused);
+  // Resting, then free.
+  for (int i = 0; i < 2; ++i) {
+    expect_refused(cell, 192);
+    expect_refused(run, 100'000);
+    EXPECT_FALSE(heap.Allocate(2 * kBytes).has_value());  // Brings back all that rests.
+    EXPECT_EQ(heap.stats().bytes_resting, 0u);
+  }
+  heap.FreeOverflowBucket(bucket);
+  EXPECT_EQ(heap.stats().refused, ++refused);
 }
 
 }  // namespace

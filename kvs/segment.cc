@@ -5,6 +5,7 @@
 #include "glog/logging.h"
 #include "kvs/hash.h"
 #include "kvs/object.h"
+#include "kvs/segment_view.h"
 #include "runtime/planted_bug.h"
 
 namespace acre::kvs {
@@ -33,8 +34,11 @@ absl::optional<size_t> MovableSlot(const Bucket& bucket) {
   return absl::nullopt;
 }
 
+// The next version that says "whole". Those in memory are even, unless somebody wrote there who should not.
+uint64_t NextEven(uint64_t version) { return (version | 1) + 1; }
+
 void EmptySlot(Slot* slot) {
-  const uint64_t version = slot->first().version() + 2;
+  const uint64_t version = NextEven(slot->first().version());
   WriteSlot(slot, SlotWord(version, SlotKind::kEmpty, false, 0, 0), nullptr, 0);
 }
 
@@ -42,16 +46,17 @@ void EmptySlot(Slot* slot) {
 uint64_t MovedVersion(const SlotCopy& moved, const Slot& target) {
   const uint64_t version = moved.first().version();
   if (IsPlanted(PlantedBug::kMoveKeepsVersion)) return version;
-  return std::max(version, target.first().version()) + 2;
+  return NextEven(std::max(version, target.first().version()));
 }
 
 }  // namespace
 
 absl::Status HalfWritten() {
   return absl::DataLossError(
-      "a record of this bucket is half-written though nobody is at work on it: a client that the "
-      "server trusts "
-      "has broken it");
+      "the server's memory makes no sense around this record (half-written with nobody at work on "
+      "it, or "
+      "leading elsewhere): a client that the server trusts has broken it; other records are as "
+      "they were");
 }
 
 bool Segment::IsEmpty(const Bucket& bucket) {
@@ -67,26 +72,67 @@ Segment::Freed Segment::ObjectOf(const SlotCopy& copy) {
 
 class Segment::StructureChange {
  public:
-  explicit StructureChange(Bucket* home) : home_(home) {
-    const uint64_t before = Raise();
-    CHECK_EQ(before % 2, 0u) << "two changes of one home at once";
+  StructureChange(Segment* segment, Bucket* home) : home_(home) {
+    const uint64_t before = home->structure_version.Load(std::memory_order_relaxed);
+    // Odd: since Find(), which left it even.
+    if (before % 2 != 0) segment->NoteSpoilt();
+    odd_ = before | 1;
+    Store(odd_);
   }
-  ~StructureChange() { Raise(); }
+  ~StructureChange() { Store(odd_ + 1); }
   StructureChange(const StructureChange&) = delete;
   StructureChange& operator=(const StructureChange&) = delete;
 
  private:
-  // Returns what it was before.
-  uint64_t Raise() {
-    const uint64_t version = home_->structure_version.Load(std::memory_order_relaxed);
-    if (IsPlanted(PlantedBug::kStructureNotRaised)) return version;
+  void Store(uint64_t version) {
+    if (IsPlanted(PlantedBug::kStructureNotRaised)) return;
     // All stores of the change are releases, so a reader that sees one of them sees the first of these
     // too.
-    home_->structure_version.Store(version + 1, std::memory_order_release);
-    return version;
+    home_->structure_version.Store(version, std::memory_order_release);
   }
 
   Bucket* const home_;
+  uint64_t odd_;  // From our own memory at the end, too: whatever becomes of the word meanwhile.
+};
+
+// Holds: the home's lock. Every link is judged: it leads to an overflow bucket of this home, and not in a circle.
+class Segment::ChainWalk {
+ public:
+  ChainWalk(Segment* segment, uint64_t home) : segment_(segment), home_(home) {
+    Follow(segment->BucketAt(home)->overflow);
+  }
+  // Null: the chain ends here, or cannot be followed any further (is_spoilt()).
+  Bucket* bucket() const { return bucket_; }
+  Bucket* before() const { return before_; }  // Null: bucket() is the first.
+  bool is_spoilt() const { return is_spoilt_; }
+  size_t steps() const { return steps_; }  // Buckets behind us.
+  void Next() {
+    before_ = bucket_;
+    ++steps_;
+    Follow(bucket_->overflow);
+  }
+
+ private:
+  void Follow(const SharedWord& link) {
+    const uint64_t address = link.Load(std::memory_order_relaxed);
+    bucket_ = segment_->OverflowAt(address);
+    if (address == 0) return;
+    const bool is_ours =
+        bucket_ != nullptr && steps_ < kChainBucketsMax &&
+        bucket_->identity.Load(std::memory_order_relaxed) == segment_->layout_.identity &&
+        bucket_->floor_or_home.Load(std::memory_order_relaxed) == home_;
+    if (is_ours) return;
+    is_spoilt_ = true;
+    bucket_ = nullptr;
+    segment_->NoteSpoilt();
+  }
+
+  Segment* const segment_;
+  const uint64_t home_;
+  Bucket* bucket_ = nullptr;
+  Bucket* before_ = nullptr;
+  size_t steps_ = 0;
+  bool is_spoilt_ = false;
 };
 
 absl::StatusOr<std::unique_ptr<Segment>> Segment::Format(transport::MemoryRegion* region,
@@ -135,10 +181,9 @@ Bucket* Segment::FindBucketOf(GlobalAddress lock) {
 }
 
 Bucket* Segment::OverflowAt(uint64_t address_bits) {
-  if (address_bits == 0) return nullptr;
-  const GlobalAddress address = GlobalAddress::FromBits(address_bits);
-  CHECK_EQ(address.region_id(), region_->region_id());
-  return reinterpret_cast<Bucket*>(region_->words() + address.offset_bytes() / kWordBytes);
+  const uint32_t offset = GlobalAddress::FromBits(address_bits).offset_bytes();
+  if (!OverflowIsInBounds(address_bits, layout_) || offset % kBucketBytes != 0) return nullptr;
+  return reinterpret_cast<Bucket*>(region_->words() + offset / kWordBytes);
 }
 
 uint64_t Segment::AddressOf(const Bucket* overflow) const {
@@ -147,10 +192,14 @@ uint64_t Segment::AddressOf(const Bucket* overflow) const {
   return GlobalAddress(region_->region_id(), static_cast<uint32_t>(offset)).bits();
 }
 
-bool Segment::Holds(const SlotCopy& copy, uint64_t hash, absl::string_view key) {
+absl::optional<bool> Segment::Holds(const SlotCopy& copy, uint64_t hash, absl::string_view key) {
   if (copy.first().kind() == SlotKind::kInline) return copy.inline_key() == key;
   if (copy.first().kind() != SlotKind::kOutOfLine) return false;
   if (copy.object_hash() != hash || copy.object_key_bytes() != key.size()) return false;
+  if (!ObjectIsInBounds(copy, layout_)) {
+    NoteSpoilt();
+    return absl::nullopt;
+  }
   // The object stands as long as the slot names it, and the home's lock is held.
   uint64_t words[ObjectBytes(kKeyBytesMax, 0) / kWordBytes];
   const uint32_t offset = copy.object_address().offset_bytes();
@@ -167,7 +216,13 @@ uint64_t Segment::HashOf(const SlotCopy& copy) const {
 
 Segment::Place Segment::Find(uint64_t home, uint64_t hash, absl::string_view key, bool holds_next) {
   Bucket* const bucket = BucketAt(home);
-  Place place;
+  const uint64_t structure = bucket->structure_version.Load(std::memory_order_relaxed);
+  if (structure % 2 != 0) [[unlikely]] {
+    NoteSpoilt();
+    bucket->structure_version.Store(structure + 1, std::memory_order_release);
+  }
+  bool is_busy = false;
+  bool is_damaged = false;
   SlotCopy copy;
   // Under the home's lock nobody changes its tags.
   const uint64_t tags = bucket->tags.Load(std::memory_order_relaxed);
@@ -182,34 +237,64 @@ Segment::Place Segment::Find(uint64_t home, uint64_t hash, absl::string_view key
       LoadSlot(*slot, &copy);
     }
     if (!copy.IsConsistent()) {
-      (is_ours ? place.is_damaged : place.is_busy) = true;
-    } else if (Holds(copy, hash, key)) {
+      if (is_ours) NoteSpoilt();
+      (is_ours ? is_damaged : is_busy) = true;
+      continue;
+    }
+    const absl::optional<bool> holds = Holds(copy, hash, key);
+    if (!holds.has_value()) {
+      is_damaged = true;
+    } else if (*holds) {
       return {.slot = slot, .position = position};
     }
   }
-  Bucket* before = nullptr;
-  for (Bucket* overflow = OverflowAt(bucket->overflow.Load(std::memory_order_relaxed));
-       overflow != nullptr; before = overflow,
-               overflow = OverflowAt(overflow->overflow.Load(std::memory_order_relaxed))) {
-    for (Slot& slot : overflow->slots) {
+  Place place = FindInChain(home, hash, key);
+  if (place.found()) return place;
+  place.is_busy = is_busy;
+  place.is_damaged |= is_damaged;
+  return place;
+}
+
+Segment::Place Segment::FindInChain(uint64_t home, uint64_t hash, absl::string_view key) {
+  Place none;
+  ChainWalk chain(this, home);
+  for (; chain.bucket() != nullptr; chain.Next()) {
+    for (Slot& slot : chain.bucket()->slots) {
+      SlotCopy copy;
       LoadSlot(slot, &copy);
-      if (Holds(copy, hash, key)) {
-        return {.slot = &slot, .position = kNeighbourhood, .overflow = overflow, .before = before};
+      if (!copy.IsConsistent()) {
+        NoteSpoilt();
+        none.is_damaged = true;
+        continue;
+      }
+      const absl::optional<bool> holds = Holds(copy, hash, key);
+      if (!holds.has_value()) {
+        none.is_damaged = true;
+      } else if (*holds) {
+        return {.slot = &slot,
+                .position = kNeighbourhood,
+                .overflow = chain.bucket(),
+                .before = chain.before()};
       }
     }
   }
-  return place;
+  none.is_damaged |= chain.is_spoilt();
+  return none;
 }
 
 uint64_t Segment::NewVersion(const Slot& slot, const Bucket& home) const {
   if (IsPlanted(PlantedBug::kInsertBelowFloor)) return slot.first().version() + 2;
-  return std::max(slot.first().version(), home.floor_or_home.Load(std::memory_order_relaxed)) + 2;
+  const uint64_t floor = home.floor_or_home.Load(std::memory_order_relaxed);
+  return NextEven(std::max(slot.first().version(), floor));
 }
 
 absl::StatusOr<Segment::Freed> Segment::Update(const Place& place, const SlotContent& content) {
   SlotCopy old;
   LoadSlot(*place.slot, &old);
-  if (!old.IsConsistent()) return HalfWritten();
+  if (!old.IsConsistent()) {
+    NoteSpoilt();
+    return HalfWritten();
+  }
   const SlotWord word = content.Word(old.first().version() + 2, old.first().home_is_previous());
   WriteSlot(place.slot, word, content.body, content.body_words);
   return ObjectOf(old);
@@ -217,7 +302,7 @@ absl::StatusOr<Segment::Freed> Segment::Update(const Place& place, const SlotCon
 
 void Segment::PlaceAt(Bucket* home, size_t position, uint64_t hash, const SlotContent& content) {
   Slot* const slot = &SlotAt(home, position);
-  StructureChange change(home);
+  StructureChange change(this, home);
   WriteSlot(slot, content.Word(NewVersion(*slot, *home), position >= kSlotsPerBucket), content.body,
             content.body_words);
   const uint64_t tags = home->tags.Load(std::memory_order_relaxed);
@@ -276,11 +361,14 @@ bool Segment::MoveToNext(uint64_t bucket, size_t from, size_t to) {
   Slot* const target = &home[1].slots[to];
   SlotCopy copy;
   LoadSlot(*source, &copy);
-  if (!copy.IsConsistent()) return false;
+  if (!copy.IsConsistent()) {
+    NoteSpoilt();
+    return false;
+  }
   const SlotContent content = SlotContent::Of(copy);
   const uint64_t version = MovedVersion(copy, *target);
 
-  StructureChange change(home);
+  StructureChange change(this, home);
   // The new place first: a reader that looks at both in either order finds the record at least
   // once, or a structure version that moved.
   WriteSlot(target, content.Word(version, true), content.body, content.body_words);
@@ -294,20 +382,24 @@ bool Segment::MoveToNext(uint64_t bucket, size_t from, size_t to) {
 
 bool Segment::InsertIntoChain(uint64_t home, const SlotContent& content) {
   Bucket* const bucket = BucketAt(home);
-  Bucket* overflow = OverflowAt(bucket->overflow.Load(std::memory_order_relaxed));
-  size_t full_buckets = 0;
-  while (overflow != nullptr && !FreeSlot(*overflow).has_value()) {
-    overflow = OverflowAt(overflow->overflow.Load(std::memory_order_relaxed));
-    ++full_buckets;
+  ChainWalk chain(this, home);
+  absl::optional<size_t> free_slot;
+  for (; chain.bucket() != nullptr; chain.Next()) {
+    free_slot = FreeSlot(*chain.bucket());
+    if (free_slot.has_value()) break;
   }
+  if (chain.is_spoilt()) return false;
+  Bucket* overflow = chain.bucket();
   const bool is_new = overflow == nullptr;
   if (is_new) {
-    if (full_buckets == kChainBucketsMax) return false;
+    if (chain.steps() == kChainBucketsMax) return false;
     const absl::optional<uint64_t> offset = heap_.AllocateOverflowBucket();
     if (!offset.has_value()) return false;
     overflow = reinterpret_cast<Bucket*>(region_->words() + *offset / kWordBytes);
+    // Its slots are all empty, but for what a client that writes astray has left there: overwritten.
+    free_slot = 0;
   }
-  StructureChange change(bucket);
+  StructureChange change(this, bucket);
   if (is_new) {
     // A reader with an old pointer to it may look on: it sees another home's number, or this home's
     // odd version.
@@ -316,7 +408,7 @@ bool Segment::InsertIntoChain(uint64_t home, const SlotContent& content) {
     overflow->overflow.Store(bucket->overflow.Load(std::memory_order_relaxed),
                              std::memory_order_release);
   }
-  Slot* const slot = &overflow->slots[*FreeSlot(*overflow)];
+  Slot* const slot = &overflow->slots[*free_slot];
   WriteSlot(slot, content.Word(NewVersion(*slot, *bucket), false), content.body,
             content.body_words);
   if (is_new) bucket->overflow.Store(AddressOf(overflow), std::memory_order_release);
@@ -327,9 +419,12 @@ absl::StatusOr<Segment::Freed> Segment::Delete(uint64_t home, const Place& place
   Bucket* const bucket = BucketAt(home);
   SlotCopy old;
   LoadSlot(*place.slot, &old);
-  if (!old.IsConsistent()) return HalfWritten();
+  if (!old.IsConsistent()) {
+    NoteSpoilt();
+    return HalfWritten();
+  }
   {
-    StructureChange change(bucket);
+    StructureChange change(this, bucket);
     const uint64_t floor = bucket->floor_or_home.Load(std::memory_order_relaxed);
     if (!IsPlanted(PlantedBug::kDeleteForgetsFloor)) {
       bucket->floor_or_home.Store(std::max(floor, old.first().version()),
@@ -351,14 +446,16 @@ absl::StatusOr<Segment::Freed> Segment::Delete(uint64_t home, const Place& place
 // Within the structure change of a delete: moves a record of the chain into the slot that became
 // free.
 void Segment::PullFromChain(Bucket* home, size_t position) {
-  Bucket* const overflow = OverflowAt(home->overflow.Load(std::memory_order_relaxed));
+  const ChainWalk chain(this, static_cast<uint64_t>(home - BucketAt(0)));
+  Bucket* const overflow = chain.bucket();
   if (overflow == nullptr) return;
   Slot* const source =
       std::find_if(std::begin(overflow->slots), std::end(overflow->slots),
                    [](const Slot& slot) { return slot.first().kind() != SlotKind::kEmpty; });
-  CHECK(source != std::end(overflow->slots)) << "an empty bucket stayed in a chain";
   SlotCopy copy;
-  LoadSlot(*source, &copy);
+  if (source != std::end(overflow->slots)) LoadSlot(*source, &copy);
+  // No empty bucket stays in a chain, and nobody is at work there.
+  if (source == std::end(overflow->slots) || !copy.IsConsistent()) return NoteSpoilt();
   const SlotContent content = SlotContent::Of(copy);
   Slot* const target = &SlotAt(home, position);
   const uint64_t version = MovedVersion(copy, *target);
@@ -377,7 +474,7 @@ void Segment::Unlink(Bucket* home, Bucket* overflow, Bucket* before) {
   heap_.FreeOverflowBucket(GlobalAddress::FromBits(AddressOf(overflow)).offset_bytes());
 }
 
-uint64_t Segment::CheckInvariants() {
+uint64_t Segment::CheckInvariants(uint64_t spoilt_expected) {
   uint64_t records = 0;
   for (uint64_t i = 0; i <= layout_.buckets_count; ++i) {
     Bucket* const bucket = BucketAt(i);
@@ -397,12 +494,10 @@ uint64_t Segment::CheckInvariants() {
       const uint64_t tags = BucketAt(home)->tags.Load(std::memory_order_relaxed);
       CHECK_EQ(static_cast<uint8_t>(tags >> (8 * position)), TagOf(hash)) << "bucket " << i;
     }
-    for (Bucket* overflow = OverflowAt(bucket->overflow.Load(std::memory_order_relaxed));
-         overflow != nullptr;
-         overflow = OverflowAt(overflow->overflow.Load(std::memory_order_relaxed))) {
-      CHECK(!IsEmpty(*overflow)) << "an empty bucket in the chain of " << i;
-      CHECK_EQ(overflow->floor_or_home.Load(std::memory_order_relaxed), i);
-      for (const Slot& slot : overflow->slots) {
+    ChainWalk chain(this, i);
+    for (; chain.bucket() != nullptr; chain.Next()) {
+      CHECK(!IsEmpty(*chain.bucket())) << "an empty bucket in the chain of " << i;
+      for (const Slot& slot : chain.bucket()->slots) {
         SlotCopy copy;
         LoadSlot(slot, &copy);
         CHECK(copy.IsConsistent());
@@ -411,8 +506,10 @@ uint64_t Segment::CheckInvariants() {
         ++records;
       }
     }
+    CHECK(!chain.is_spoilt()) << "the chain of " << i << " leads elsewhere, or in a circle";
   }
   CHECK_EQ(records, this->records());
+  CHECK_EQ(spoilt(), spoilt_expected);
   return records;
 }
 

@@ -4,6 +4,9 @@
 //             order there is. Readers of any process look on without a lock (kvs/bucket.h says what
 //             they may believe).
 // Ownership:  borrows region and epochs.
+// Trust:      clients that the server trusts may write all of the region (docs/updates.md), astray, too. So each word of
+//             it is judged before it is followed: what makes no sense is left as it is, the operation fails, and
+//             spoilt() counts it. No loop is longer than a chain may be.
 // Invariants: a key is in its home bucket, the next one, or its home's chain, and only once, except
 //             between two stores of a move, when both places hold the same value and both buckets
 //             are locked.
@@ -20,6 +23,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
 #include "kvs/bucket.h"
 #include "kvs/heap.h"
 #include "kvs/segment_layout.h"
@@ -28,7 +32,8 @@
 
 namespace acre::kvs {
 
-// A slot under its lock is half-written, and nobody is at work on it.
+// What stands where a record may be makes no sense, under its lock: a slot that is half-written, though nobody is at work
+// on it; an object or a link of a chain that leads elsewhere.
 absl::Status HalfWritten();
 
 class Segment {
@@ -53,13 +58,15 @@ class Segment {
     Bucket* overflow = nullptr;  // In the chain: the bucket, and the one before it.
     Bucket* before = nullptr;
     // Not found, but a slot that may be the record's is half-written: one of the next bucket, whose lock somebody
-    // holds who may be slow, or dead and not yet repaired, or one under a lock that we hold ourselves.
+    // holds who may be slow, or dead and not yet repaired,
     bool is_busy = false;
+    // or something under a lock that we hold ourselves makes no sense (HalfWritten).
     bool is_damaged = false;
     bool found() const { return slot != nullptr; }
     bool in_next() const { return position >= kSlotsPerBucket && position < kNeighbourhood; }
   };
-  // Holds: home's lock. `holds_next`: the next bucket's, too, which is what ends is_busy.
+  // Holds: home's lock. `holds_next`: the next bucket's, too, which is what ends is_busy. A structure version that
+  // was left odd is made even: nobody is at work, and any number will do.
   Place Find(uint64_t home, uint64_t hash, absl::string_view key, bool holds_next);
 
   // An object that nobody can reach any more. offset 0: none.
@@ -76,8 +83,8 @@ class Segment {
   // Holds: home's lock.
   [[nodiscard]] bool InsertAtHome(uint64_t home, uint64_t hash, const SlotContent& content);
   // Inserts it anywhere else: into the next bucket, after displacing others if need be (further
-  // locks are tried and kept in `locks`), else into the chain. false: no memory for a chain,
-  // nothing was changed.
+  // locks are tried and kept in `locks`), else into the chain. false: no memory for a chain, or it was spoilt since
+  // Find() walked it; nothing was changed.
   // Holds: home's lock and the next bucket's.
   [[nodiscard]] bool InsertBeyond(uint64_t home, uint64_t hash, const SlotContent& content,
                                   LockSet* locks);
@@ -87,10 +94,14 @@ class Segment {
 
   uint64_t records() const { return records_.load(std::memory_order_relaxed); }
   uint64_t displacements() const { return displacements_.load(std::memory_order_relaxed); }
+  // How often something was met that makes no sense, and that only a client which writes by itself can have done.
+  uint64_t spoilt() const {
+    return spoilt_.load(std::memory_order_relaxed) + heap_.stats().refused;
+  }
 
-  // Walks the whole table and CHECKs its invariants; returns the records found. Nobody else is at
-  // work.
-  uint64_t CheckInvariants();
+  // Walks the whole table and CHECKs its invariants, and that so much was found spoilt, which without a client that
+  // writes astray is our own bug; returns the records found. Nobody else is at work.
+  uint64_t CheckInvariants(uint64_t spoilt_expected = 0);
 
  private:
   // The other way to change a segment: all writes of a transaction together (kvs/write_plan.h).
@@ -104,11 +115,18 @@ class Segment {
 
   // Makes the home's structure version odd for as long as it lives.
   class StructureChange;
+  // A way along the chain of a home.
+  class ChainWalk;
 
+  void NoteSpoilt() { spoilt_.fetch_add(1, std::memory_order_relaxed); }
   Bucket* BucketAt(uint64_t index);
+  // Null: the address is 0, or that of no place where an overflow bucket can be.
   Bucket* OverflowAt(uint64_t address_bits);
   uint64_t AddressOf(const Bucket* overflow) const;
-  bool Holds(const SlotCopy& copy, uint64_t hash, absl::string_view key);
+  // Whether a slot holds the key; nullopt: it may, and its object lies nowhere.
+  absl::optional<bool> Holds(const SlotCopy& copy, uint64_t hash, absl::string_view key);
+  // Where the key is in the home's chain, or that something there is damaged.
+  Place FindInChain(uint64_t home, uint64_t hash, absl::string_view key);
   uint64_t HashOf(const SlotCopy& copy) const;
   void PlaceAt(Bucket* home, size_t position, uint64_t hash, const SlotContent& content);
   bool Displace(uint64_t home, LockSet* locks, size_t* position);
@@ -123,6 +141,7 @@ class Segment {
   Heap heap_;
   std::atomic<uint64_t> records_{0};        // Statistics: relaxed.
   std::atomic<uint64_t> displacements_{0};  // Likewise.
+  std::atomic<uint64_t> spoilt_{0};         // Likewise.
 };
 
 }  // namespace acre::kvs

@@ -59,6 +59,7 @@ TableStats Table::Stats() const {
     stats.object_bytes_free += heap.bytes_free;
     stats.object_bytes_used += layout.heap_bytes - heap.bytes_free;
     stats.displacements += segment->displacements();
+    stats.memory_spoilt += segment->spoilt();
   }
   return stats;
 }

@@ -53,7 +53,8 @@ struct TableStats {
   uint64_t object_bytes_used = 0;
   uint64_t object_bytes_free = 0;
   uint64_t displacements = 0;
-  uint64_t keys_refused = 0;  // Operations on keys that are another server's.
+  uint64_t keys_refused = 0;   // Operations on keys that are another server's.
+  uint64_t memory_spoilt = 0;  // Segment::spoilt().
 };
 
 class Table {

@@ -4,17 +4,21 @@
 
 namespace acre {
 
+LockRegion::LockRegion(uint32_t id, SharedWord* mapped)
+    : region_id(id),
+      words(mapped),
+      size_bytes(reinterpret_cast<const transport::RegionHeader*>(mapped)->size_bytes.Load(
+          std::memory_order_relaxed)) {}
+
 LockWords* FindLock(const LockRegions& regions, GlobalAddress address) {
-  for (const auto& [region_id, words] : regions) {
-    if (region_id != address.region_id()) continue;
-    const auto& header = *reinterpret_cast<const transport::RegionHeader*>(words);
-    const uint64_t size_bytes = header.size_bytes.Load(std::memory_order_relaxed);
+  for (const LockRegion& region : regions) {
+    if (region.region_id != address.region_id()) continue;
     const uint64_t offset_bytes = address.offset_bytes();
     if (offset_bytes % kWordBytes != 0 || offset_bytes < transport::kRegionHeaderBytes ||
-        offset_bytes + sizeof(LockWords) > size_bytes) {
+        offset_bytes + sizeof(LockWords) > region.size_bytes) {
       return nullptr;
     }
-    return reinterpret_cast<LockWords*>(words + offset_bytes / kWordBytes);
+    return reinterpret_cast<LockWords*>(region.words + offset_bytes / kWordBytes);
   }
   return nullptr;
 }

@@ -15,8 +15,16 @@
 
 namespace acre {
 
-// Regions with locks that are mapped here: their ids, and where they are.
-using LockRegions = std::vector<std::pair<uint32_t, SharedWord*>>;
+// A region with locks that is mapped here.
+struct LockRegion {
+  // Takes its size from its header, once: peers that may write there cannot move its end.
+  LockRegion(uint32_t id, SharedWord* mapped);
+
+  uint32_t region_id;
+  SharedWord* words;
+  uint64_t size_bytes;
+};
+using LockRegions = std::vector<LockRegion>;
 // Null: the address is in none of them, or not that of a word behind the header. Whether a lock lies there, only
 // whoever laid the region out knows.
 LockWords* FindLock(const LockRegions& regions, GlobalAddress address);

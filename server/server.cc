@@ -549,6 +549,7 @@ std::string Server::Stats() const {
     line("writers_fenced", writers.fenced);
     line("writers_killed", writers.killed);
     line("lock_queues_repaired", writers.queues_repaired);
+    line("memory_spoilt", table.memory_spoilt);
   }
   transactions_->AppendStats(&text);
   line("records", table.records);

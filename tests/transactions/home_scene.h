@@ -76,8 +76,8 @@ class HomeScene {
   }
 
   // Nobody is at work: every word of the table, and the heap's books, are as they should be.
-  void ExpectSound() {
-    segment().CheckInvariants();
+  void ExpectSound(uint64_t spoilt_expected = 0) {
+    segment().CheckInvariants(spoilt_expected);
     EXPECT_EQ(checkers::ToText(checkers::CheckTable(*table(), model_)), "");
   }
   // All words of all buckets but locks' and overflow buckets that are free.
