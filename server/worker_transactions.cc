@@ -105,7 +105,7 @@ void WorkerTransactions::OnConnectionEnd(const kvs::TransactionThread& thread) {
     return;
   }
   coordinators_[thread].connection = 0;
-  if (lost_ != nullptr) lost_->OnLost(thread, options_.worker);
+  if (lost_ != nullptr) lost_->OnLost(thread);
 }
 
 void WorkerTransactions::Fence(const kvs::TransactionThread& thread) {
