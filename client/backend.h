@@ -62,6 +62,8 @@ class Backend {
   // What the server tells of its cluster.
   virtual Task<absl::StatusOr<kvs::ClusterAnswer>> Cluster(uint64_t deadline_ns) = 0;
 
+  // Of the server's incarnation. 0: this path is not told.
+  virtual uint64_t generation() const { return 0; }
   virtual Path path() const = 0;
   virtual std::string fabric() const = 0;
   virtual kvs::ReaderStats reader_stats() const { return {}; }

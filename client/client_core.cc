@@ -154,9 +154,13 @@ Task<absl::Status> ClientCore::ForceUnlock(absl::string_view name, uint64_t toke
 }
 
 Task<absl::Status> ClientCore::Call(kvs::Method method, absl::string_view request,
-                                    std::string* response, uint64_t deadline_ns) {
+                                    std::string* response, uint64_t deadline_ns,
+                                    uint64_t generation) {
   absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
   if (!backend.ok()) co_return backend.status();
+  if (generation != 0 && (*backend)->generation() != generation) {
+    co_return Explain(absl::OutOfRangeError("it was started anew since"));
+  }
   absl::Status status = co_await (*backend)->Call(method, request, response, deadline_ns);
   const bool is_answer =
       absl::IsNotFound(status) || absl::IsFailedPrecondition(status) || absl::IsAborted(status);
@@ -181,6 +185,12 @@ Task<absl::StatusOr<std::shared_ptr<kvs::TransactionLink>>> ClientCore::Transact
 std::shared_ptr<kvs::TransactionLink> ClientCore::transactions_now() const {
   if (!IsConnected() || backend_->transactions() == nullptr) return nullptr;
   return {backend_, backend_->transactions()};
+}
+
+Task<absl::StatusOr<uint64_t>> ClientCore::Generation(uint64_t deadline_ns) {
+  absl::StatusOr<std::shared_ptr<Backend>> backend = co_await Connection(deadline_ns);
+  if (!backend.ok()) co_return backend.status();
+  co_return (*backend)->generation();
 }
 
 Task<absl::StatusOr<kvs::ClusterAnswer>> ClientCore::Cluster(uint64_t deadline_ns) {

@@ -69,8 +69,11 @@ class ClientCore final {
   Task<absl::Status> ForceUnlock(absl::string_view name, uint64_t token, uint64_t deadline_ns);
   // Backend::Call. The handler's own errors come with the server's name, but for NotFound, FailedPrecondition and
   // Aborted, which stay as they are.
+  // `generation`: not 0: of the incarnation that is asked. OutOfRange: another one is there; it was not asked.
   Task<absl::Status> Call(kvs::Method method, absl::string_view request, std::string* response,
-                          uint64_t deadline_ns);
+                          uint64_t deadline_ns, uint64_t generation = 0);
+  // Connects if need be: which incarnation of the server it is. 0 on Path::kTcp.
+  Task<absl::StatusOr<uint64_t>> Generation(uint64_t deadline_ns);
   // How transactions go there, as long as the connection lasts; made if need be. FailedPrecondition: the path reads
   // no memory of the server.
   Task<absl::StatusOr<std::shared_ptr<kvs::TransactionLink>>> Transactions(uint64_t deadline_ns);

@@ -71,6 +71,7 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   Task<absl::Status> ForceUnlock(absl::string_view name, uint64_t token,
                                  uint64_t deadline_ns) override;
   kvs::TransactionLink* transactions() override { return transactions_.get(); }
+  uint64_t generation() const override { return generation_; }
   Path path() const override { return path_; }
   std::string fabric() const override { return fabric_->device().provider; }
   kvs::ReaderStats reader_stats() const override;
