@@ -15,7 +15,7 @@ namespace acre::bench {
 // python3, or no matplotlib. Takes as long as python3 takes to find it.
 absl::Status CheckPlot();
 
-// Draws rows, as ycsb and messages write them, into a PNG file. Errors: FailedPrecondition, also when the
+// Draws rows, as ycsb, messages, locks and txn write them, into a PNG file. Errors: FailedPrecondition, also when the
 // file cannot be written; what python3 said stands on stderr.
 absl::Status Plot(const nlohmann::json& rows, const std::string& file);
 

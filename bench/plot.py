@@ -1,10 +1,11 @@
 #!/usr/bin/python3
-"""Draws what a benchmark measured: plot.py FILE.png < ROWS.json, rows as `ycsb --json`, `messages --json` or
-`locks --json` write them. The programs carry this script in them, for --plot.
+"""Draws what a benchmark measured: plot.py FILE.png < ROWS.json, rows as `ycsb --json`, `messages --json`,
+`locks --json` or `txn --json` write them. The programs carry this script in them, for --plot.
 
 Rows of ycsb: latency (p50, p99, p99.9) over the rate that was achieved, a colour for each path.
 Rows of messages: rate and p50 over the payload, a line for each way and number of calls.
 Rows of locks: rate over locality, a line for each kind and table, and how many had their lock after which time.
+Rows of txn: rate and p99 over transactions outstanding, or over threads, a line for each number of the other; Redis dashed.
 plot.py --check only says whether it can draw.
 """
 
@@ -129,6 +130,37 @@ def draw_locks(rows, figure):
     right.yaxis.set_major_formatter(ticker.PercentFormatter(xmax=1))
 
 
+def draw_transactions(rows, figure):
+    """Rate and p99 against the list that is longer, of transactions outstanding or of threads."""
+    ours = [row for row in rows if row["system"] == "acre"]
+    over, lines = "outstanding", "threads"
+    if len(distinct(row["threads"] for row in ours)) > len(distinct(row["outstanding"] for row in ours)):
+        over, lines = lines, over
+    first = ours[0]
+    setting = f"{first['workload']}, {first['servers']} servers, {first['fabric']}"
+    for axes, heading, value in zip(
+        figure.subplots(1, 2),
+        ("commits/s", "p99, us"),
+        (lambda row: row["commits_per_second"], lambda row: row["latency_us"]["p99"]),
+    ):
+        for number in distinct(row[lines] for row in ours):
+            mine = sorted((row for row in ours if row[lines] == number), key=lambda row: row[over])
+            axes.plot(
+                [row[over] for row in mine],
+                [value(row) for row in mine],
+                marker=".",
+                label=f"{lines} {number}",
+            )
+        for color, row in enumerate(row for row in rows if row["system"] != "acre"):
+            axes.axhline(value(row), linestyle="--", color=f"C{7 + color}", label=row["system"])
+        axes.set_title(f"{heading}: {setting}")
+        axes.set_xlabel(over)
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.set_yscale("log")
+        finish(axes)
+
+
 def finish(axes):
     axes.grid(True, which="both", alpha=0.3)
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
@@ -147,6 +179,8 @@ def main():
         draw = draw_messages
     elif "acquire_curve" in rows[0]:
         draw = draw_locks
+    elif "commits_per_second" in rows[0]:
+        draw = draw_transactions
     figure = pyplot.figure(figsize=(9, 6) if draw is draw_loads else (14, 6))
     draw(rows, figure)
     figure.tight_layout()
