@@ -13,7 +13,7 @@ namespace {
 template <class Change>
 void ForEachCounter(TransactionStats* to, const TransactionStats& stats, const Change& change) {
   change(&to->committed, stats.committed);
-  for (size_t phase = 0; phase < kAbortPhases; ++phase) {
+  for (size_t phase = 0; phase < kvs::kAbortPhases; ++phase) {
     change(&to->aborted[phase], stats.aborted[phase]);
   }
   change(&to->unknown, stats.unknown);
@@ -26,6 +26,27 @@ void ForEachCounter(TransactionStats* to, const TransactionStats& stats, const C
   change(&to->read_validation_round_trips, stats.read_validation_round_trips);
   change(&to->fallbacks, stats.fallbacks);
 }
+
+// The client's transaction, whichever attempt it is.
+class ClientCalls : public TxnCalls {
+ public:
+  void Bind(AsyncTransaction* transaction) { transaction_ = transaction; }
+
+  Task<absl::Status> Get(absl::string_view key, std::string* value) override {
+    return transaction_->Get(key, value);
+  }
+  Task<void> MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
+                      absl::Span<absl::Status> statuses) override {
+    return transaction_->MultiGet(keys, values, statuses);
+  }
+  absl::Status Put(absl::string_view key, absl::string_view value) override {
+    return transaction_->Put(key, value);
+  }
+  absl::Status Delete(absl::string_view key) override { return transaction_->Delete(key); }
+
+ private:
+  AsyncTransaction* transaction_ = nullptr;
+};
 
 }  // namespace
 
@@ -133,9 +154,11 @@ Task<void> TxnDriver::RunAll(Slice* slice) {
 
 Task<void> TxnDriver::RunLoop(TxnActor* actor, Slice* slice) {
   uint64_t attempts = 0;  // Of the transaction that runs.
-  const AsyncTransactionFunction function = [actor, &attempts](AsyncTransaction* transaction) {
+  ClientCalls calls;
+  const AsyncTransactionFunction function = [&](AsyncTransaction* transaction) {
     ++attempts;
-    return actor->Attempt(transaction);
+    calls.Bind(transaction);
+    return actor->Attempt(&calls);
   };
   uint64_t begin_ticks = slice->ticks.Ticks();
   while (begin_ticks < slice->end_ticks && !errors_->too_many()) {

@@ -17,6 +17,7 @@
 #include "bench/transactions/workload.h"
 #include "client/client.h"
 #include "client/transaction.h"
+#include "kvs/transaction_stats.h"
 #include "runtime/clock.h"
 #include "runtime/scheduler.h"
 #include "transport/fabric.h"

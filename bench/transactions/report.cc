@@ -60,7 +60,7 @@ struct Cost {
     notices = each(stats.notices);
     answers = each(server.reads + server.writes + server.atomics);
     verbs = reads + commit_validations + calls + notices + answers;
-    round_trips = each(stats.round_trips - stats.read_validation_round_trips);
+    round_trips = each(stats.round_trips);
     opacity_validations = each(stats.read_validations);
     opacity_round_trips = each(stats.read_validation_round_trips);
     client_verbs = each(client.reads + client.writes + client.atomics);

@@ -70,7 +70,7 @@ class SmallBankActor : public TxnActor {
     return kind_;
   }
 
-  Task<absl::Status> Attempt(AsyncTransaction* transaction) override {
+  Task<absl::Status> Attempt(TxnCalls* transaction) override {
     effect_ = TxnEffect();
     const auto views = absl::MakeSpan(views_).first(count_);
     const auto values = absl::MakeSpan(values_).first(count_);

@@ -124,7 +124,7 @@ class TatpActor : public TxnActor {
     return kind_;
   }
 
-  Task<absl::Status> Attempt(AsyncTransaction* transaction) override {
+  Task<absl::Status> Attempt(TxnCalls* transaction) override {
     effect_ = TxnEffect();
     switch (kind_) {
       case kGetSubscriber:
@@ -153,7 +153,7 @@ class TatpActor : public TxnActor {
     ++rows_count_;
   }
   // OK: each row was read or is not there, as statuses_ say.
-  Task<absl::Status> ReadRows(AsyncTransaction* transaction) {
+  Task<absl::Status> ReadRows(TxnCalls* transaction) {
     const auto views = absl::MakeSpan(views_).first(rows_count_);
     const auto values = absl::MakeSpan(values_).first(rows_count_);
     const auto statuses = absl::MakeSpan(statuses_).first(rows_count_);
@@ -168,7 +168,7 @@ class TatpActor : public TxnActor {
     return absl::OkStatus();
   }
 
-  Task<absl::Status> GetOne(AsyncTransaction* transaction, char table, uint8_t part) {
+  Task<absl::Status> GetOne(TxnCalls* transaction, char table, uint8_t part) {
     StartRows();
     AddRow(keys_.Key(table, subscriber_, part));
     const absl::Status status = co_await ReadRows(transaction);
@@ -178,7 +178,7 @@ class TatpActor : public TxnActor {
     co_return statuses_[0].ok() ? statuses_[0] : Refuse();
   }
 
-  Task<absl::Status> GetNewDestination(AsyncTransaction* transaction) {
+  Task<absl::Status> GetNewDestination(TxnCalls* transaction) {
     StartRows();
     AddRow(keys_.Key(kFacilities, subscriber_, type_));
     absl::Status status = co_await ReadRows(transaction);
@@ -205,7 +205,7 @@ class TatpActor : public TxnActor {
     co_return any ? absl::OkStatus() : Refuse();
   }
 
-  Task<absl::Status> UpdateSubscriber(AsyncTransaction* transaction) {
+  Task<absl::Status> UpdateSubscriber(TxnCalls* transaction) {
     StartRows();
     AddRow(keys_.Key(kSubscribers, subscriber_));
     AddRow(keys_.Key(kFacilities, subscriber_, type_));
@@ -226,7 +226,7 @@ class TatpActor : public TxnActor {
   }
 
   // The subscriber with the number that was picked.
-  Task<absl::StatusOr<uint32_t>> FindByNumber(AsyncTransaction* transaction) {
+  Task<absl::StatusOr<uint32_t>> FindByNumber(TxnCalls* transaction) {
     StartRows();
     AddRow(keys_.Key(kNumbers, subscriber_));
     absl::Status status = co_await ReadRows(transaction);
@@ -237,7 +237,7 @@ class TatpActor : public TxnActor {
     co_return row.subscriber;
   }
 
-  Task<absl::Status> UpdateLocation(AsyncTransaction* transaction) {
+  Task<absl::Status> UpdateLocation(TxnCalls* transaction) {
     const absl::StatusOr<uint32_t> subscriber = co_await FindByNumber(transaction);
     if (!subscriber.ok()) co_return subscriber.status();
     StartRows();
@@ -251,7 +251,7 @@ class TatpActor : public TxnActor {
     co_return transaction->Put(views_[0], Encode(row));
   }
 
-  Task<absl::Status> InsertForwarding(AsyncTransaction* transaction) {
+  Task<absl::Status> InsertForwarding(TxnCalls* transaction) {
     const absl::StatusOr<uint32_t> subscriber = co_await FindByNumber(transaction);
     if (!subscriber.ok()) co_return subscriber.status();
     StartRows();
@@ -265,7 +265,7 @@ class TatpActor : public TxnActor {
         views_[0], Encode(ForwardingRow{.end_time = end_time_, .number = random_bits_ >> 16}));
   }
 
-  Task<absl::Status> DeleteForwarding(AsyncTransaction* transaction) {
+  Task<absl::Status> DeleteForwarding(TxnCalls* transaction) {
     const absl::StatusOr<uint32_t> subscriber = co_await FindByNumber(transaction);
     if (!subscriber.ok()) co_return subscriber.status();
     StartRows();

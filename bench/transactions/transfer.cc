@@ -27,7 +27,7 @@ class TransferActor : public TxnActor {
     return kind_;
   }
 
-  Task<absl::Status> Attempt(AsyncTransaction* transaction) override {
+  Task<absl::Status> Attempt(TxnCalls* transaction) override {
     co_await transaction->MultiGet(views_, absl::MakeSpan(values_), absl::MakeSpan(statuses_));
     for (const absl::Status& status : statuses_) {
       if (!status.ok()) co_return status;
@@ -94,7 +94,7 @@ class CounterActor : public TxnActor {
  public:
   CounterActor() { effect_.audit_change = 1; }
   size_t PickNext() override { return 0; }
-  Task<absl::Status> Attempt(AsyncTransaction* transaction) override {
+  Task<absl::Status> Attempt(TxnCalls* transaction) override {
     const absl::Status status = co_await transaction->Get(kCounterKey, &value_);
     if (!status.ok()) co_return status;
     const absl::StatusOr<int64_t> count = ParseNumber(value_);

@@ -26,7 +26,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "client/transaction.h"
+#include "absl/types/span.h"
 #include "runtime/random.h"
 #include "runtime/task.h"
 
@@ -53,15 +53,28 @@ struct TxnEffect {
   int64_t audit_change = 0;
 };
 
+// What an actor may ask of the transaction that it is in: as client/transaction.h has it. The caller commits.
+class TxnCalls {
+ public:
+  virtual ~TxnCalls() = default;
+
+  virtual Task<absl::Status> Get(absl::string_view key, std::string* value) = 0;
+  virtual Task<void> MultiGet(absl::Span<const absl::string_view> keys,
+                              absl::Span<std::string> values,
+                              absl::Span<absl::Status> statuses) = 0;
+  [[nodiscard]] virtual absl::Status Put(absl::string_view key, absl::string_view value) = 0;
+  [[nodiscard]] virtual absl::Status Delete(absl::string_view key) = 0;
+};
+
 class TxnActor {
  public:
   virtual ~TxnActor() = default;
 
   // Picks the next transaction. Its kind: an index into TxnWorkload::kinds().
   virtual size_t PickNext() = 0;
-  // Carries out what was picked, once more with each call; the caller commits. Errors: the transaction's, NotFound
-  // for a record that must be there; DataLoss - a record is none of this population.
-  virtual Task<absl::Status> Attempt(AsyncTransaction* transaction) = 0;
+  // Carries out what was picked, once more with each call. OK: to be committed. Errors: the transaction's, NotFound for a
+  // record that must be there; DataLoss - a record is none of this population.
+  virtual Task<absl::Status> Attempt(TxnCalls* transaction) = 0;
   // Of the last attempt.
   const TxnEffect& effect() const { return effect_; }
 

@@ -1,14 +1,12 @@
 // What a home spends on a transaction (kvs/transaction_home.h), without a network: Google Benchmark, one thread.
 //
-//   bazel run --config=opt //bench:transaction_home
+//   bazel run --config=opt //bench/transactions:home
 //
 //   CommitAtOnce/N    N blind updates of N homes in cache: LOCK, install, and the watermark of one behind
 //   LockCommit/N      the same in two calls
 //   Put               two plain Puts, to compare with CommitAtOnce/2
 //
 // To add one: a function, and BENCHMARK() at the end.
-
-#include "kvs/transaction_home.h"
 
 #include <cstdint>
 #include <memory>
@@ -22,6 +20,7 @@
 #include "glog/logging.h"
 #include "kvs/table.h"
 #include "kvs/transaction_holders.h"
+#include "kvs/transaction_home.h"
 #include "runtime/clock.h"
 #include "runtime/scheduler.h"
 #include "transport/fabric.h"
