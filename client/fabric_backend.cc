@@ -67,6 +67,7 @@ FabricBackend::FabricBackend(transport::Fabric* fabric, transport::Port* port,
       lock_calls_ended_(scheduler_) {
   port_->SetSink(link_.queue_pair(), this);
   scheduler_->AddPoller(this);
+  participation_ = MayParticipate();
 }
 
 FabricBackend::~FabricBackend() {
@@ -175,8 +176,7 @@ Task<absl::Status> FabricBackend::PutByRpc(absl::string_view key, absl::string_v
 bool FabricBackend::WantsOneSided() const {
   if (options_.put_path != PutPath::kAuto) return options_.put_path == PutPath::kOneSided;
   // On one machine the server may have to kill us for it: that is for who asks for it.
-  return may_write_ && !fabric_->device().can_map && participation_.ok() &&
-         !options_.shares_queue_pairs;
+  return !fabric_->device().can_map && participation_.ok();
 }
 
 Task<absl::Status> FabricBackend::PutOneSided(absl::string_view key, absl::string_view value,
@@ -248,26 +248,29 @@ Task<absl::Status> FabricBackend::TryToParticipate() {
   co_return absl::OkStatus();
 }
 
-Task<absl::StatusOr<std::shared_ptr<const kvs::RemoteDirectory>>> FabricBackend::Directory(
-    uint64_t deadline_ns) {
+absl::Status FabricBackend::MayParticipate() const {
   if (!may_write_) {
     const std::string& name = fabric_->device().provider;
-    co_return absl::FailedPreconditionError(absl::StrCat(
+    return absl::FailedPreconditionError(absl::StrCat(
         "put path one_sided: it lets no client write its memory through fabric ", name,
         ": start it with --trust, and with --fabric=", name, " if it serves others, too"));
   }
   if (options_.shares_queue_pairs) {
-    co_return absl::FailedPreconditionError(
+    return absl::FailedPreconditionError(
         "put path one_sided: the server could not keep one thread from writing while others go on "
-        "on its queue "
-        "pair: use threads_per_qp 1");
+        "on its queue pair: use threads_per_qp 1");
   }
-  if (remote_reader_ != nullptr) co_return remote_reader_->directory();
   if (regions_.empty()) {
-    co_return absl::PermissionDeniedError(
+    return absl::PermissionDeniedError(
         "put path one_sided: the server does not trust this process with its memory: run it as the "
         "server's user");
   }
+  return absl::OkStatus();
+}
+
+Task<absl::StatusOr<std::shared_ptr<const kvs::RemoteDirectory>>> FabricBackend::Directory(
+    uint64_t deadline_ns) {
+  if (remote_reader_ != nullptr) co_return remote_reader_->directory();
   if (directory_ != nullptr) co_return directory_;
   // An attempt that was given up may have left one, and a READ into it.
   if (directory_landings_ == nullptr) {

@@ -94,6 +94,8 @@ class FabricBackend final : public Backend, private Poller, private transport::C
   bool WantsOneSided() const;
   // Whether it has its part in the server's locks; if not, an attempt to take it is under way, or has failed.
   bool IsParticipant();
+  // What will never do on this connection, if anything: FailedPrecondition, PermissionDenied.
+  absl::Status MayParticipate() const;
   // The part in the server's locks: one attempt to take it, which all who want it await.
   Task<absl::Status> AwaitParticipant(uint64_t deadline_ns);
   Task<void> Participate();

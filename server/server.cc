@@ -153,8 +153,7 @@ absl::Status Server::CheckOptions() {
   if (options_.trust && options_.threads_per_qp > 1) {
     return absl::InvalidArgumentError(
         "--trust with --threads_per_qp: one thread of a client could not be kept from writing "
-        "while others go on "
-        "on its queue pair: give one of the two");
+        "while others go on on its queue pair: give one of the two");
   }
   if (absl::Status status = Networks::Judge(options_.fabrics, options_.device); !status.ok()) {
     return status;
