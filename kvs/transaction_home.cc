@@ -442,7 +442,10 @@ std::vector<OpenTransaction> TransactionHome::OpenOf(const TransactionThread& th
   if (known == threads_.end()) return open;
   for (const auto& [sequence, record] : known->second.records) {
     if (record.state != State::kLocked) continue;
-    open.push_back({{thread, sequence}, record.promised, record.participants});
+    open.push_back({{thread, sequence},
+                    record.promised,
+                    {record.participants.begin(), record.participants.end()},
+                    record.plan->writes_count()});
   }
   return open;
 }

@@ -65,6 +65,7 @@ struct OpenTransaction {
   TransactionId id;
   bool promised = false;
   std::vector<TransactionParticipant> participants;
+  size_t writes_count = 0;  // Keys that it writes here.
 };
 
 class TransactionHome {

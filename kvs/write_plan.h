@@ -102,6 +102,8 @@ class WritePlan {
   // Likewise. Every word that was marked is what it was before: its body was never touched, so no reader can
   // tell, and a version that steps back to what it was names the same bytes.
   void Undo();
+  // Once Lock() has said yes.
+  size_t writes_count() const { return steps_.size(); }
 
   // That it works under. Null: none.
   const std::shared_ptr<TransactionHold>& hold() const { return hold_; }

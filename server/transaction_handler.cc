@@ -85,6 +85,16 @@ absl::Status TransactionHandler::Admit(const kvs::TransactionThread& thread,
   return absl::OkStatus();
 }
 
+absl::Status TransactionHandler::Truncate(const kvs::TransactionId& id, uint64_t finished_below,
+                                          Coordinator* coordinator) {
+  absl::Status status = context_.worker->home()->Truncate(id.coordinator, {}, finished_below);
+  if (!status.ok()) return status;
+  WorkerTransactions::Shown& shown = coordinator->shown;
+  shown.finished_below = std::max(shown.finished_below, finished_below);
+  shown.highest = std::max(shown.highest, id.sequence);
+  return absl::OkStatus();
+}
+
 absl::Status TransactionHandler::Parse(const transport::RpcContext& context) {
   if (absl::Status status = context_.check_view(context.view); !status.ok()) return status;
   kvs::TransactionRequest* const request = context_.worker->scratch();
@@ -130,8 +140,7 @@ absl::Status TransactionHandler::Lock(Method method, transport::RpcContext* cont
     kvs::EncodeVote(over, &context->response);
     return absl::OkStatus();
   }
-  absl::Status truncated =
-      context_.worker->home()->Truncate(request.id.coordinator, {}, request.finished_below);
+  absl::Status truncated = Truncate(request.id, request.finished_below, coordinator);
   if (!truncated.ok()) return truncated;
   kvs::EncodeVote(Vote(method), &context->response);
   return absl::OkStatus();
@@ -143,10 +152,6 @@ Task<absl::Status> TransactionHandler::Hold(transport::RpcContext* context) {
   if (!request.ok()) co_return request.status();
   Coordinator* coordinator = nullptr;
   if (absl::Status status = Admit(request->thread, &coordinator); !status.ok()) co_return status;
-  // A notice is taken as it comes, a request a moment later: its own release may have overtaken it.
-  if (coordinator->released_hold == request->number) {
-    co_return absl::AbortedError("the hold was released before it began");
-  }
   const uint64_t deadline_ns = Later(context_.worker->scheduler()->NowNs(), request->wait_ns);
   absl::Status status = co_await context_.worker->home()->Hold(request->thread, request->number,
                                                                request->keys, deadline_ns);
@@ -195,9 +200,10 @@ Task<absl::Status> TransactionHandler::Close(transport::RpcContext* context) {
   if (!status.ok()) co_return status;
   const auto own = FindOwn(id->coordinator);
   if (own != coordinators_.end()) {
+    const WorkerTransactions::Shown shown = own->shown;
     coordinators_.erase(own);
     last_ = 0;
-    context_.worker->OnConnectionEnd(id->coordinator);
+    context_.worker->OnConnectionEnd(id->coordinator, shown);
   }
   co_return absl::OkStatus();
 }
@@ -221,17 +227,14 @@ absl::Status TransactionHandler::OnNotice(uint16_t method, uint64_t view,
   if (!parsed.ok()) return absl::DataLossError(parsed.status().message());
   const kvs::TransactionId& id = parsed->id;
   SharedWord* const refused = &context_.worker->counters()->refused;
-  // Bound by this too: an ABORT may be taken before the LOCK that came before it, and must outlast it.
+  // Bound by this too: an ABORT without its LOCK, which was dropped, is to be remembered.
   Coordinator* coordinator = nullptr;
   if (!Admit(id.coordinator, &coordinator).ok()) {
     AddToCounter(refused);
     return absl::OkStatus();
   }
-  if (!context_.worker->home()->Truncate(id.coordinator, {}, parsed->finished_below).ok()) {
-    AddToCounter(refused);
-  }
+  if (!Truncate(id, parsed->finished_below, coordinator).ok()) AddToCounter(refused);
   if (kind == Method::kTransactionRelease) {
-    coordinator->released_hold = id.sequence;
     context_.worker->home()->Release(id.coordinator, id.sequence);
   } else if (kind == Method::kTransactionCommit) {
     context_.worker->Commit(id);
@@ -243,7 +246,7 @@ absl::Status TransactionHandler::OnNotice(uint16_t method, uint64_t view,
 
 void TransactionHandler::OnEnd() {
   for (const Coordinator& coordinator : coordinators_) {
-    context_.worker->OnConnectionEnd(coordinator.thread);
+    context_.worker->OnConnectionEnd(coordinator.thread, coordinator.shown);
   }
   coordinators_.clear();
 }

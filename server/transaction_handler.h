@@ -57,7 +57,7 @@ class TransactionHandler final : public transport::RpcHandler {
  private:
   struct Coordinator {
     kvs::TransactionThread thread;
-    uint64_t released_hold = 0;  // The last. 0: none.
+    WorkerTransactions::Shown shown = {};
   };
 
   // Of those that are bound to this connection; the end: it is none.
@@ -65,6 +65,9 @@ class TransactionHandler final : public transport::RpcHandler {
   // Whether it may ask here, from now on. InvalidArgument, ResourceExhausted; FailedPrecondition: it is over, or
   // another connection's.
   absl::Status Admit(const kvs::TransactionThread& thread, Coordinator** coordinator);
+  // Of each request and notice of a transaction, before it is looked at. FailedPrecondition: something below is locked.
+  absl::Status Truncate(const kvs::TransactionId& id, uint64_t finished_below,
+                        Coordinator* coordinator);
   // Of a LOCK or AtOnce; OK: what it asks is in the worker's scratch.
   absl::Status Parse(const transport::RpcContext& context);
   kvs::TransactionVote Vote(kvs::Method method);

@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "glog/logging.h"
 #include "runtime/shared_word.h"
 #include "server/run_on.h"
 
@@ -20,14 +19,6 @@ constexpr size_t kTextBytesMax = 256 * 1024;
 constexpr size_t kContendedKeysTold = 8;
 constexpr uint64_t kNsPerS = 1'000'000'000;
 
-// Of two workers' answers about one transaction, of which one at most knows it.
-Outcome Stronger(Outcome a, Outcome b) {
-  for (const Outcome decided : {Outcome::kCommitted, Outcome::kAborted, Outcome::kUnknown}) {
-    if (a == decided || b == decided) return decided;
-  }
-  return Outcome::kPromised;
-}
-
 // One word of what can be printed.
 std::string Escape(absl::string_view key) {
   return absl::StrReplaceAll(absl::CHexEscape(key), {{" ", "\\x20"}});
@@ -35,44 +26,46 @@ std::string Escape(absl::string_view key) {
 
 }  // namespace
 
-void TransactionService::SetLost(LostCoordinators* lost) {
+void TransactionService::SetLost(LostCoordinators* lost, WhyOpen why_open) {
+  why_open_ = std::move(why_open);
   for (WorkerTransactions* const worker : workers_) worker->SetLost(lost);
 }
 
-std::vector<WorkerTransactions*> TransactionService::WorkersOf(
-    const kvs::TransactionThread& thread) const {
+WorkerTransactions* TransactionService::WorkerOf(const kvs::TransactionThread& thread) const {
   const absl::optional<TransactionThreads::Place> place = threads_.Find(thread);
-  if (!place.has_value() || place->worker == TransactionThreads::kNoWorker) return workers_;
-  return {workers_[static_cast<size_t>(place->worker)]};
+  if (!place.has_value() || place->is_over) return nullptr;
+  return workers_[static_cast<size_t>(place->worker)];
 }
 
 Task<Outcome> TransactionService::Promise(Scheduler* here, kvs::TransactionId id) {
-  const absl::optional<TransactionThreads::Place> place = threads_.Find(id.coordinator);
-  if (place.has_value() && place->is_over) {
-    // Of one that never came nothing will be taken. Else what it did is forgotten.
-    co_return place->worker == TransactionThreads::kNoWorker ? Outcome::kPromised
-                                                             : Outcome::kUnknown;
+  absl::optional<TransactionThreads::Place> place = threads_.Find(id.coordinator);
+  if (!place.has_value()) {
+    place = threads_.Close(id.coordinator);
+    if (!place.has_value()) co_return Outcome::kPromised;  // It never came, and will not be taken.
   }
-  // Where it may still come for the first time, all workers make the promise: it is taken by none of them then.
-  const std::vector<WorkerTransactions*> workers = WorkersOf(id.coordinator);
-  Outcome outcome = Outcome::kPromised;
-  for (WorkerTransactions* const worker : workers) {
-    const Outcome answer = co_await RunOn<Outcome>(here, worker->scheduler(),
-                                                   [worker, id] { return worker->Promise(id); });
-    outcome = Stronger(outcome, answer);
-  }
+  if (place->is_over) co_return TransactionThreads::OutcomeOf(*place, id);
+  WorkerTransactions* const worker = workers_[static_cast<size_t>(place->worker)];
+  const Outcome outcome = co_await RunOn<Outcome>(here, worker->scheduler(),
+                                                  [worker, id] { return worker->Promise(id); });
   co_return outcome;
 }
 
 Task<absl::Status> TransactionService::Resolve(Scheduler* here, kvs::TransactionId id,
                                                bool commit) {
-  const std::vector<WorkerTransactions*> workers = WorkersOf(id.coordinator);
-  absl::Status status;
-  for (WorkerTransactions* const worker : workers) {
-    absl::Status answer = co_await RunOn<absl::Status>(
-        here, worker->scheduler(), [worker, id, commit] { return worker->Resolve(id, commit); });
-    status.Update(std::move(answer));
+  const absl::optional<TransactionThreads::Place> place = threads_.Find(id.coordinator);
+  if (!place.has_value() || place->is_over) {
+    const Outcome outcome =
+        place.has_value() ? TransactionThreads::OutcomeOf(*place, id) : Outcome::kPromised;
+    // Unknown: it was finished everywhere.
+    const bool contradicts =
+        commit ? outcome == Outcome::kPromised : outcome == Outcome::kCommitted;
+    if (!contradicts) co_return absl::OkStatus();
+    co_return absl::FailedPreconditionError(
+        absl::StrCat(id.ToString(), commit ? " never held its locks here" : " has committed"));
   }
+  WorkerTransactions* const worker = workers_[static_cast<size_t>(place->worker)];
+  absl::Status status = co_await RunOn<absl::Status>(
+      here, worker->scheduler(), [worker, id, commit] { return worker->Resolve(id, commit); });
   co_return status;
 }
 
@@ -80,27 +73,31 @@ Task<absl::Status> TransactionService::End(Scheduler* here, kvs::TransactionId i
   const absl::optional<TransactionThreads::Place> place = threads_.Find(id.coordinator);
   if (place.has_value() && place->connection != 0) {
     co_return absl::FailedPreconditionError(absl::StrCat(
-        id.ToString(),
-        " has a coordinator, which is connected and ends it by itself, or is given up ",
-        WorkerTransactions::kLooksMax * WorkerTransactions::kLookNs / kNsPerS,
-        " s after its LOCK"));
+        id.ToString(), " has a coordinator that is connected: it ends it, or is given up within ",
+        WorkerTransactions::kLooksMax * WorkerTransactions::kLookNs / kNsPerS, " s"));
   }
-  absl::Status status = co_await Resolve(here, id, commit);
+  if (!place.has_value() || place->is_over) {
+    if (place.has_value() && TransactionThreads::OutcomeOf(*place, id) == Outcome::kCommitted &&
+        !commit) {
+      co_return absl::FailedPreconditionError(absl::StrCat(id.ToString(), " has committed"));
+    }
+    co_return absl::NotFoundError(absl::StrCat(id.ToString(), " is not open here"));
+  }
+  WorkerTransactions* const worker = workers_[static_cast<size_t>(place->worker)];
+  absl::Status status = co_await RunOn<absl::Status>(
+      here, worker->scheduler(), [worker, id, commit]() -> absl::Status {
+        const Outcome outcome = worker->home()->Query(id);
+        if (outcome == Outcome::kUnknown) {
+          return absl::NotFoundError(absl::StrCat(id.ToString(), " is not known here"));
+        }
+        return worker->Resolve(id, commit);
+      });
   co_return status;
 }
 
 Task<absl::Status> TransactionService::Close(Scheduler* here, kvs::TransactionThread thread) {
   const absl::optional<TransactionThreads::Place> before = threads_.Close(thread);
-  if (!before.has_value()) {
-    // Promises that were made of it, at all workers: it never comes now.
-    for (WorkerTransactions* const worker : workers_) {
-      absl::Status forgotten = co_await RunOn<absl::Status>(
-          here, worker->scheduler(), [worker, thread] { return worker->Forget(thread); });
-      if (!forgotten.ok()) co_return forgotten;
-    }
-    co_return absl::OkStatus();
-  }
-  if (before->is_over) co_return absl::OkStatus();
+  if (!before.has_value() || before->is_over) co_return absl::OkStatus();
   WorkerTransactions* const worker = workers_[static_cast<size_t>(before->worker)];
   absl::Status status = co_await RunOn<absl::Status>(
       here, worker->scheduler(), [worker, thread] { return worker->Close(thread); });
@@ -110,38 +107,30 @@ Task<absl::Status> TransactionService::Close(Scheduler* here, kvs::TransactionTh
 Task<std::vector<kvs::OpenTransaction>> TransactionService::OpenOf(Scheduler* here,
                                                                    kvs::TransactionThread thread) {
   using Open = std::vector<kvs::OpenTransaction>;
-  const std::vector<WorkerTransactions*> workers = WorkersOf(thread);
-  Open open;
-  for (WorkerTransactions* const worker : workers) {
-    Open more = co_await RunOn<Open>(here, worker->scheduler(),
-                                     [worker, thread] { return worker->home()->OpenOf(thread); });
-    open.insert(open.end(), more.begin(), more.end());
-  }
+  WorkerTransactions* const worker = WorkerOf(thread);
+  if (worker == nullptr) co_return Open();
+  Open open = co_await RunOn<Open>(here, worker->scheduler(),
+                                   [worker, thread] { return worker->home()->OpenOf(thread); });
   co_return open;
 }
 
 Task<std::vector<kvs::TransactionParticipant>> TransactionService::ParticipantsOf(
     Scheduler* here, kvs::TransactionThread thread) {
   using Participants = std::vector<kvs::TransactionParticipant>;
-  const std::vector<WorkerTransactions*> workers = WorkersOf(thread);
-  Participants participants;
-  for (WorkerTransactions* const worker : workers) {
-    Participants more = co_await RunOn<Participants>(here, worker->scheduler(), [worker, thread] {
-      return worker->home()->ParticipantsOf(thread);
-    });
-    // One worker at most knows more of a coordinator than promises, which name none.
-    if (participants.empty()) participants = std::move(more);
-  }
+  WorkerTransactions* const worker = WorkerOf(thread);
+  if (worker == nullptr) co_return Participants();
+  Participants participants = co_await RunOn<Participants>(
+      here, worker->scheduler(),
+      [worker, thread] { return worker->home()->ParticipantsOf(thread); });
   co_return participants;
 }
 
-Task<void> TransactionService::Forget(Scheduler* here, kvs::TransactionThread thread) {
-  const std::vector<WorkerTransactions*> workers = WorkersOf(thread);
-  for (WorkerTransactions* const worker : workers) {
-    const absl::Status status = co_await RunOn<absl::Status>(
-        here, worker->scheduler(), [worker, thread] { return worker->Forget(thread); });
-    LOG_IF(WARNING, !status.ok()) << "a coordinator that is over can not be forgotten: " << status;
-  }
+Task<absl::Status> TransactionService::Forget(Scheduler* here, kvs::TransactionThread thread) {
+  WorkerTransactions* const worker = WorkerOf(thread);
+  if (worker == nullptr) co_return absl::OkStatus();
+  absl::Status status = co_await RunOn<absl::Status>(
+      here, worker->scheduler(), [worker, thread] { return worker->Forget(thread); });
+  co_return status;
 }
 
 Task<std::vector<TransactionWaiting>> TransactionService::Waiting(Scheduler* here) {
@@ -162,6 +151,22 @@ Task<std::vector<kvs::OpenTransaction>> TransactionService::AllOpen(Scheduler* h
   co_return open;
 }
 
+std::string TransactionService::LineOf(const TransactionWaiting& one) const {
+  std::string why = why_open_ && !one.is_connected ? why_open_(one.open.id) : "";
+  if (one.is_connected) {
+    why = "its coordinator, which is connected";
+  } else if (why.empty()) {
+    why = "an operator: its coordinator is lost";
+  }
+  const auto append_home = [this](std::string* out, const kvs::TransactionParticipant& home) {
+    absl::StrAppend(out, home.server_index < servers_.size() ? servers_[home.server_index] : "?");
+  };
+  return absl::StrCat(one.open.id.ToString(), ": ", one.age_ns / kNsPerS, " s, ",
+                      one.open.writes_count, one.open.writes_count == 1 ? " key" : " keys", ", at ",
+                      absl::StrJoin(one.open.participants, ",", append_home), ", waits for ", why,
+                      "\n");
+}
+
 Task<std::string> TransactionService::Text(Scheduler* here) {
   std::vector<TransactionWaiting> waiting = co_await Waiting(here);
   std::sort(waiting.begin(), waiting.end(),
@@ -172,15 +177,7 @@ Task<std::string> TransactionService::Text(Scheduler* here) {
       absl::StrAppend(&text, "and ", waiting.size() - i, " more\n");
       break;
     }
-    const TransactionWaiting& one = waiting[i];
-    const auto append_home = [this](std::string* out, const kvs::TransactionParticipant& home) {
-      absl::StrAppend(out, home.server_index < servers_.size() ? servers_[home.server_index] : "?");
-    };
-    absl::StrAppend(
-        &text, one.open.id.ToString(), ": ", one.age_ns / kNsPerS, " s, at ",
-        absl::StrJoin(one.open.participants, ",", append_home), ", waits for ",
-        one.is_connected ? "its coordinator" : "the others of these: its coordinator is lost",
-        one.open.promised ? ", promised" : "", "\n");
+    absl::StrAppend(&text, LineOf(waiting[i]));
   }
   co_return text;
 }

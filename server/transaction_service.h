@@ -10,6 +10,7 @@
 #define ACRE_SERVER_TRANSACTION_SERVICE_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,21 +38,24 @@ class TransactionService {
 
   // All workers, in their order, before anybody asks.
   void Add(WorkerTransactions* worker) { workers_.push_back(worker); }
-  // Who ends what lost coordinators leave behind. Before the door opens; null once no worker's thread runs any more.
-  void SetLost(LostCoordinators* lost);
+  // Who ends what lost coordinators leave behind, and tells people why one is not ended yet ("": he does not know).
+  // Before the door opens; null once no worker's thread runs any more.
+  using WhyOpen = std::function<std::string(const kvs::TransactionId& id)>;
+  void SetLost(LostCoordinators* lost, WhyOpen why_open = nullptr);
 
   const kvs::TransactionParticipant& self() const { return self_; }
   TransactionThreads* threads() { return &threads_; }
   kvs::TransactionHolders* holders() { return &holders_; }
   kvs::ContendedKeys* contended() { return &contended_; }
 
-  // What became of it, or the promise that no LOCK or COMMIT of it will be taken any more. A coordinator that is connected
-  // here, and has it locked, is fenced before: what it had placed counts. Never kLocked. kUnknown: it is over at all its homes,
-  // or too far ahead.
+  // What became of it, or the promise that no LOCK or COMMIT of it will be taken any more: then its coordinator is closed,
+  // and if it had it locked, its connection is ended: what it had placed counts. Never kLocked. kUnknown: it is over at
+  // all its homes, or too far ahead.
   Task<kvs::TransactionOutcome> Promise(Scheduler* here, kvs::TransactionId id);
   // FailedPrecondition: it has another outcome, or is to commit and is not locked here.
   Task<absl::Status> Resolve(Scheduler* here, kvs::TransactionId id, bool commit);
-  // An operator's decision: Resolve(), but of one whose coordinator is connected here FailedPrecondition.
+  // An operator's decision: Resolve(), but of one that is not open here NotFound, and FailedPrecondition also if its
+  // coordinator is connected here.
   Task<absl::Status> End(Scheduler* here, kvs::TransactionId id, bool commit);
   // Nothing more of it is taken, by whichever connection. FailedPrecondition: something of it is open here: ask again once
   // that has ended.
@@ -61,8 +65,9 @@ class TransactionService {
   // All homes of what is kept of it, decided or not.
   Task<std::vector<kvs::TransactionParticipant>> ParticipantsOf(Scheduler* here,
                                                                 kvs::TransactionThread thread);
-  // All that is kept of it, but that nothing more is taken. Nothing of it is open: else nothing happens.
-  Task<void> Forget(Scheduler* here, kvs::TransactionThread thread);
+  // Outcomes and promises that are kept of it; not that nothing more of it is taken, nor what committed last.
+  // FailedPrecondition: something of it is open, or its connection is still there. Nothing happened then.
+  Task<absl::Status> Forget(Scheduler* here, kvs::TransactionThread thread);
   Task<std::vector<kvs::OpenTransaction>> AllOpen(Scheduler* here);
   // Of AllOpen() a line for each, for people: docs/transactions.md.
   Task<std::string> Text(Scheduler* here);
@@ -71,8 +76,9 @@ class TransactionService {
   void AppendStats(std::string* text) const;
 
  private:
-  // Who may know something of it: the worker where it was bound, or all.
-  std::vector<WorkerTransactions*> WorkersOf(const kvs::TransactionThread& thread) const;
+  // Who knows something of it. Null: nobody, or what is known is in threads_.
+  WorkerTransactions* WorkerOf(const kvs::TransactionThread& thread) const;
+  std::string LineOf(const TransactionWaiting& one) const;
   Task<std::vector<TransactionWaiting>> Waiting(Scheduler* here);
 
   const kvs::TransactionParticipant self_;
@@ -81,6 +87,7 @@ class TransactionService {
   TransactionThreads threads_;
   kvs::TransactionHolders holders_;
   kvs::ContendedKeys contended_;
+  WhyOpen why_open_;  // Any thread. Null: nobody knows.
 };
 
 }  // namespace acre::server

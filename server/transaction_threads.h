@@ -7,9 +7,9 @@
 //
 // Threads: any. The mutex is taken when a connection shows a coordinator for the first time, when it ends, and by
 //          termination; never on the way of a transaction.
-// Limits:  of coordinators that are over the last kOverMax are remembered. An older one would be taken for a new one: of
-//          a client that was paused while so many others ended, that still believes in its transaction, and that
-//          connected to this server anew under the old name, which the client never does (client/transaction.h).
+// Limits:  of coordinators that are over the last kOverMax are remembered. An older one is taken for one that never came:
+//          of a client that was paused while so many others ended, and that comes with it by a connection on which it
+//          was not shown before.
 
 #ifndef ACRE_SERVER_TRANSACTION_THREADS_H_
 #define ACRE_SERVER_TRANSACTION_THREADS_H_
@@ -17,11 +17,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/types/optional.h"
+#include "kvs/transaction_home.h"
 #include "kvs/transaction_id.h"
 #include "runtime/mutex.h"
 
@@ -36,7 +38,10 @@ class TransactionThreads {
     int worker = kNoWorker;   // Where it was bound. kNoWorker: it was closed before it ever came.
     uint64_t connection = 0;  // Among the worker's, from 1 on. 0: it has ended.
     bool is_closed = false;   // Nothing more is taken of it.
-    bool is_over = false;     // Nor is anything of it kept: Forget().
+    bool is_over = false;     // Nor is anything of it kept but this: Forget().
+    // Of one that is over, for whoever asks late: those that committed, ascending; below `finished_below` nobody asks.
+    std::vector<uint64_t> committed = {};
+    uint64_t finished_below = 0;
   };
 
   // To a connection that shows it. Again: nothing more.
@@ -46,8 +51,11 @@ class TransactionThreads {
   absl::optional<Place> Close(const kvs::TransactionThread& thread);
   // Its connection is no more.
   void EndConnection(const kvs::TransactionThread& thread);
-  // Nothing of it is kept at this server any more, but that nothing of it is taken.
-  void Forget(const kvs::TransactionThread& thread);
+  // Nothing of it is kept at its worker any more.
+  void Forget(const kvs::TransactionThread& thread, std::vector<uint64_t> committed,
+              uint64_t finished_below);
+  // What is known of a transaction of one that is over. kPromised: it never committed here, and never will.
+  static kvs::TransactionOutcome OutcomeOf(const Place& place, const kvs::TransactionId& id);
   // nullopt: it is not known.
   absl::optional<Place> Find(const kvs::TransactionThread& thread) const;
 

@@ -15,7 +15,9 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(WorkerContext context, int
                                                       uint64_t seed) {
   std::unique_ptr<Worker> worker(new Worker(std::move(context), index, seed));
   if (absl::Status opened = worker->OpenDoors(); !opened.ok()) return opened;
-  worker->writer_ = std::make_unique<kvs::TableWriter>(worker->context_.table, &worker->scheduler_);
+  worker->writer_ = std::make_unique<kvs::TableWriter>(
+      worker->context_.table, &worker->scheduler_,
+      kvs::TableWriter::Options{.holders = worker->context_.transactions->holders()});
   worker->named_locks_ = std::make_unique<LockThread>(
       &worker->scheduler_, worker->context_.named_locks->arena(), LockThread::Options{});
   worker->MakeTransactions(index);

@@ -1,5 +1,6 @@
 #include "server/worker_transactions.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -86,7 +87,15 @@ bool WorkerTransactions::HasOtherHome(
   return false;
 }
 
-void WorkerTransactions::OnConnectionEnd(const kvs::TransactionThread& thread) {
+bool WorkerTransactions::TellIfLost(const kvs::TransactionThread& thread) {
+  if (!HasOtherHome(home_.ParticipantsOf(thread))) return false;
+  if (lost_ != nullptr) lost_->OnLost(thread);
+  return true;
+}
+
+void WorkerTransactions::OnConnectionEnd(const kvs::TransactionThread& thread, const Shown& shown) {
+  coordinators_[thread].connection = 0;
+  coordinators_[thread].shown = shown;
   home_.CloseThread(thread);
   home_.ReleaseHoldsOf(thread);
   options_.threads->EndConnection(thread);
@@ -97,15 +106,11 @@ void WorkerTransactions::OnConnectionEnd(const kvs::TransactionThread& thread) {
     // Its COMMIT would have come by that connection: it never will, and nobody else knows of it.
     Abort(open.id);
   }
-  const bool is_lost = HasOtherHome(home_.ParticipantsOf(thread));
+  const bool is_lost = TellIfLost(thread);
   if (was_open || is_lost) AddToCounter(&counters_.coordinators_lost);
-  if (!is_lost) {
-    const absl::Status forgotten = Forget(thread);
-    CHECK(forgotten.ok()) << "what had no other home was ended: " << forgotten;
-    return;
-  }
-  coordinators_[thread].connection = 0;
-  if (lost_ != nullptr) lost_->OnLost(thread);
+  if (is_lost) return;
+  const absl::Status forgotten = Forget(thread);
+  CHECK(forgotten.ok()) << "what had no other home was ended: " << forgotten;
 }
 
 void WorkerTransactions::Fence(const kvs::TransactionThread& thread) {
@@ -115,13 +120,22 @@ void WorkerTransactions::Fence(const kvs::TransactionThread& thread) {
 }
 
 Outcome WorkerTransactions::Promise(const kvs::TransactionId& id) {
-  if (home_.Query(id) == Outcome::kLocked) Fence(id.coordinator);
-  return PromiseUnfenced(id);
+  const Outcome before = home_.Query(id);
+  if (before == Outcome::kCommitted || before == Outcome::kAborted) return before;
+  if (before == Outcome::kLocked) Fence(id.coordinator);
+  const absl::optional<TransactionThreads::Place> place = options_.threads->Close(id.coordinator);
+  // Nothing else was kept of it: the fence has forgotten it.
+  if (place.has_value() && place->is_over) return TransactionThreads::OutcomeOf(*place, id);
+  home_.CloseThread(id.coordinator);
+  const Outcome outcome = PromiseUnfenced(id);
+  (void)TellIfLost(id.coordinator);
+  return outcome;
 }
 
 Outcome WorkerTransactions::PromiseUnfenced(const kvs::TransactionId& id) {
+  const Outcome before = home_.Query(id);
   const Outcome outcome = home_.Promise(id);
-  if (outcome == Outcome::kPromised) AddToCounter(&counters_.promised);
+  if (outcome == Outcome::kPromised && before != outcome) AddToCounter(&counters_.promised);
   return outcome;
 }
 
@@ -137,6 +151,7 @@ absl::Status WorkerTransactions::Resolve(const kvs::TransactionId& id, bool comm
 
 absl::Status WorkerTransactions::Close(const kvs::TransactionThread& thread) {
   home_.CloseThread(thread);
+  (void)TellIfLost(thread);
   const std::vector<kvs::OpenTransaction> open = home_.OpenOf(thread);
   if (open.empty()) return absl::OkStatus();
   return absl::FailedPreconditionError(
@@ -144,11 +159,23 @@ absl::Status WorkerTransactions::Close(const kvs::TransactionThread& thread) {
 }
 
 absl::Status WorkerTransactions::Forget(const kvs::TransactionThread& thread) {
+  const auto known = coordinators_.find(thread);
+  if (known == coordinators_.end()) return absl::OkStatus();
+  if (known->second.connection != 0) {
+    return absl::FailedPreconditionError("a coordinator whose connection is still there");
+  }
+  const Shown& shown = known->second.shown;
+  std::vector<uint64_t> committed;
+  const uint64_t count = std::min(shown.highest - std::min(shown.highest, shown.finished_below) + 1,
+                                  kvs::kTransactionWindow);
+  for (uint64_t i = 0; i < count; ++i) {
+    const uint64_t sequence = shown.finished_below + i;
+    if (home_.Query({thread, sequence}) == Outcome::kCommitted) committed.push_back(sequence);
+  }
   absl::Status status = home_.ForgetThread(thread);
   if (!status.ok()) return status;
-  options_.threads->Forget(thread);
-  const auto known = coordinators_.find(thread);
-  if (known != coordinators_.end() && known->second.connection == 0) coordinators_.erase(known);
+  options_.threads->Forget(thread, std::move(committed), shown.finished_below);
+  coordinators_.erase(known);
   return absl::OkStatus();
 }
 

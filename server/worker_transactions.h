@@ -106,15 +106,21 @@ class WorkerTransactions {
   void Abort(const kvs::TransactionId& id);
   // A vote that was given past the home.
   void CountVote(const kvs::TransactionVote& vote);
+  // What it has shown: the greatest watermark, and sequence.
+  struct Shown {
+    uint64_t finished_below = 0;
+    uint64_t highest = 0;
+  };
   // The connection that had it is at its end: all that it had placed is applied. What has no other home is undone and
   // forgotten. Else it is lost (LostCoordinators), if others know of anything of it.
-  void OnConnectionEnd(const kvs::TransactionThread& thread);
+  void OnConnectionEnd(const kvs::TransactionThread& thread, const Shown& shown);
 
   // ---- For TransactionService: called by Scheduler::Post, inside of no connection's call.
 
-  // Fences the coordinator before a promise of what is locked: LOCKs and COMMITs that it has placed come first.
+  // Unless the outcome is known the coordinator is closed. If the transaction is locked, its connection is ended before:
+  // what it had placed counts.
   kvs::TransactionOutcome Promise(const kvs::TransactionId& id);
-  // Without the fence, for the coordinator's own connection, in whose order it comes.
+  // Without that, for the coordinator's own connection, in whose order it comes.
   kvs::TransactionOutcome PromiseUnfenced(const kvs::TransactionId& id);
   absl::Status Resolve(const kvs::TransactionId& id, bool commit);
   // FailedPrecondition: something of it is open here.
@@ -125,6 +131,7 @@ class WorkerTransactions {
  private:
   struct Coordinator {
     uint64_t connection = 0;  // 0: it has ended.
+    Shown shown;              // Once it has ended.
     // By sequence: in how many looks in a row it was found open.
     absl::flat_hash_map<uint64_t, uint32_t> looks;
   };
@@ -134,6 +141,8 @@ class WorkerTransactions {
   void Look();
   bool HasOtherHome(absl::Span<const kvs::TransactionParticipant> participants) const;
   void Fence(const kvs::TransactionThread& thread);
+  // Whether other homes may ask for something of it: then it is told as lost.
+  bool TellIfLost(const kvs::TransactionThread& thread);
   void StoreOpenCount();
 
   const Options options_;
