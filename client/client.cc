@@ -302,6 +302,14 @@ absl::Status Client::RunTransaction(const TransactionFunction& function, RunOpti
 
 TransactionStats Client::transaction_stats() const { return impl_->router().transaction_stats(); }
 
+absl::StatusOr<std::string> Client::Transactions(std::string server) {
+  return impl_->Run(impl_->router().Transactions(std::move(server)));
+}
+
+absl::Status Client::EndTransaction(std::string id, bool commit) {
+  return impl_->Run(impl_->router().EndTransaction(std::move(id), commit));
+}
+
 std::vector<absl::StatusOr<std::string>> Client::MultiGet(
     absl::Span<const absl::string_view> keys) {
   std::vector<std::string> values(keys.size());

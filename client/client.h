@@ -151,6 +151,14 @@ class AsyncClient {
   virtual Task<absl::Status> RunTransaction(const AsyncTransactionFunction& function,
                                             RunOptions options = {}) = 0;
   virtual TransactionStats transaction_stats() const = 0;
+  // What transactions hold locks at a server, and what they wait for, as text (docs/transactions.md). `server`: as
+  // ServerStats.
+  virtual Task<absl::StatusOr<std::string>> Transactions(std::string server = "") = 0;
+  // Ends a transaction at all servers that answer, whatever others may have done with it: for operators. `id`: as
+  // Transactions() shows it. NotFound: none of those that answer has it open. FailedPrecondition: its coordinator is
+  // connected, or a server knows that it ended the other way: servers after that one were not told. Unavailable: as
+  // NotFound, but some did not answer. InvalidArgument: no such id.
+  virtual Task<absl::Status> EndTransaction(std::string id, bool commit) = 0;
   // Counters and facts of a server, as "name value" lines. `server`: its HOST:PORT as Servers() has it; ""
   // with a single server. InvalidArgument: it is none of the cluster.
   virtual Task<absl::StatusOr<std::string>> ServerStats(std::string server = "") = 0;
@@ -187,6 +195,8 @@ class Client {
   Transaction Begin();
   absl::Status RunTransaction(const TransactionFunction& function, RunOptions options = {});
   TransactionStats transaction_stats() const;
+  absl::StatusOr<std::string> Transactions(std::string server = "");
+  absl::Status EndTransaction(std::string id, bool commit);
   absl::StatusOr<std::string> ServerStats(std::string server = "");
   std::vector<std::string> Servers() const;
 

@@ -111,6 +111,13 @@ class ClientStore : public ShellStore {
     return client_->ForceUnlock(name, token);
   }
 
+  absl::StatusOr<std::string> Transactions(const std::string& server) override {
+    return client_->Transactions(server);
+  }
+  absl::Status EndTransaction(const std::string& id, bool commit) override {
+    return client_->EndTransaction(id, commit);
+  }
+
   const Client& client() const { return *client_; }
 
  private:

@@ -56,6 +56,8 @@ class Router final : public AsyncClient, private kvs::TransactionHomes {
   Task<absl::Status> Unlock(const NamedLock& lock) override;
   Task<absl::StatusOr<std::string>> Locks(std::string server) override;
   Task<absl::Status> ForceUnlock(absl::string_view name, uint64_t token) override;
+  Task<absl::StatusOr<std::string>> Transactions(std::string server) override;
+  Task<absl::Status> EndTransaction(std::string id, bool commit) override;
   Task<absl::StatusOr<std::string>> ServerStats(std::string server) override;
   std::unique_ptr<AsyncTransaction> Begin() override;
   Task<absl::Status> RunTransaction(const AsyncTransactionFunction& function,

@@ -22,9 +22,20 @@ constexpr ShellCommand kCommands[] = {
     {"lock", "NAME [MS]", "takes a lock, for as long as this shell runs; waits at most MS", 1, 2},
     {"unlock", "NAME", "gives it back", 1, 1},
     {"force-unlock", "NAME TOKEN", "takes a lock from its holder, whose token locks shows", 2, 2},
+    {"transactions", "[SERVER]", "lists what transactions hold locks at a server, or at all", 0, 1},
+    {"resolve", "ID commit|abort", "ends a transaction whose coordinator and servers can not", 2,
+     3},
     {"help", "", "prints this", 0, 0},
     {"quit", "", "ends the shell, as does end of file (Ctrl-D)", 0, 0},
 };
+
+constexpr char kResolveGivesUp[] =
+    "This ends the transaction at every server that answers now, as you say. A server that does "
+    "not\n"
+    "answer may have ended it the other way: then it has happened in part, which nothing mends, "
+    "and\n"
+    "whoever reads sees that. If that server comes back with its memory, wait for it instead.\n"
+    "To do it all the same: resolve ";
 
 const ShellCommand* FindCommand(absl::string_view name) {
   if (name == "exit") name = "quit";
@@ -90,6 +101,10 @@ Shell::Outcome Shell::Run(absl::Span<const std::string> words) {
   if (name == "lock") return Lock(words.subspan(1));
   if (name == "unlock") return Tell(store_->Unlock(words[1]));
   if (name == "force-unlock") return ForceUnlock(words[1], words[2]);
+  if (name == "transactions") {
+    return words.size() == 1 ? OfAllServers(&Shell::Transactions) : Transactions(words[1]);
+  }
+  if (name == "resolve") return Resolve(words.subspan(1));
   if (name == "servers") return Servers();
   if (name == "quit") return Outcome::kQuit;
   CHECK_EQ(name, "help");
@@ -156,6 +171,27 @@ Shell::Outcome Shell::ForceUnlock(const std::string& name, const std::string& to
     return Outcome::kUsage;
   }
   return Tell(store_->ForceUnlock(name, number));
+}
+
+Shell::Outcome Shell::Transactions(const std::string& server) {
+  const absl::StatusOr<std::string> text = store_->Transactions(server);
+  if (!text.ok()) return Tell(text.status());
+  *out_ << *text;
+  return Outcome::kOk;
+}
+
+Shell::Outcome Shell::Resolve(absl::Span<const std::string> arguments) {
+  const std::string& end = arguments[1];
+  const bool is_sure = arguments.size() == 3 && arguments[2] == "anyway";
+  if ((end != "commit" && end != "abort") || (arguments.size() == 3 && !is_sure)) {
+    *errors_ << "usage: resolve ID commit|abort\n";
+    return Outcome::kUsage;
+  }
+  if (!is_sure) {
+    *errors_ << kResolveGivesUp << arguments[0] << " " << end << " anyway\n";
+    return Outcome::kUsage;
+  }
+  return Tell(store_->EndTransaction(arguments[0], end == "commit"));
 }
 
 Shell::Outcome Shell::OfAllServers(Outcome (Shell::*one)(const std::string&)) {

@@ -31,6 +31,9 @@ class ShellStore {
   virtual absl::Status Unlock(const std::string& name) = 0;
   virtual absl::StatusOr<std::string> Locks(const std::string& server) = 0;
   virtual absl::Status ForceUnlock(const std::string& name, uint64_t token) = 0;
+  virtual absl::StatusOr<std::string> Transactions(const std::string& server) = 0;
+  // `id`: as Transactions() shows it.
+  virtual absl::Status EndTransaction(const std::string& id, bool commit) = 0;
 };
 
 // How a value is printed by get.
@@ -73,6 +76,8 @@ class Shell {
   Outcome OfAllServers(Outcome (Shell::*one)(const std::string&));
   Outcome Lock(absl::Span<const std::string> arguments);
   Outcome ForceUnlock(const std::string& name, const std::string& token);
+  Outcome Transactions(const std::string& server);
+  Outcome Resolve(absl::Span<const std::string> arguments);
   Outcome Servers();
   Outcome Tell(const absl::Status& status);
 

@@ -56,6 +56,16 @@ class FakeStore : public ShellStore {
     return Unlock(name);
   }
 
+  absl::StatusOr<std::string> Transactions(const std::string& server) override {
+    return "transactions of " + server + "\n";
+  }
+  absl::Status EndTransaction(const std::string& id, bool commit) override {
+    if (id != "0.1.2.3") return absl::NotFoundError("no such transaction");
+    ended = commit ? "committed" : "aborted";
+    return absl::OkStatus();
+  }
+
+  std::string ended;
   std::map<std::string, uint64_t> locks;
   std::map<std::string, std::string> records;
   absl::Status failure;
@@ -96,6 +106,30 @@ TEST_F(ShellTest, LocksAreTakenListedAndForced) {
   store_.servers = {"a:1", "b:2"};
   EXPECT_EQ(Run({"locks"}), Outcome::kOk);
   EXPECT_EQ(out_.str(), "[server 1 a:1]\nlocks of a:1\n[server 2 b:2]\nlocks of b:2\n");
+}
+
+TEST_F(ShellTest, TransactionsAreListed) {
+  store_.servers = {"a:1", "b:2"};
+  EXPECT_EQ(Run({"transactions"}), Outcome::kOk);
+  EXPECT_EQ(out_.str(),
+            "[server 1 a:1]\ntransactions of a:1\n[server 2 b:2]\ntransactions of b:2\n");
+  EXPECT_EQ(Run({"transactions", "b:2"}), Outcome::kOk);
+  EXPECT_EQ(out_.str(), "transactions of b:2\n");
+}
+
+TEST_F(ShellTest, WhoResolvesIsToldWhatThatGivesUp) {
+  EXPECT_EQ(Run({"resolve", "0.1.2.3", "commit"}), Outcome::kUsage);
+  EXPECT_THAT(errors_.str(), HasSubstr("happened in part"));
+  EXPECT_THAT(errors_.str(), HasSubstr("resolve 0.1.2.3 commit anyway\n"));
+  EXPECT_EQ(store_.ended, "");
+  EXPECT_EQ(Run({"resolve", "0.1.2.3", "maybe", "anyway"}), Outcome::kUsage);
+  EXPECT_EQ(Run({"resolve", "0.1.2.3", "commit", "please"}), Outcome::kUsage);
+  EXPECT_EQ(store_.ended, "");
+  EXPECT_EQ(Run({"resolve", "0.1.2.3", "commit", "anyway"}), Outcome::kOk);
+  EXPECT_EQ(store_.ended, "committed");
+  EXPECT_EQ(Run({"resolve", "0.1.2.3", "abort", "anyway"}), Outcome::kOk);
+  EXPECT_EQ(store_.ended, "aborted");
+  EXPECT_EQ(Run({"resolve", "9.9.9.9", "abort", "anyway"}), Outcome::kFailed);
 }
 
 TEST_F(ShellTest, PutGetDelete) {

@@ -3,7 +3,10 @@
 #include <algorithm>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "glog/logging.h"
 #include "kvs/limits.h"
 #include "transport/wire_bytes.h"
@@ -103,6 +106,19 @@ absl::Status TakeWrite(absl::string_view* bytes, TransactionWrite* write) {
 }
 
 }  // namespace
+
+absl::optional<TransactionId> ParseTransactionName(absl::string_view name) {
+  (void)absl::ConsumePrefix(&name, "transaction ");
+  const std::vector<absl::string_view> parts = absl::StrSplit(name, '.');
+  TransactionId id;
+  if (parts.size() != 4 || !absl::SimpleAtoi(parts[0], &id.coordinator.view) ||
+      !absl::SimpleAtoi(parts[1], &id.coordinator.process_id) ||
+      !absl::SimpleAtoi(parts[2], &id.coordinator.thread) ||
+      !absl::SimpleAtoi(parts[3], &id.sequence) || id.coordinator.process_id == 0) {
+    return absl::nullopt;
+  }
+  return id;
+}
 
 std::string EncodeNotice(const TransactionId& id, uint64_t finished_below) {
   std::string bytes;

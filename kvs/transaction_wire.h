@@ -55,6 +55,9 @@ struct TransactionIdWire {
 static_assert(sizeof(TransactionIdWire) == 24);
 static_assert(std::has_unique_object_representations_v<TransactionIdWire>, "hidden padding");
 
+// Of what TransactionId::ToString() says, with or without its first word. nullopt: it is none.
+absl::optional<TransactionId> ParseTransactionName(absl::string_view name);
+
 // ---- Notices.
 struct TransactionNotice {
   TransactionIdWire id;

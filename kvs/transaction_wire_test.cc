@@ -260,6 +260,15 @@ TEST(TransactionWireTest, IdsAndOutcomesComeBack) {
   EXPECT_FALSE(ParseOutcome("").ok());
 }
 
+TEST(TransactionWireTest, NamesComeBack) {
+  EXPECT_EQ(ParseTransactionName(kId.ToString()), absl::optional<TransactionId>(kId));
+  EXPECT_EQ(ParseTransactionName("11.12.13.14"), absl::optional<TransactionId>(kId));
+  for (const char* name : {"", "transaction", "11.12.13", "11.12.13.14.15", "11.12.13.x",
+                           "11.0.13.14", "11.4294967296.13.14", "-1.12.13.14"}) {
+    EXPECT_FALSE(ParseTransactionName(name).has_value()) << name;
+  }
+}
+
 TEST(TransactionWireTest, DecisionsComeBack) {
   for (const bool commit : {false, true}) {
     const std::string bytes = EncodeResolve({kId, commit});
