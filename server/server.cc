@@ -335,6 +335,23 @@ void Server::MakeTransactions() {
       kvs::TransactionParticipant{place_.server_number - 1, generation_}, std::move(servers));
 }
 
+absl::Status Server::MakeTermination() {
+  if (options_.cluster.servers.empty()) return absl::OkStatus();  // There is no other home.
+  HomeLinks::Options links;
+  links.scheduler = &scheduler_;
+  links.cluster = options_.cluster;
+  links.self_index = place_.server_number - 1;
+  links.credentials = {options_.secret, options_.fill_random};
+  links.device = options_.device;
+  auto termination = Termination::Create(std::move(links), transactions_.get());
+  if (!termination.ok()) return termination.status();
+  termination_ = *std::move(termination);
+  transactions_->SetLost(termination_->lost(), [this](const kvs::TransactionId& id) {
+    return termination_->WhyOpen(id);
+  });
+  return absl::OkStatus();
+}
+
 absl::Status Server::StartWorkers() {
   WorkerContext context;
   context.clock = options_.clock;
@@ -355,7 +372,7 @@ absl::Status Server::StartWorkers() {
     workers_.push_back(*std::move(worker));
     transactions_->Add(workers_.back()->transactions());
   }
-  return absl::OkStatus();
+  return MakeTermination();
 }
 
 absl::Status Server::WaitOutLease() {
@@ -431,6 +448,7 @@ absl::Status Server::Stop() {
   if (lock_home_ != nullptr) lock_home_->Stop();
   // Whom this server leaves behind others end: to them it is gone.
   if (transactions_ != nullptr) transactions_->SetLost(nullptr);
+  termination_.reset();
   for (const auto& worker : workers_) worker->CloseConnections();
   for (const auto& worker : workers_) worker->ForgetAbandonedLocks();
   workers_.clear();
@@ -551,6 +569,7 @@ std::string Server::Stats() const {
     line("memory_spoilt", table.memory_spoilt);
   }
   transactions_->AppendStats(&text);
+  if (termination_ != nullptr) termination_->AppendStats(&text);
   line("records", table.records);
   line("main_slots", table.main_slots);
   line("overflow_buckets", table.overflow_buckets);

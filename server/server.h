@@ -30,6 +30,7 @@
 #include "server/memory.h"
 #include "server/networks.h"
 #include "server/state_file.h"
+#include "server/termination.h"
 #include "server/transaction_service.h"
 #include "server/worker.h"
 #include "transport/bootstrap_server.h"
@@ -120,6 +121,7 @@ class Server {
   std::vector<transport::MemoryRegion*> Regions() const;
   void MakeTransactions();
   absl::Status StartWorkers();
+  absl::Status MakeTermination();
   absl::Status WaitOutLease();
   absl::Status OpenDoor();
   // Whether readers rely on the lease, since the kernel does not mark our death.
@@ -146,6 +148,7 @@ class Server {
   std::unique_ptr<NamedLocks> named_locks_;
   transport::RefusalLog refusals_;                    // Noted on the service thread.
   std::unique_ptr<TransactionService> transactions_;  // Goes after the workers.
+  std::unique_ptr<Termination> termination_;          // Of a cluster.
   std::vector<std::unique_ptr<Worker>> workers_;
   Scheduler scheduler_;  // Of the service thread.
   std::unique_ptr<LockHome>
