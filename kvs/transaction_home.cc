@@ -442,9 +442,7 @@ std::vector<OpenTransaction> TransactionHome::OpenOf(const TransactionThread& th
   if (known == threads_.end()) return open;
   for (const auto& [sequence, record] : known->second.records) {
     if (record.state != State::kLocked) continue;
-    open.push_back({{thread, sequence},
-                    record.promised,
-                    {record.participants.begin(), record.participants.end()},
+    open.push_back({{thread, sequence}, record.promised, record.participants,
                     record.plan->writes_count()});
   }
   return open;
