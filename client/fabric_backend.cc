@@ -122,7 +122,11 @@ absl::Status FabricBackend::status() const {
 
 Task<absl::Status> FabricBackend::Get(absl::string_view key, std::string* value,
                                       uint64_t deadline_ns) {
-  if (mapped_reader_ != nullptr) co_return mapped_reader_->Get(key, value);
+  if (mapped_reader_ != nullptr) {
+    absl::Status status = mapped_reader_->GetNow(key, value);
+    if (absl::IsUnavailable(status)) status = co_await GetMapped(key, value, deadline_ns);
+    co_return status;
+  }
   if (remote_reader_ != nullptr) {
     absl::Status status = co_await remote_reader_->Get(key, value, deadline_ns);
     co_return status;
@@ -130,6 +134,17 @@ Task<absl::Status> FabricBackend::Get(absl::string_view key, std::string* value,
   Task<absl::Status> call = rpc_.Call(MethodNumber(kvs::Method::kGet), key, "", value);
   absl::Status status = co_await WithDeadline(*scheduler_, deadline_ns, std::move(call));
   co_return status;
+}
+
+Task<absl::Status> FabricBackend::GetMapped(absl::string_view key, std::string* value,
+                                            uint64_t deadline_ns) {
+  for (;;) {
+    absl::Status status = mapped_reader_->GetNow(key, value);
+    const bool is_locked =
+        absl::IsUnavailable(status) && mapped_reader_->IsLive() && this->status().ok();
+    if (!is_locked || scheduler_->NowNs() >= deadline_ns) co_return status;
+    co_await scheduler_->Yield();
+  }
 }
 
 Task<absl::Status> FabricBackend::Put(absl::string_view key, absl::string_view value,
@@ -379,7 +394,11 @@ Task<void> FabricBackend::MultiGet(absl::Span<const absl::string_view> keys,
                                    absl::Span<std::string> values,
                                    absl::Span<absl::Status> statuses, uint64_t deadline_ns) {
   if (mapped_reader_ != nullptr) {
-    mapped_reader_->MultiGet(keys, values, statuses);
+    mapped_reader_->MultiGet(keys, values, statuses, /*patience_ns=*/0);
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (!absl::IsUnavailable(statuses[i])) continue;
+      statuses[i] = co_await GetMapped(keys[i], &values[i], deadline_ns);
+    }
     co_return;
   }
   if (remote_reader_ != nullptr) {

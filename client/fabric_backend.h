@@ -83,6 +83,8 @@ class FabricBackend final : public Backend, private Poller, private transport::C
                 Options options);
 
   Task<absl::Status> MakeReader();
+  // In place. A record that is locked is waited for with others of the thread in between: it may be locked for one of them.
+  Task<absl::Status> GetMapped(absl::string_view key, std::string* value, uint64_t deadline_ns);
   Task<absl::Status> PutByRpc(absl::string_view key, absl::string_view value, uint64_t deadline_ns);
   // The way that has been quicker of late.
   Task<absl::Status> PutJudged(absl::string_view key, absl::string_view value,

@@ -2,12 +2,22 @@
 
 #include "kvs/coordinator.h"
 
+#include <algorithm>
+#include <string>
 #include <utility>
 
 #include "absl/types/optional.h"
 #include "kvs/transaction_attempts.h"
+#include "kvs/transaction_wire.h"
 
 namespace acre::kvs {
+namespace {
+
+// Between two attempts to have a home let go of an old name.
+constexpr uint64_t kCloseNsMin = 1'000'000;
+constexpr uint64_t kCloseNsMax = 1'000'000'000;
+
+}  // namespace
 
 Coordinator::Coordinator(Scheduler* scheduler, TransactionHomes* homes,
                          uint64_t operation_timeout_ns)
@@ -18,8 +28,7 @@ Coordinator::Coordinator(Scheduler* scheduler, TransactionHomes* homes,
       hold_given_back_(scheduler) {}
 
 Coordinator::~Coordinator() {
-  for (SpawnHandle& task : commits_) task.Cancel();
-  for (SpawnHandle& task : releasing_) task.Cancel();
+  for (SpawnHandle& task : aside_) task.Cancel();
 }
 
 std::unique_ptr<Transaction> Coordinator::Begin() {
@@ -40,14 +49,30 @@ bool Coordinator::LookAtLink(size_t server, const std::shared_ptr<TransactionLin
 }
 
 void Coordinator::Renew() {
+  for (std::shared_ptr<TransactionLink>& link : links_) {
+    if (link != nullptr) RunAside(CloseAt(std::move(link), thread_));
+  }
   thread_ = {homes_->view(), homes_->process_id(), homes_->NewThreadNumber()};
   last_sequence_ = 0;
   unfinished_.clear();
   links_.clear();
 }
 
-uint64_t Coordinator::FinishedBelow() const {
+uint64_t Coordinator::FinishedBelow(const TransactionThread& thread) const {
+  if (thread != thread_) return 0;
   return unfinished_.empty() ? last_sequence_ + 1 : *unfinished_.begin();
+}
+
+Task<void> Coordinator::CloseAt(std::shared_ptr<TransactionLink> link, TransactionThread thread) {
+  const std::string request = EncodeId({thread, 0});
+  std::string response;
+  // FailedPrecondition: something is open there, and is being brought to its end.
+  for (uint64_t wait_ns = kCloseNsMin;; wait_ns = std::min(2 * wait_ns, kCloseNsMax)) {
+    const absl::Status closed = co_await link->Call(Method::kTransactionClose, request, &response,
+                                                    scheduler_->NowNs() + operation_timeout_ns_);
+    if (!absl::IsFailedPrecondition(closed)) co_return;
+    co_await scheduler_->SleepUntil(scheduler_->NowNs() + wait_ns);
+  }
 }
 
 // ---- Attempts.
@@ -62,9 +87,9 @@ Task<absl::Status> Coordinator::Run(const AsyncTransactionFunction& function,
   }
 }
 
-void Coordinator::Release(Task<void> release) {
-  releasing_.remove_if([](const SpawnHandle& task) { return task.done(); });
-  releasing_.push_back(scheduler_->Spawn(std::move(release)));
+void Coordinator::RunAside(Task<void> task) {
+  aside_.remove_if([](const SpawnHandle& each) { return each.done(); });
+  aside_.push_back(scheduler_->Spawn(std::move(task)));
 }
 
 }  // namespace acre::kvs

@@ -62,10 +62,13 @@ class Coordinator {
   // another name.
   bool LookAtLink(size_t server, const std::shared_ptr<TransactionLink>& link);
   void Renew();
-  uint64_t FinishedBelow() const;
+  // Of a transaction's name: 0, which says nothing, if that is not the one of now.
+  uint64_t FinishedBelow(const TransactionThread& thread) const;
+  // Has the home let go of what it keeps of a name that nothing new goes under.
+  Task<void> CloseAt(std::shared_ptr<TransactionLink> link, TransactionThread thread);
 
   // Runs it to its end, beside the rest.
-  void Release(Task<void> release);
+  void RunAside(Task<void> task);
 
   // ---- Commit. Results: Work::status and the fields behind it.
   Task<void> Commit(std::shared_ptr<Work> work, uint64_t deadline_ns);
@@ -99,8 +102,7 @@ class Coordinator {
 
   bool has_hold_ = false;  // One at a time.
   WaitQueue hold_given_back_;
-  std::list<SpawnHandle> commits_;    // Under way, and some that have ended.
-  std::list<SpawnHandle> releasing_;  // Likewise.
+  std::list<SpawnHandle> aside_;  // Commits, and what else nobody waits for; some have ended.
 };
 
 }  // namespace acre::kvs

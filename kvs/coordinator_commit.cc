@@ -183,8 +183,7 @@ Task<void> Coordinator::Commit(std::shared_ptr<Work> work, uint64_t deadline_ns)
     co_return;
   }
   // Brought to its end whether or not anybody waits for it: else locks would stay.
-  commits_.remove_if([](const SpawnHandle& task) { return task.done(); });
-  commits_.push_back(scheduler_->Spawn(CommitAcross(work, deadline_ns)));
+  RunAside(CommitAcross(work, deadline_ns));
   co_await work->ended.Wait();
 }
 
@@ -198,8 +197,8 @@ Task<void> Coordinator::CommitAtOnce(std::shared_ptr<Work> work, uint64_t deadli
     part.record_of.insert(part.record_of.end(), work->reads[0].record_of.begin(),
                           work->reads[0].record_of.end());
   }
-  if (!EncodeTransaction(work->id, FinishedBelow(), work->hold, {part.link->home()}, part.misses,
-                         reads, part.writes, &part.request)) {
+  if (!EncodeTransaction(work->id, FinishedBelow(work->id.coordinator), work->hold,
+                         {part.link->home()}, part.misses, reads, part.writes, &part.request)) {
     work->status = absl::InvalidArgumentError("the transaction writes more than 1 MiB to a server");
     co_return;
   }
@@ -247,7 +246,7 @@ Task<void> Coordinator::LockAt(const Work* work, TransactionPart* part, uint64_t
 }
 
 Task<bool> Coordinator::LockAll(Work* work, uint64_t deadline_ns) {
-  const uint64_t finished_below = FinishedBelow();
+  const uint64_t finished_below = FinishedBelow(work->id.coordinator);
   // Room for what ends it, before anything is locked: so that no ring that is full keeps locks held.
   for (TransactionPart& part : work->parts) {
     part.status = co_await part.link->Reserve(&part.room, deadline_ns);
@@ -315,7 +314,7 @@ Task<void> Coordinator::TellAt(const Work* work, TransactionPart* part, Method m
 }
 
 Task<void> Coordinator::AbortAll(Work* work, uint64_t deadline_ns) {
-  const uint64_t finished_below = FinishedBelow();
+  const uint64_t finished_below = FinishedBelow(work->id.coordinator);
   std::vector<Task<void>> telling;
   for (TransactionPart& part : work->parts) {
     // Who voted no has nothing of it, and is sure that it never commits.
@@ -346,7 +345,7 @@ Task<void> Coordinator::CommitAcross(std::shared_ptr<Work> work, uint64_t deadli
     co_return;
   }
   ++stats_.round_trips;
-  const uint64_t finished_below = FinishedBelow();
+  const uint64_t finished_below = FinishedBelow(work->id.coordinator);
   std::vector<Task<void>> telling;
   for (TransactionPart& part : work->parts) {
     telling.push_back(

@@ -147,26 +147,42 @@ absl::StatusOr<std::unique_ptr<MappedReader>> MappedReader::Create(
 MappedReader::MappedReader(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 MappedReader::~MappedReader() = default;
 
+inline bool MappedReader::GetUsual(absl::string_view key, std::string* value) {
+  if (!IsAlignedKey(key)) [[unlikely]]
+    return false;
+  const uint64_t hash = HashKey(key);
+  const Impl::Mapping& mapping = impl_->MappingOf(hash);
+  mapping.view.Prefetch(hash);
+  // Looked at after the data: if the server lives now, it did when they were loaded.
+  if (!mapping.view.FindAligned(key, hash, value) || !mapping.lease.IsLive()) [[unlikely]]
+    return false;
+  ++usual_hits_;
+  return true;
+}
+
 // Flattened: fewer instructions between the misses of two calls (docs/lookup.md).
 __attribute__((flatten)) absl::Status MappedReader::Get(absl::string_view key, std::string* value) {
-  if (IsAlignedKey(key)) [[likely]] {
-    const uint64_t hash = HashKey(key);
-    const Impl::Mapping& mapping = impl_->MappingOf(hash);
-    mapping.view.Prefetch(hash);
-    // Looked at after the data: if the server lives now, it did when they were loaded.
-    if (mapping.view.FindAligned(key, hash, value) && mapping.lease.IsLive()) [[likely]] {
-      ++usual_hits_;
-      return absl::OkStatus();
-    }
-  }
+  if (GetUsual(key, value)) [[likely]]
+    return absl::OkStatus();
   Patience patience{impl_->patience_ns};
   return impl_->Get(key, value, &stats_, &patience, NoMark());
 }
 
+__attribute__((flatten)) absl::Status MappedReader::GetNow(absl::string_view key,
+                                                           std::string* value) {
+  if (GetUsual(key, value)) [[likely]]
+    return absl::OkStatus();
+  Patience patience{0};
+  return impl_->Get(key, value, &stats_, &patience, NoMark());
+}
+
+bool MappedReader::IsLive() const { return impl_->AllLive(); }
+
 void MappedReader::MultiGet(absl::Span<const absl::string_view> keys,
-                            absl::Span<std::string> values, absl::Span<absl::Status> statuses) {
+                            absl::Span<std::string> values, absl::Span<absl::Status> statuses,
+                            uint64_t patience_ns) {
   CHECK(keys.size() == values.size() && keys.size() == statuses.size());
-  Patience patience{impl_->patience_ns};
+  Patience patience{std::min(patience_ns, impl_->patience_ns)};
   while (!keys.empty()) {
     const size_t count = std::min(kOverlap, keys.size());
     GetGroup(keys.first(count), values.first(count), statuses.first(count), &patience);

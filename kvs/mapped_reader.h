@@ -24,6 +24,8 @@ namespace acre::kvs {
 
 class MappedReader {
  public:
+  static constexpr uint64_t kUsualPatienceNs = ~uint64_t{0};  // As long as Create() was told.
+
   // Maps every region of the directory through `queue_pair` and judges its layout. `patience_ns`: how
   // long a call waits for records that stay locked, but a second at most, since it holds its thread.
   // `share`: the keys that the server holds. Errors: those of QueuePair::Map; DataLoss - a header makes no
@@ -35,9 +37,14 @@ class MappedReader {
 
   // Replaces *value, whose memory is reused. Answers: kvs/reader.h.
   absl::Status Get(absl::string_view key, std::string* value);
-  // The same for many keys, their cache misses overlapped. The three spans have the same size.
+  // The same for who has other things to do on this thread, perhaps the very one that the record is locked for: a few
+  // looks at a record that is locked, then Unavailable. IsLive() tells that from a server that is gone.
+  absl::Status GetNow(absl::string_view key, std::string* value);
+  bool IsLive() const;
+  // Get for many keys, their cache misses overlapped. The three spans have the same size. Waits no longer than
+  // `patience_ns` in all; 0: as GetNow.
   void MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
-                absl::Span<absl::Status> statuses);
+                absl::Span<absl::Status> statuses, uint64_t patience_ns = kUsualPatienceNs);
 
   // Get for a transaction: if OK or NotFound, *mark tells later whether that still stands. Waits no longer
   // than `patience_ns` for a record that stays locked, nor than Create() was told: then Unavailable. A
@@ -53,8 +60,6 @@ class MappedReader {
   // no answer.
   [[nodiscard]] absl::Status Validate(absl::Span<const ReadMark> marks,
                                       absl::optional<size_t>* changed);
-  static constexpr uint64_t kUsualPatienceNs = ~uint64_t{0};
-
   // The word that tells of misses of a key with this hash (kvs/read_mark.h).
   GlobalAddress StructureWord(uint64_t hash) const;
 
@@ -66,6 +71,8 @@ class MappedReader {
   struct Impl;
   struct Patience;
   explicit MappedReader(std::unique_ptr<Impl> impl);
+  // The usual case of a Get: false: nothing was done, it is another one.
+  bool GetUsual(absl::string_view key, std::string* value);
   // MultiGet of a few keys. *patience: of the whole call.
   void GetGroup(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
                 absl::Span<absl::Status> statuses, Patience* patience);

@@ -244,10 +244,7 @@ Task<absl::Status> Transaction::ReadAtServers(absl::Span<MarkedGet> gets) {
       if (!made.ok()) co_return Fail(made.status());
       link = *made;
     }
-    if (link->is_mapped()) {
-      link->ReadNow(gets);
-      co_return absl::OkStatus();
-    }
+    if (link->is_mapped() && link->ReadNow(gets)) co_return absl::OkStatus();
     co_await link->Read(gets,
                         coordinator_->scheduler_->NowNs() + coordinator_->operation_timeout_ns_);
     co_return absl::OkStatus();
@@ -269,11 +266,8 @@ Task<absl::Status> Transaction::ReadAtServers(absl::Span<MarkedGet> gets) {
   std::vector<Task<void>> reading;
   for (Share& share : shares) {
     if (share.gets.empty()) continue;
-    if (share.link->is_mapped()) {
-      share.link->ReadNow(absl::MakeSpan(share.gets));
-    } else {
-      reading.push_back(ReadShare(&share, deadline_ns));
-    }
+    if (share.link->is_mapped() && share.link->ReadNow(absl::MakeSpan(share.gets))) continue;
+    reading.push_back(ReadShare(&share, deadline_ns));
   }
   if (!reading.empty()) {
     Task<void> all = AwaitAll(coordinator_->scheduler_, std::move(reading));

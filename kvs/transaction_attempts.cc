@@ -6,6 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "kvs/coordinator.h"
+#include "kvs/hash.h"
+#include "kvs/key_share.h"
 #include "kvs/transaction_wire.h"
 #include "runtime/deadline.h"
 
@@ -82,10 +84,19 @@ absl::Status TransactionAttempts::GatherKeys() {
     if (record.server >= servers_count) return absl::UnavailableError("the servers are others");
     std::vector<std::string>& keys = keys_[record.server];
     if (std::find(keys.begin(), keys.end(), record.key) != keys.end()) continue;
-    if (keys.size() == kTransactionHoldKeysMax) {
+    if (keys.size() >= kTransactionHoldKeysMax - 1) {  // One more below.
       return absl::ResourceExhaustedError("too many keys to lock them before");
     }
     keys.push_back(record.key);
+  }
+  // One that could not be read is none of its records.
+  const std::string& key = transaction_->reason().key;
+  if (!key.empty()) {
+    std::vector<std::string>& keys = keys_[KeyShare::ServerIndex(HashKey(key), servers_count)];
+    if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
+  }
+  if (std::all_of(keys_.begin(), keys_.end(), [](const auto& keys) { return keys.empty(); })) {
+    return absl::NotFoundError("it has touched nothing");
   }
   return absl::OkStatus();
 }
@@ -143,29 +154,33 @@ Task<absl::Status> TransactionAttempts::HoldAt(size_t server, uint64_t till_ns) 
 
 void TransactionAttempts::GiveBackHold() {
   if (hold_number_ == 0) return;
-  for (std::shared_ptr<TransactionLink>& link : hold_links_) {
-    if (link == nullptr) continue;
-    coordinator_->Release(ReleaseAt(coordinator_, std::move(link), {hold_thread_, hold_number_}));
-  }
+  coordinator_->RunAside(
+      Release(coordinator_, std::move(hold_links_), {hold_thread_, hold_number_}));
   hold_number_ = 0;
   hold_links_.clear();
-  coordinator_->has_hold_ = false;
-  coordinator_->hold_given_back_.NotifyOne();
 }
 
-Task<void> TransactionAttempts::ReleaseAt(Coordinator* coordinator,
-                                          std::shared_ptr<TransactionLink> link,
-                                          TransactionId hold) {
+Task<void> TransactionAttempts::Release(Coordinator* coordinator,
+                                        std::vector<std::shared_ptr<TransactionLink>> links,
+                                        TransactionId hold) {
   const uint64_t deadline_ns =
       coordinator->scheduler_->NowNs() + coordinator->operation_timeout_ns_;
-  TransactionLink::Room room;
-  const absl::Status reserved = co_await link->Reserve(&room, deadline_ns);
-  if (!reserved.ok()) co_return;  // The connection broke, and that ends the hold.
-  ++coordinator->stats_.notices;
   // 0: says nothing of what is finished. It may come behind requests under another name.
-  const absl::Status told =
-      co_await link->Notify(Method::kTransactionRelease, std::move(room), EncodeNotice(hold, 0));
-  VLOG_IF(1, !told.ok()) << "locks of a hold are left to their home: " << told;
+  const std::string notice = EncodeNotice(hold, 0);
+  for (const std::shared_ptr<TransactionLink>& link : links) {
+    if (link == nullptr) continue;
+    TransactionLink::Room room;
+    const absl::Status reserved = co_await link->Reserve(&room, deadline_ns);
+    if (!reserved.ok())
+      continue;  // The connection broke, and that ends the hold; or the home does by itself.
+    ++coordinator->stats_.notices;
+    const absl::Status told =
+        co_await link->Notify(Method::kTransactionRelease, std::move(room), notice);
+    VLOG_IF(1, !told.ok()) << "locks of a hold are left to their home: " << told;
+  }
+  // Behind the notices: a home takes one hold of a coordinator at a time.
+  coordinator->has_hold_ = false;
+  coordinator->hold_given_back_.NotifyOne();
 }
 
 }  // namespace acre::kvs

@@ -54,8 +54,10 @@ class TransactionAttempts {
   Task<absl::Status> HoldAt(size_t server, uint64_t till_ns);
   Task<void> HoldGivenBack();
   void GiveBackHold();
-  static Task<void> ReleaseAt(Coordinator* coordinator, std::shared_ptr<TransactionLink> link,
-                              TransactionId hold);
+  // At all that may have locks; then another one may have a hold.
+  static Task<void> Release(Coordinator* coordinator,
+                            std::vector<std::shared_ptr<TransactionLink>> links,
+                            TransactionId hold);
 
   Coordinator* const coordinator_;
   const RunOptions options_;

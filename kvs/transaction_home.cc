@@ -442,8 +442,8 @@ std::vector<OpenTransaction> TransactionHome::OpenOf(const TransactionThread& th
   if (known == threads_.end()) return open;
   for (const auto& [sequence, record] : known->second.records) {
     if (record.state != State::kLocked) continue;
-    open.push_back({{thread, sequence}, record.promised, record.participants,
-                    record.plan->writes_count()});
+    open.push_back(
+        {{thread, sequence}, record.promised, record.participants, record.plan->writes_count()});
   }
   return open;
 }

@@ -10,22 +10,32 @@ namespace {
 
 // How long a read waits for a lock. Locks of transactions are held for a few round trips: who finds one that lasts
 // does better to give up, and let go of what it holds itself.
-constexpr uint64_t kMappedPatienceNs = 200'000;
+constexpr uint64_t kMappedPatienceNs = 1'000'000;
 constexpr uint64_t kRemotePatienceNs = 10'000'000;
 
 }  // namespace
 
 Task<void> TransactionLink::Read(absl::Span<MarkedGet> gets, uint64_t deadline_ns) {
-  if (mapped_ != nullptr) {
-    ReadNow(gets);
+  const uint64_t now_ns = scheduler_->NowNs();
+  if (mapped_ == nullptr) {
+    co_await remote_->MultiGetMarked(gets, std::min(deadline_ns, now_ns + kRemotePatienceNs));
     co_return;
   }
-  const uint64_t till_ns = std::min(deadline_ns, scheduler_->NowNs() + kRemotePatienceNs);
-  co_await remote_->MultiGetMarked(gets, till_ns);
+  mapped_->MultiGetMarked(gets, /*patience_ns=*/0);
+  const uint64_t till_ns = std::min(deadline_ns, now_ns + kMappedPatienceNs);
+  for (MarkedGet& get : gets) {
+    while (absl::IsUnavailable(get.status) && mapped_->IsLive() && scheduler_->NowNs() < till_ns) {
+      // Others of the thread in between: it may be locked for one of them.
+      co_await scheduler_->Yield();
+      get.status = mapped_->GetMarked(get.key, get.value, &get.mark, /*patience_ns=*/0);
+    }
+  }
 }
 
-void TransactionLink::ReadNow(absl::Span<MarkedGet> gets) {
-  mapped_->MultiGetMarked(gets, kMappedPatienceNs);
+bool TransactionLink::ReadNow(absl::Span<MarkedGet> gets) {
+  mapped_->MultiGetMarked(gets, /*patience_ns=*/0);
+  return std::none_of(gets.begin(), gets.end(),
+                      [](const MarkedGet& get) { return absl::IsUnavailable(get.status); });
 }
 
 Task<absl::Status> TransactionLink::Validate(absl::Span<const ReadMark> marks,

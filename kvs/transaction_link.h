@@ -44,8 +44,8 @@ class TransactionLink {
 
   // Each get's status: kvs/reader.h. Unavailable where a record stays locked for longer than a commit takes.
   Task<void> Read(absl::Span<MarkedGet> gets, uint64_t deadline_ns);
-  // Requires is_mapped().
-  void ReadNow(absl::Span<MarkedGet> gets);
+  // The same without a task. False: some record is locked: Read() them all. Requires is_mapped().
+  [[nodiscard]] bool ReadNow(absl::Span<MarkedGet> gets);
   // OK: *changed is the first of the marks that stands no more, or nullopt. Others: kvs/reader.h.
   Task<absl::Status> Validate(absl::Span<const ReadMark> marks, absl::optional<size_t>* changed,
                               uint64_t deadline_ns);

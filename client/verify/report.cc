@@ -53,11 +53,13 @@ std::string ToText(const Verdict& verdict, const CampaignOptions& options) {
     }
     text += ": check_isolation judges them again.\n\n";
   }
-  absl::StrAppendFormat(&text,
-                        "%s: %s%s: %d transactions of %d operations in %.1f s, %.0f a second\n",
-                        verdict.passes ? "PASS" : "FAIL", verdict.passes ? "" : "not ",
-                        isolation::NameOf(options.level), counts.transactions, counts.operations,
-                        Seconds(verdict.load_ns), PerSecond(verdict));
+  const std::string level(isolation::NameOf(options.level));
+  absl::StrAppendFormat(&text, "%s: %d transactions of %d operations in %.1f s, %.0f a second\n",
+                        verdict.passes             ? "PASS: " + level
+                        : verdict.findings.empty() ? std::string("FAIL: a lock was left")
+                                                   : "FAIL: not " + level,
+                        counts.transactions, counts.operations, Seconds(verdict.load_ns),
+                        PerSecond(verdict));
   absl::StrAppendFormat(&text, "  ok %d, fail %d%s, info %d\n", counts.committed, counts.failed,
                         Failures(counts), counts.unknown);
   absl::StrAppendFormat(&text, "  %d processes of %d threads of %d transactions at a time, %s\n",

@@ -174,6 +174,37 @@ TEST(KvVerifyFilesTest, InterruptEndsItInOrder) {
   EXPECT_EQ(Records(server->address()), 0u);
 }
 
+// Goal: a violation ends the run, with an example in words and the history. A server that has lost its records has broken
+// what its clients were told.
+TEST(KvVerifyFilesTest, LostRecordsAreAViolationWithAnExample) {
+  const auto server = StartOrDie();
+  const std::string file = absl::StrCat(testing::TempDir(), "/violation.edn");
+  auto process = Process::Start({"client/kv_verify", "--seconds=3000", "--epoch_seconds=3000",
+                                 "--epoch_transactions=1000000", "--history=" + file,
+                                 "--servers=" + server->address()});
+  ASSERT_TRUE(process.ok());
+  const auto wait_for_records = [&] {
+    while (Records(server->address()) == 0) ASSERT_FALSE((*process)->HasEnded());
+  };
+  wait_for_records();
+  server->Kill();
+  ASSERT_TRUE(server->StartAgain().ok());
+  wait_for_records();
+  (*process)->Signal(SIGTERM);
+  const Outcome outcome = (*process)->Wait();
+  EXPECT_EQ(outcome.exit_code, 1) << outcome.stderr_text;
+  EXPECT_THAT(outcome.stdout_text, HasSubstr("\nFAIL: not opaque: "));
+  EXPECT_THAT(outcome.stdout_text, HasSubstr("It breaks: "));
+  EXPECT_THAT(outcome.stdout_text, HasSubstr(file));
+  for (const std::string& path : {file, file + ".excerpt"}) {
+    const auto history = isolation::LoadHistory(path);
+    ASSERT_TRUE(history.ok()) << history.status();
+    const auto report = isolation::Check(*history);
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_FALSE(report->Keeps(isolation::Level::kOpaque)) << path;
+  }
+}
+
 // ---- Clients that read, and then write what they have made of it, without transactions.
 
 class PlainTransaction : public verify::StoreTransaction {
