@@ -70,9 +70,8 @@ absl::Status JudgeChoice(const UnitChoice& choice) {
   // So that each server has two.
   const uint64_t units_min = 2 * uint64_t{choice.servers_count};
   if (choice.units_count < units_min) {
-    return absl::InvalidArgumentError(absl::StrCat("--accounts=", choice.units_count, ": ",
-                                                   choice.servers_count, " servers take at least ",
-                                                   units_min));
+    return absl::InvalidArgumentError(absl::StrCat("--accounts=", choice.units_count, ": at least ",
+                                                   units_min, ", two for each server"));
   }
   if (choice.hot_percent > 0 &&
       (choice.hot_units < units_min || choice.hot_units > choice.units_count)) {

@@ -122,21 +122,31 @@ class TxnBudgetTest : public testing::TestWithParam<const char*> {
  protected:
   // What a transaction cost that nobody disturbed, each READ a READ.
   static nlohmann::json CostOf(std::vector<std::string> flags) {
-    flags.insert(flags.end(), {absl::StrCat("--fabric=", GetParam()), "--path=one_sided",
-                               "--outstanding=1", "--threads=1"});
+    flags.insert(
+        flags.end(),
+        {absl::StrCat("--fabric=", GetParam()), "--path=one_sided", "--outstanding=1",
+         "--threads=1", "--seconds=1",
+         // So many that hardly any is read while its last commit is on its way to the home: such
+         // a read is a READ again and again.
+         "--accounts=50000"});
     const nlohmann::json rows = RunForRows(std::move(flags));
     EXPECT_EQ(rows.size(), 1u);
-    EXPECT_EQ(rows[0]["attempts_per_commit"], 1);
+    EXPECT_NEAR(rows[0]["attempts_per_commit"], 1, 0.1);
     const nlohmann::json cost = rows[0]["per_transaction"];
-    // What the queue pairs counted says the same, but for looks at the epoch and news of ring heads now and then. Messages
-    // that leave together are one WRITE there.
+    // What the queue pairs counted says the same, but for looks at each server's epoch, ten a second, and news of ring heads
+    // now and then. Messages that leave together are one WRITE there.
+    const double looks_per_second = 20 * rows[0]["servers"].get<double>();
+    const double looks =
+        looks_per_second * rows[0]["seconds"].get<double>() / rows[0]["committed"].get<double>();
     EXPECT_LE(cost["client_verbs"].get<double>() + cost["answers"].get<double>() -
                   cost["opacity_validations"].get<double>(),
-              cost["verbs"].get<double>() + kNowAndThen);
+              cost["verbs"].get<double>() + looks + kNowAndThen)
+        << rows[0];
     return cost;
   }
 
-  static constexpr double kNowAndThen = 0.2;
+  // A verb too many would be a whole one.
+  static constexpr double kNowAndThen = 0.5;
 };
 
 // Goal: the budget: 2 READs, 2 calls, 2 answers, 2 notices; and 3 round trips.
@@ -145,13 +155,13 @@ TEST_P(TxnBudgetTest, TwoKeysOnTwoServers) {
   EXPECT_LE(cost["verbs"], 8 + kNowAndThen) << cost;
   EXPECT_LE(cost["round_trips"], 3 + kNowAndThen) << cost;
   EXPECT_NEAR(cost["reads"], 2, kNowAndThen) << cost;
-  EXPECT_EQ(cost["calls"], 2) << cost;
+  EXPECT_NEAR(cost["calls"], 2, 0.1) << cost;
 }
 
 // Goal: the only home does all of it in one call.
 TEST_P(TxnBudgetTest, TwoKeysOnOneServer) {
   const nlohmann::json cost = CostOf({"--servers=1"});
-  EXPECT_EQ(cost["calls"], 1) << cost;
+  EXPECT_NEAR(cost["calls"], 1, 0.1) << cost;
   EXPECT_LE(cost["verbs"], 4 + kNowAndThen) << cost;
   EXPECT_LE(cost["round_trips"], 2 + kNowAndThen) << cost;
 }
@@ -160,7 +170,7 @@ TEST_P(TxnBudgetTest, TwoKeysOnOneServer) {
 TEST_P(TxnBudgetTest, ReadersOnlyReadAndValidate) {
   const nlohmann::json cost = CostOf({"--servers=2", "--distributed=100", "--reads=100"});
   EXPECT_NEAR(cost["reads"], 2, kNowAndThen) << cost;
-  EXPECT_LE(cost["commit_validations"], 2) << cost;
+  EXPECT_LE(cost["commit_validations"], 2.1) << cost;
   EXPECT_EQ(cost["calls"], 0) << cost;
   EXPECT_EQ(cost["notices"], 0) << cost;
   EXPECT_LE(cost["answers"], kNowAndThen) << cost;
@@ -181,7 +191,8 @@ TEST(TxnProgramTest, ContentionIsTold) {
 
 // Goal: every increment counts once, and nobody is left out.
 TEST(TxnProgramTest, FairnessCountsEachIncrement) {
-  const nlohmann::json rows = RunForRows({"--fairness", "--outstanding=1", "--warmup=0"});
+  const nlohmann::json rows =
+      RunForRows({"--fairness", "--outstanding=1", "--warmup=0", "--seconds=1"});
   ASSERT_EQ(rows.size(), 1u);
   const nlohmann::json& row = rows[0];
   EXPECT_EQ(row["workload"], "counter");
