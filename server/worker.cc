@@ -11,6 +11,14 @@
 
 namespace acre::server {
 
+namespace {
+
+// How long a worker looks for more before it sleeps. Longer than a client takes to do something with 16 or 32 answers that
+// came together, and ask again: one that slept then would be woken for each such batch.
+constexpr uint64_t kSpinNs = 50'000;
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(WorkerContext context, int index,
                                                       uint64_t seed) {
   std::unique_ptr<Worker> worker(new Worker(std::move(context), index, seed));
@@ -51,6 +59,7 @@ Worker::Worker(WorkerContext context, int index, uint64_t seed)
       scheduler_({.clock = context_.clock,
                   .seed = seed,
                   .poll_mode = context_.poll,
+                  .spin_ns = kSpinNs,
                   .name = absl::StrCat("worker ", index)}) {}
 
 absl::Status Worker::OpenDoors() {
