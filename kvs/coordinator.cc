@@ -16,6 +16,8 @@ namespace {
 // Between two attempts to have a home let go of an old name.
 constexpr uint64_t kCloseNsMin = 1'000'000;
 constexpr uint64_t kCloseNsMax = 1'000'000'000;
+// Of contended keys, at a time.
+constexpr size_t kReportsMax = 64;
 
 }  // namespace
 
@@ -73,6 +75,19 @@ Task<void> Coordinator::CloseAt(std::shared_ptr<TransactionLink> link, Transacti
     if (!absl::IsFailedPrecondition(closed)) co_return;
     co_await scheduler_->SleepUntil(scheduler_->NowNs() + wait_ns);
   }
+}
+
+void Coordinator::ReportContended(const std::shared_ptr<TransactionLink>& link,
+                                  absl::string_view key) {
+  if (reports_count_ == kReportsMax) return;
+  ++reports_count_;
+  RunAside(ReportAt(link, std::string(key.substr(0, kContendedKeyBytesMax))));
+}
+
+Task<void> Coordinator::ReportAt(std::shared_ptr<TransactionLink> link, std::string key) {
+  // Lost with the connection: no matter.
+  (void)co_await link->Notify(Method::kTransactionContended, std::move(key));
+  --reports_count_;
 }
 
 // ---- Attempts.

@@ -67,6 +67,9 @@ class Coordinator {
   // Has the home let go of what it keeps of a name that nothing new goes under.
   Task<void> CloseAt(std::shared_ptr<TransactionLink> link, TransactionThread thread);
 
+  // Tells a key's home that what was read of it did not stand. For its statistics: some may be left out.
+  void ReportContended(const std::shared_ptr<TransactionLink>& link, absl::string_view key);
+  Task<void> ReportAt(std::shared_ptr<TransactionLink> link, std::string key);
   // Runs it to its end, beside the rest.
   void RunAside(Task<void> task);
 
@@ -100,7 +103,8 @@ class Coordinator {
   std::vector<std::shared_ptr<TransactionLink>>
       links_;  // That transactions under this name went by, by server.
 
-  bool has_hold_ = false;  // One at a time.
+  size_t reports_count_ = 0;  // Of contended keys, under way.
+  bool has_hold_ = false;     // One at a time.
   WaitQueue hold_given_back_;
   std::list<SpawnHandle> aside_;  // Commits, and what else nobody waits for; some have ended.
 };

@@ -150,6 +150,8 @@ void Coordinator::SetNotCommitted(Work* work, const TransactionPart& part) {
       break;
     case Answer::kLocked:
     case Answer::kChanged:
+      // Of what it writes the home knows itself.
+      if (phase == AbortReason::Phase::kValidate) ReportContended(part.link, key);
       return SetAborted(work, {phase, std::move(key), winner});
     case Answer::kOver:
       Renew();
@@ -290,8 +292,9 @@ Task<bool> Coordinator::ValidateAll(Work* work, uint64_t deadline_ns) {
   co_await std::move(all);
   for (const TransactionReads& reads : work->reads) {
     if (reads.changed.has_value()) {
-      SetAborted(work, {AbortReason::Phase::kValidate,
-                        work->records[reads.record_of[*reads.changed]].key, ""});
+      const std::string& key = work->records[reads.record_of[*reads.changed]].key;
+      ReportContended(reads.link, key);
+      SetAborted(work, {AbortReason::Phase::kValidate, key, ""});
       co_return false;
     }
   }

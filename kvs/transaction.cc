@@ -354,6 +354,7 @@ Task<absl::Status> Transaction::ValidateReads() {
     if (!share.status.ok()) co_return Fail(share.status);
     if (share.changed.has_value()) {
       const Record& record = work_->records[share.record_of[*share.changed]];
+      coordinator_->ReportContended(share.link, record.key);
       co_return Abort({AbortReason::Phase::kRead, record.key, ""});
     }
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "kvs/coordinator.h"
@@ -30,7 +31,9 @@ TransactionAttempts::TransactionAttempts(Coordinator* coordinator, const RunOpti
                                            : coordinator->operation_timeout_ns_)),
       transaction_(coordinator->Begin()) {}
 
-TransactionAttempts::~TransactionAttempts() { GiveBackHold(); }
+TransactionAttempts::~TransactionAttempts() {
+  if (Task<void> release = GiveBackHold()) coordinator_->RunAside(std::move(release));
+}
 
 Transaction* TransactionAttempts::Begin() {
   absl::optional<uint64_t> hold;
@@ -40,6 +43,15 @@ Transaction* TransactionAttempts::Begin() {
 }
 
 Task<absl::optional<absl::Status>> TransactionAttempts::End(absl::Status said) {
+  absl::optional<absl::Status> result = co_await EndAttempt(std::move(said));
+  if (result.has_value()) {
+    // Here and now: a blocking caller may not come back to run the scheduler.
+    if (Task<void> release = GiveBackHold()) co_await std::move(release);
+  }
+  co_return result;
+}
+
+Task<absl::optional<absl::Status>> TransactionAttempts::EndAttempt(absl::Status said) {
   ++attempts_;
   absl::Status status = std::move(said);
   // One that was aborted as it ran is run again, whatever its function made of that.
@@ -102,7 +114,7 @@ absl::Status TransactionAttempts::GatherKeys() {
 }
 
 Task<absl::Status> TransactionAttempts::TakeHold() {
-  GiveBackHold();
+  if (Task<void> release = GiveBackHold()) co_await std::move(release);
   absl::Status status = GatherKeys();
   if (!status.ok()) co_return status;
   Scheduler* const scheduler = coordinator_->scheduler_;
@@ -122,7 +134,7 @@ Task<absl::Status> TransactionAttempts::TakeHold() {
     if (keys_[server].empty()) continue;
     status = co_await HoldAt(server, till_ns);
     if (status.ok()) continue;
-    GiveBackHold();
+    if (Task<void> release = GiveBackHold()) co_await std::move(release);
     co_return status;
   }
   co_return absl::OkStatus();
@@ -152,17 +164,20 @@ Task<absl::Status> TransactionAttempts::HoldAt(size_t server, uint64_t till_ns) 
   co_return status;
 }
 
-void TransactionAttempts::GiveBackHold() {
-  if (hold_number_ == 0) return;
-  coordinator_->RunAside(
-      Release(coordinator_, std::move(hold_links_), {hold_thread_, hold_number_}));
-  hold_number_ = 0;
-  hold_links_.clear();
+Task<void> TransactionAttempts::GiveBackHold() {
+  if (hold_number_ == 0) return {};
+  const TransactionId hold{hold_thread_, std::exchange(hold_number_, 0)};
+  return Release(coordinator_, std::exchange(hold_links_, {}), hold);
 }
 
 Task<void> TransactionAttempts::Release(Coordinator* coordinator,
                                         std::vector<std::shared_ptr<TransactionLink>> links,
                                         TransactionId hold) {
+  // Behind the notices, since a home takes one hold of a coordinator at a time; or when nobody awaits this any more.
+  const auto given_back = absl::MakeCleanup([coordinator] {
+    coordinator->has_hold_ = false;
+    coordinator->hold_given_back_.NotifyOne();
+  });
   const uint64_t deadline_ns =
       coordinator->scheduler_->NowNs() + coordinator->operation_timeout_ns_;
   // 0: says nothing of what is finished. It may come behind requests under another name.
@@ -178,9 +193,6 @@ Task<void> TransactionAttempts::Release(Coordinator* coordinator,
         co_await link->Notify(Method::kTransactionRelease, std::move(room), notice);
     VLOG_IF(1, !told.ok()) << "locks of a hold are left to their home: " << told;
   }
-  // Behind the notices: a home takes one hold of a coordinator at a time.
-  coordinator->has_hold_ = false;
-  coordinator->hold_given_back_.NotifyOne();
 }
 
 }  // namespace acre::kvs

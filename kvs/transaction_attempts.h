@@ -47,13 +47,15 @@ class TransactionAttempts {
   Task<absl::optional<absl::Status>> End(absl::Status said);
 
  private:
+  Task<absl::optional<absl::Status>> EndAttempt(absl::Status said);
   Task<void> BackOff();
   // Locks all keys that the last attempts touched. Not OK: it holds none.
   Task<absl::Status> TakeHold();
   absl::Status GatherKeys();
   Task<absl::Status> HoldAt(size_t server, uint64_t till_ns);
   Task<void> HoldGivenBack();
-  void GiveBackHold();
+  // The task that does it, or an empty one: there is none. What is not awaited is to be run aside.
+  Task<void> GiveBackHold();
   // At all that may have locks; then another one may have a hold.
   static Task<void> Release(Coordinator* coordinator,
                             std::vector<std::shared_ptr<TransactionLink>> links,

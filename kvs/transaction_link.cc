@@ -84,4 +84,9 @@ Task<absl::Status> TransactionLink::Notify(Method method, Room room, std::string
   co_return status;
 }
 
+Task<absl::Status> TransactionLink::Notify(Method method, std::string notice) {
+  absl::Status status = co_await rpc_->Notify(static_cast<uint16_t>(method), notice);
+  co_return status;
+}
+
 }  // namespace acre::kvs

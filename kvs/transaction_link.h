@@ -61,6 +61,8 @@ class TransactionLink {
   Task<absl::Status> Reserve(Room* room, uint64_t deadline_ns);
   // OK: the home will take it, whatever becomes of the connection. Unavailable: it may or may not.
   Task<absl::Status> Notify(Method method, Room room, std::string notice);
+  // The same when the ring has room.
+  Task<absl::Status> Notify(Method method, std::string notice);
 
  private:
   Scheduler* const scheduler_;

@@ -11,8 +11,10 @@
 //   kTransactionClose     this coordinator is over: take nothing more of it. OK once nothing of it is open there.
 //   kTransactions         text for operators: what is open, and whom it waits for. No request.
 //   kTransactionEnd       an operator's decision. No response.
-// Notices (transport/rpc.h), each a TransactionNotice:
-//   kTransactionCommit, kTransactionAbort, kTransactionRelease (of a hold; `sequence` is its number).
+// Notices (transport/rpc.h):
+//   kTransactionCommit, kTransactionAbort, kTransactionRelease (of a hold; `sequence` is its number): a TransactionNotice.
+//   kTransactionContended a key of the home, 1 to kContendedKeyBytesMax of its first bytes: what a transaction had read of
+//                         it did not stand any more, for ContendedKeys.
 //
 // Little-endian, no padding; reserved fields zero and refused otherwise; a number never reused. The Parse functions
 // judge bytes and nothing else: InvalidArgument says what is wrong. Views point into the bytes that were given.
@@ -45,6 +47,7 @@ static_assert(std::endian::native == std::endian::little);
 // kTransactionHoldKeysMax.
 constexpr size_t kTransactionHomesMax = 64;
 constexpr size_t kTransactionReadsMax = 1024;
+constexpr size_t kContendedKeyBytesMax = 64;
 
 struct TransactionIdWire {
   uint64_t view;

@@ -64,6 +64,7 @@ enum class Method : uint16_t {
   kTransactionCommit = 23,
   kTransactionAbort = 24,
   kTransactionRelease = 25,
+  kTransactionContended = 26,
 };
 
 // Request of kPut: this, the key, the value. No response.

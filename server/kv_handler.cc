@@ -72,6 +72,7 @@ Task<absl::Status> KvHandler::Handle(transport::RpcContext* context) {
     case kvs::Method::kTransactionCommit:
     case kvs::Method::kTransactionAbort:
     case kvs::Method::kTransactionRelease:
+    case kvs::Method::kTransactionContended:
       break;  // The connection's LockHandler, LockSeat and TransactionHandler answer these, or nobody does.
   }
   co_return absl::UnimplementedError("the server knows no such method: is it an older release?");

@@ -219,6 +219,13 @@ absl::Status TransactionHandler::OnNotice(uint16_t method, uint64_t view,
                                           absl::string_view notice) {
   if (absl::Status status = context_.check_view(view); !status.ok()) return status;
   const auto kind = static_cast<Method>(method);
+  if (kind == Method::kTransactionContended) {
+    if (notice.empty() || notice.size() > kvs::kContendedKeyBytesMax) {
+      return absl::DataLossError(absl::StrCat("notice: a key of ", notice.size(), " B"));
+    }
+    context_.service->contended()->Report(notice);
+    return absl::OkStatus();
+  }
   if (kind != Method::kTransactionCommit && kind != Method::kTransactionAbort &&
       kind != Method::kTransactionRelease) {
     return absl::DataLossError(absl::StrCat("notice: of no known method: ", method));
