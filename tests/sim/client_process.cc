@@ -61,8 +61,10 @@ void ClientProcess::Run() {
   CHECK(queue.ok()) << queue.status();
   auto port = std::make_unique<transport::Port>(&scheduler, queue->get());
   {
-    Connector connector(plan, cluster_->door(), process_, cluster_->server_machine(), plan_.path,
-                        &scheduler, fabric->get(), port.get());
+    Connector connector(
+        {.path = plan_.path, .ring_bytes = plan.ring_bytes, .timeout_ns = plan.timeout_ns},
+        cluster_->door(), process_, cluster_->server_machine(), &scheduler, fabric->get(),
+        port.get());
     scheduler_ = &scheduler;
     connector_ = &connector;
     scheduler.RunUntilDone(RunAll());

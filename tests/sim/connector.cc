@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "runtime/deadline.h"
+#include "tests/sim/plan.h"
 
 namespace acre::simulation {
 namespace {
@@ -20,17 +21,17 @@ absl::string_view TokenBytes(const uint64_t& token) {
 
 }  // namespace
 
-Connector::Connector(const Plan& plan, Door* door, sim::Process* process, sim::Machine* server,
-                     Path path, Scheduler* scheduler, transport::SimFabric* fabric,
+Connector::Connector(const Options& options, Door* door, sim::Process* process,
+                     sim::Machine* server, Scheduler* scheduler, transport::SimFabric* fabric,
                      transport::Port* port)
-    : plan_(plan),
+    : options_(options),
       door_(door),
       process_(process),
       server_(server),
-      path_(path),
       scheduler_(scheduler),
       fabric_(fabric),
       port_(port),
+      next_region_id_(options.first_region_id),
       attempt_over_(scheduler) {}
 
 Connector::~Connector() {
@@ -117,7 +118,7 @@ Task<absl::StatusOr<std::shared_ptr<FabricBackend>>> Connector::MakeBackend(uint
   if (!link.ok()) co_return link.status();
   transport::ChannelOptions options;
   options.region_id = next_region_id_;
-  options.ring_bytes = plan_.ring_bytes;
+  options.ring_bytes = options_.ring_bytes;
   options.random_seed = scheduler_->random().Next();
   auto channel = transport::Channel::Create(fabric_, link->queue_pair(), options);
   if (!channel.ok()) co_return channel.status();
@@ -133,14 +134,17 @@ Task<absl::StatusOr<std::shared_ptr<FabricBackend>>> Connector::MakeBackend(uint
   peer.lease_ns = call->greeting->lease_ns;
   peer.link = *std::move(link);
   peer.regions = call->setup->regions;
+  peer.place = options_.place;
   FabricBackend::Options backend_options;
-  backend_options.path = path_;
+  backend_options.path = options_.path;
   backend_options.region_id = next_region_id_ + 1;
-  backend_options.operation_timeout_ns = plan_.timeout_ns;
+  backend_options.operation_timeout_ns = options_.timeout_ns;
   backend_options.deadline_ns = deadline_ns;
   next_region_id_ += FabricBackend::kRegionIds;
+  const uint64_t generation = peer.generation;
   absl::StatusOr<std::shared_ptr<FabricBackend>> made =
       co_await FabricBackend::Create(fabric_, port_, std::move(peer), backend_options);
+  if (made.ok()) generation_ = generation;
   co_return made;
 }
 

@@ -18,15 +18,22 @@
 #include "runtime/task.h"
 #include "runtime/wait_queue.h"
 #include "tests/sim/door.h"
-#include "tests/sim/plan.h"
 #include "transport/port.h"
+#include "transport/server_place.h"
 #include "transport/sim/sim_fabric.h"
 
 namespace acre::simulation {
 
 class Connector {
  public:
-  Connector(const Plan& plan, Door* door, sim::Process* process, sim::Machine* server, Path path,
+  struct Options {
+    Path path = Path::kRpc;
+    uint32_t ring_bytes = 0;
+    uint64_t timeout_ns = 0;            // Of an operation.
+    transport::ServerPlace place = {};  // The server's.
+    uint32_t first_region_id = 1;       // Those from here on are this connector's.
+  };
+  Connector(const Options& options, Door* door, sim::Process* process, sim::Machine* server,
             Scheduler* scheduler, transport::SimFabric* fabric, transport::Port* port);
   ~Connector();
   Connector(const Connector&) = delete;
@@ -35,6 +42,10 @@ class Connector {
   // The connection; null when there is none by `deadline_ns`, or the attempt failed.
   Task<std::shared_ptr<FabricBackend>> Connection(uint64_t deadline_ns);
   bool is_connected() const { return backend_ != nullptr && backend_->status().ok(); }
+  // The connection that there is; null: none.
+  std::shared_ptr<FabricBackend> Now() const { return is_connected() ? backend_ : nullptr; }
+  // Of the server that the last connection was made to.
+  uint64_t generation() const { return generation_; }
   // Forgets the connection; operations under way keep it till they have ended.
   void Drop();
   // Of all connections that were dropped.
@@ -50,15 +61,15 @@ class Connector {
   Task<absl::StatusOr<transport::Link>> OpenLink(std::shared_ptr<Call> call, uint64_t deadline_ns);
   Task<absl::Status> AwaitSetup(std::shared_ptr<Call> call, uint64_t deadline_ns);
 
-  const Plan& plan_;
+  const Options options_;
   Door* const door_;
   sim::Process* const process_;
   sim::Machine* const server_;
-  const Path path_;
   Scheduler* const scheduler_;
   transport::SimFabric* const fabric_;
   transport::Port* const port_;
-  uint32_t next_region_id_ = 1;
+  uint32_t next_region_id_;
+  uint64_t generation_ = 0;
   std::shared_ptr<FabricBackend> backend_;
   kvs::ReaderStats stats_;
   SpawnHandle attempt_;

@@ -48,6 +48,7 @@ void Door::SendSetup(std::shared_ptr<Call> call, transport::Setup setup) {
 
 std::shared_ptr<Call> Door::Dial(sim::Process* client, sim::Machine* server) {
   auto call = std::make_shared<Call>();
+  call->process_id = client->id();
   call->client = client->machine();
   call->server = server;
   Send(call->client, call->server, [this, call] { Answer(call); });

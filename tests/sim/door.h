@@ -35,6 +35,7 @@ struct Greeting {
 // One handshake. Each end looks at what has arrived there.
 struct Call {
   uint64_t token = 0;
+  uint32_t process_id = 0;  // The client's: never the same twice.
   sim::Machine* client = nullptr;
   sim::Machine* server = nullptr;
   // At the client.
