@@ -21,6 +21,7 @@ constexpr uint64_t kScenarioSalt = 0x7a61c0de;
 constexpr uint64_t kProgressNs = 12'000 * kMs;
 constexpr uint64_t kEndNs = 12'000 * kMs;
 constexpr uint64_t kReadNs = 3'000 * kMs;
+constexpr uint64_t kSettleNs = 50 * kMs;
 // From when on nothing is found out any more by asking: homes have asked each other since the faults stopped.
 constexpr uint64_t kBeforeOperatorsNs = 4'000 * kMs;
 
@@ -251,7 +252,12 @@ void Scene::Phases() {
   if (!RunUntil([reader] { return reader->has_ended(); }, kReadNs, "the last reads do not end")) {
     return;
   }
-  RunUntil([this] { return IsAllOver(); }, kReadNs, "something is open behind the last reads");
+  if (!RunUntil([this] { return IsAllOver(); }, kReadNs,
+                "something is open behind the last reads")) {
+    return;
+  }
+  // Places in queues of locks that were given up are passed on a moment later.
+  RunFor(kSettleNs);
 }
 
 bool Scene::EndAll() {
