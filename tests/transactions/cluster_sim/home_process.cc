@@ -40,7 +40,7 @@ class HomeProcess::Worker {
                     .seed = home->generation_ * 16 + static_cast<uint64_t>(index),
                     .spin_ns = home->scene_->plan().spin_ns,
                     .name = absl::StrCat("worker ", index)}),
-        writer_(home->table_.get(), &scheduler_),
+        writer_(home->table_.get(), &scheduler_, {.holders = home->service_->holders()}),
         transactions_(TransactionsOptions(index)),
         handler_(&writer_, &counters_, [] { return std::string(); }, {kView, std::string()}) {
     auto queue = home->fabric_->CreateCompletionQueue();

@@ -17,13 +17,6 @@ absl::Status NotNow(const absl::Status& status) { return absl::UnavailableError(
 
 }  // namespace
 
-Task<absl::Status> SimulatedLocalHome::Forget(kvs::TransactionThread thread) {
-  const std::vector<kvs::OpenTransaction> open = co_await service_->OpenOf(scheduler_, thread);
-  if (!open.empty()) co_return absl::FailedPreconditionError("something of it is open");
-  co_await service_->Forget(scheduler_, thread);
-  co_return absl::OkStatus();
-}
-
 Task<absl::StatusOr<TransactionOutcome>> SimulatedOtherHomes::Promise(
     TransactionParticipant participant, kvs::TransactionId id) {
   const std::string request = kvs::EncodeId(id);

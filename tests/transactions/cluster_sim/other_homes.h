@@ -39,7 +39,9 @@ class SimulatedLocalHome final : public server::LocalHome {
       kvs::TransactionThread thread) override {
     return service_->ParticipantsOf(scheduler_, thread);
   }
-  Task<absl::Status> Forget(kvs::TransactionThread thread) override;
+  Task<absl::Status> Forget(kvs::TransactionThread thread) override {
+    return service_->Forget(scheduler_, thread);
+  }
 
  private:
   Scheduler* const scheduler_;

@@ -22,8 +22,6 @@ inline constexpr ClusterPlant kClusterPlants[] = {
      "a coordinator says that it has committed when the first home has its COMMIT"},
     {"no-fence", PlantedBug::kGateWithoutFence,
      "a home that gives a coordinator up closes its gate without a fence"},
-    {"no-fence-at-look", PlantedBug::kGateLookWithoutFence,
-     "a coordinator looks at a gate without a fence behind its message"},
     {"slots-not-marked", PlantedBug::kSlotsNotMarkedAtLock,
      "LOCK does not mark the slots that it is to change"},
     {"move-keeps-version", PlantedBug::kMoveKeepsVersion,
