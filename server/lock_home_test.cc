@@ -100,7 +100,7 @@ class LockHomeTest : public testing::TestWithParam<const char*> {
     LockSeatContext context;
     context.home = has_home ? home_.get() : nullptr;
     if (is_of_fabric) context.regions = {region_.get()};
-    context.view = kView;
+    context.check_view = ViewCheck(kView);
     auto seat = std::make_unique<LockSeat>(context);
     seat->Attach(/*queue_pair=*/nullptr, &next_);
     return seat;
