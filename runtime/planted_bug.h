@@ -48,12 +48,13 @@ enum class PlantedBug : uint8_t {
   kRepairIgnoresVersion,
   // What the scenario plays itself.
   kPutSentAgain,
-  // Transactions. Planted by //tests/transactions:transaction_planted_test.
+  // Transactions. Planted by //tests/transactions:transaction_planted_test, //tests/transactions/cluster_sim.
   kCommitWithoutValidation,
   kReleaseBeforeInstall,
   kSlotsNotMarkedAtLock,
   kMarkWithoutBarrier,
   kSuccessAtFirstAck,
+  kPromiseWithoutFence,
 };
 constexpr uint64_t PlantedBit(PlantedBug bug) { return uint64_t{1} << static_cast<uint8_t>(bug); }
 

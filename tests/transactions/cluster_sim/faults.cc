@@ -18,6 +18,8 @@ constexpr uint64_t kPauseNsMax = 30 * kMs;
 constexpr uint64_t kLongPauseNs = 6'000 * kMs;
 constexpr uint64_t kPartitionNsMax = 30 * kMs;
 constexpr uint64_t kGiveUpsMax = 40;
+// A home that is not connected to another one yet needs longer than this to ask it.
+constexpr uint64_t kBeforeAskedNs = 100 * kUs;
 
 enum class Trouble : uint8_t {
   kKillCoordinator,
@@ -29,9 +31,11 @@ enum class Trouble : uint8_t {
   kSlowness,
   kKillHome,              // These: only where homes die.
   kPartitionAndKillHome,  // A coordinator's way to one home breaks, and another home dies soon after.
+  kGiveUpAndKillHome,  // One home gives all coordinators up, and another one dies before it can be asked.
+  kGiveUpAndKillHomeAgain,
 };
 constexpr uint64_t kTroublesWithoutHomes = 7;
-constexpr uint64_t kTroubles = 9;
+constexpr uint64_t kTroubles = 11;
 
 // Short as a rule, at times as long as may be.
 uint64_t DrawNs(Random* random, uint64_t ns_max) {
@@ -65,12 +69,18 @@ class Troublemaker {
         return Slow(at_ns, random_->Uniform(2) == 0 ? scene_->home_machine(home)
                                                     : scene_->coordinator_machine(slot));
       case Trouble::kKillHome:
-        return KillHome(at_ns, home);
+        return KillHome(at_ns);
       case Trouble::kPartitionAndKillHome: {
         const uint64_t end_ns =
             Partition(at_ns, scene_->coordinator_machine(slot), scene_->home_machine(home));
-        return std::max(end_ns, KillHome(at_ns + random_->Uniform(2 * kMs), other));
+        return std::max(end_ns, KillHome(at_ns + random_->Uniform(2 * kMs)));
       }
+      case Trouble::kGiveUpAndKillHome:
+      case Trouble::kGiveUpAndKillHomeAgain:
+        for (size_t each = 0; each < scene_->plan().coordinators; ++each) {
+          GiveUpAt(at_ns, each, other == scene_->plan().mortal_home ? home : other);
+        }
+        return KillHome(at_ns + random_->Uniform(kBeforeAskedNs));
     }
     return at_ns;
   }
@@ -92,7 +102,8 @@ class Troublemaker {
     return at_ns + down_ns;
   }
 
-  uint64_t KillHome(uint64_t at_ns, size_t home) {
+  uint64_t KillHome(uint64_t at_ns) {
+    const size_t home = scene_->plan().mortal_home;
     const uint64_t down_ns = DrawNs(random_, kDownNsMax);
     At(at_ns, "a home is killed", [=, scene = scene_] { scene->KillHome(home, down_ns); });
     return at_ns + down_ns;

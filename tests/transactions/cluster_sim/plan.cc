@@ -73,6 +73,7 @@ ClusterPlan ClusterPlan::Draw(Random* random) {
   plan.faults_end_ns = DrawScale(random, 2 * kMs, 16 * kMs);
   plan.troubles = random->Uniform(9);
   plan.homes_die = random->Uniform(3) == 0;
+  plan.mortal_home = random->Uniform(plan.homes);
   return plan;
 }
 

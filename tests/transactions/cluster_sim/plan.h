@@ -56,6 +56,7 @@ struct ClusterPlan {
   uint64_t faults_end_ns = 0;
   uint64_t troubles = 0;
   bool homes_die = false;
+  size_t mortal_home = 0;  // The one that does: keys of all others are judged.
 
   static ClusterPlan Draw(Random* random);
   // One line.

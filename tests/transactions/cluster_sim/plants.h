@@ -20,12 +20,10 @@ inline constexpr ClusterPlant kClusterPlants[] = {
      "a home releases a transaction's locks before it installs"},
     {"first-ack", PlantedBug::kSuccessAtFirstAck,
      "a coordinator says that it has committed when the first home has its COMMIT"},
-    {"no-fence", PlantedBug::kGateWithoutFence,
-     "a home that gives a coordinator up closes its gate without a fence"},
+    {"no-fence", PlantedBug::kPromiseWithoutFence,
+     "a home that is asked for a promise does not fence the coordinator before it makes it"},
     {"slots-not-marked", PlantedBug::kSlotsNotMarkedAtLock,
      "LOCK does not mark the slots that it is to change"},
-    {"move-keeps-version", PlantedBug::kMoveKeepsVersion,
-     "a record that moves takes its old version along"},
 };
 
 }  // namespace acre::cluster_sim
