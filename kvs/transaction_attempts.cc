@@ -72,6 +72,12 @@ Task<absl::optional<absl::Status>> TransactionAttempts::EndAttempt(absl::Status 
     co_await BackOff();
     co_return absl::nullopt;
   }
+  // Under locks nobody else is in the way: if it failed all the same a home is gone, or it touches other keys each time. Who
+  // does not wait then keeps this thread from finding out.
+  if (hold_number_ != 0) {
+    GiveBackHold();
+    co_await BackOff();
+  }
   const absl::Status held = co_await TakeHold();
   if (!held.ok()) co_await BackOff();
   co_return absl::nullopt;
