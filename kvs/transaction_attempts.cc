@@ -74,8 +74,8 @@ Task<absl::optional<absl::Status>> TransactionAttempts::EndAttempt(absl::Status 
   }
   // Under locks nobody else is in the way: if it failed all the same a home is gone, or it touches other keys each time. Who
   // does not wait then keeps this thread from finding out.
-  if (hold_number_ != 0) {
-    GiveBackHold();
+  if (Task<void> release = GiveBackHold()) {
+    co_await std::move(release);
     co_await BackOff();
   }
   const absl::Status held = co_await TakeHold();

@@ -20,6 +20,7 @@
 #include "runtime/clock.h"
 #include "runtime/scheduler.h"
 #include "server/lock_seat.h"
+#include "server/view_check.h"
 #include "transport/fabric.h"
 #include "transport/rpc.h"
 #include "transport/shm/shm_fabric.h"
