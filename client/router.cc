@@ -469,6 +469,22 @@ Task<absl::Status> Router::EndTransaction(std::string id, bool commit) {
     co_return absl::InvalidArgumentError(
         absl::StrCat("\"", id, "\" is no transaction: they look like 0.16777217.1.42"));
   }
+  // What is known already decides. Who promises takes no COMMIT any more: so it is not decided behind our back.
+  const kvs::TransactionOutcome contrary =
+      commit ? kvs::TransactionOutcome::kAborted : kvs::TransactionOutcome::kCommitted;
+  for (size_t i = 0; i < cores_.size(); ++i) {
+    const std::shared_ptr<ClientCore> core = CoreAt(i);
+    std::string response;
+    const absl::Status asked = co_await core->Call(
+        kvs::Method::kTransactionPromise, kvs::EncodeId(*parsed), &response, OperationDeadlineNs());
+    if (!asked.ok()) continue;  // Gone, perhaps for good: that is what operators decide for.
+    const absl::StatusOr<kvs::TransactionOutcome> outcome = kvs::ParseOutcome(response);
+    if (outcome.ok() && *outcome == contrary) {
+      co_return absl::FailedPreconditionError(
+          absl::StrCat(id, commit ? " was aborted at server " : " was committed at server ",
+                       core->server().ToString(), ": nothing was changed; end it likewise"));
+    }
+  }
   const std::string request = kvs::EncodeResolve({*parsed, commit});
   bool was_open = false;
   absl::Status no_answer;

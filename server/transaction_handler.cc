@@ -111,18 +111,33 @@ absl::Status TransactionHandler::Parse(const transport::RpcContext& context) {
   return absl::OkStatus();
 }
 
+absl::Status TransactionHandler::JudgeHomes(
+    absl::Span<const kvs::TransactionParticipant> homes) const {
+  const size_t servers_count = context_.service->servers_count();
+  for (size_t i = 0; i < homes.size(); ++i) {
+    const bool is_twice =
+        std::any_of(homes.begin(), homes.begin() + static_cast<ptrdiff_t>(i),
+                    [&](const auto& home) { return home.server_index == homes[i].server_index; });
+    if (homes[i].server_index >= servers_count || is_twice) {
+      return absl::InvalidArgumentError("the transaction's homes are no servers of the cluster");
+    }
+  }
+  if (std::find(homes.begin(), homes.end(), context_.worker->self()) != homes.end()) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      "the transaction does not name this server among its homes, as it runs now: the server was "
+      "started anew, and what was read of the one before is lost");
+}
+
 kvs::TransactionVote TransactionHandler::Vote(Method method) {
   const kvs::TransactionRequest& request = *context_.worker->scratch();
   const bool is_at_once = method == Method::kTransactionAtOnce;
-  const auto& homes = request.participants;
-  const bool may_be_silent = is_at_once && homes.empty();
-  if (!may_be_silent &&
-      std::find(homes.begin(), homes.end(), context_.worker->self()) == homes.end()) {
-    kvs::TransactionVote vote = VoteOf(
-        Answer::kInvalid,
-        absl::FailedPreconditionError("the transaction does not name this server among its homes, "
-                                      "as it runs now: the server was "
-                                      "started anew, and what was read of the one before is lost"));
+  // Of one that has no other home nobody asks.
+  const bool may_be_silent = is_at_once && request.participants.empty();
+  absl::Status judged = may_be_silent ? absl::OkStatus() : JudgeHomes(request.participants);
+  if (!judged.ok()) {
+    const kvs::TransactionVote vote = VoteOf(Answer::kInvalid, std::move(judged));
     context_.worker->CountVote(vote);
     return vote;
   }
@@ -183,7 +198,8 @@ Task<absl::Status> TransactionHandler::Resolve(transport::RpcContext* context, b
   if (is_operator) {
     status = co_await context_.service->End(here, request->id, request->commit);
   } else {
-    status = co_await context_.service->Resolve(here, request->id, request->commit);
+    status = co_await context_.service->Resolve(here, request->id, request->commit,
+                                                /*is_asked=*/true);
   }
   context->response.clear();
   co_return status;

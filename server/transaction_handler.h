@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "kvs/transaction_id.h"
 #include "kvs/transaction_wire.h"
 #include "kvs/wire.h"
@@ -70,6 +71,8 @@ class TransactionHandler final : public transport::RpcHandler {
                         Coordinator* coordinator);
   // Of a LOCK or AtOnce; OK: what it asks is in the worker's scratch.
   absl::Status Parse(const transport::RpcContext& context);
+  // Of what is to be ended by asking them, if its coordinator does not.
+  absl::Status JudgeHomes(absl::Span<const kvs::TransactionParticipant> homes) const;
   kvs::TransactionVote Vote(kvs::Method method);
   absl::Status Lock(kvs::Method method, transport::RpcContext* context);
   Task<absl::Status> Hold(transport::RpcContext* context);

@@ -50,8 +50,8 @@ Task<Outcome> TransactionService::Promise(Scheduler* here, kvs::TransactionId id
   co_return outcome;
 }
 
-Task<absl::Status> TransactionService::Resolve(Scheduler* here, kvs::TransactionId id,
-                                               bool commit) {
+Task<absl::Status> TransactionService::Resolve(Scheduler* here, kvs::TransactionId id, bool commit,
+                                               bool is_asked) {
   const absl::optional<TransactionThreads::Place> place = threads_.Find(id.coordinator);
   if (!place.has_value() || place->is_over) {
     const Outcome outcome =
@@ -65,7 +65,13 @@ Task<absl::Status> TransactionService::Resolve(Scheduler* here, kvs::Transaction
   }
   WorkerTransactions* const worker = workers_[static_cast<size_t>(place->worker)];
   absl::Status status = co_await RunOn<absl::Status>(
-      here, worker->scheduler(), [worker, id, commit] { return worker->Resolve(id, commit); });
+      here, worker->scheduler(), [worker, id, commit, is_asked]() -> absl::Status {
+        if (is_asked && worker->home()->Query(id) == Outcome::kLocked) {
+          return absl::FailedPreconditionError(
+              absl::StrCat(id.ToString(), " is its coordinator's: no promise was asked for"));
+        }
+        return worker->Resolve(id, commit);
+      });
   co_return status;
 }
 

@@ -9,6 +9,7 @@
 #ifndef ACRE_SERVER_TRANSACTION_SERVICE_H_
 #define ACRE_SERVER_TRANSACTION_SERVICE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -44,6 +45,7 @@ class TransactionService {
   void SetLost(LostCoordinators* lost, WhyOpen why_open = nullptr);
 
   const kvs::TransactionParticipant& self() const { return self_; }
+  size_t servers_count() const { return servers_.size(); }  // Of the cluster.
   TransactionThreads* threads() { return &threads_; }
   kvs::TransactionHolders* holders() { return &holders_; }
   kvs::ContendedKeys* contended() { return &contended_; }
@@ -52,8 +54,10 @@ class TransactionService {
   // and if it had it locked, its connection is ended: what it had placed counts. Never kLocked. kUnknown: it is over at
   // all its homes, or too far ahead.
   Task<kvs::TransactionOutcome> Promise(Scheduler* here, kvs::TransactionId id);
-  // FailedPrecondition: it has another outcome, or is to commit and is not locked here.
-  Task<absl::Status> Resolve(Scheduler* here, kvs::TransactionId id, bool commit);
+  // FailedPrecondition: it has another outcome, or is to commit and is not locked here; or `is_asked`, that is by another
+  // home, which was promised nothing: its coordinator may still decide.
+  Task<absl::Status> Resolve(Scheduler* here, kvs::TransactionId id, bool commit,
+                             bool is_asked = false);
   // An operator's decision: Resolve(), but of one that is not open here NotFound, and FailedPrecondition also if its
   // coordinator is connected here.
   Task<absl::Status> End(Scheduler* here, kvs::TransactionId id, bool commit);
