@@ -147,7 +147,7 @@ class AsyncClient {
   virtual std::unique_ptr<AsyncTransaction> Begin() = 0;
   // Runs `function`, which outlives the task, and commits; again, after a while, when that is Aborted.
   // Errors: the function's; DeadlineExceeded - others got in the way all the time; Unavailable - the outcome of the
-  // last commit is unknown, or as the other calls.
+  // last commit is unknown (RunOptions::result tells), or as the other calls.
   virtual Task<absl::Status> RunTransaction(const AsyncTransactionFunction& function,
                                             RunOptions options = {}) = 0;
   virtual TransactionStats transaction_stats() const = 0;

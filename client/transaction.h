@@ -16,8 +16,8 @@
 // Errors, besides those of client/client.h with their meaning (NotFound by Get alone):
 //   Aborted             somebody else got in the way: reason() says who and where. Nothing happened: begin anew, or use
 //                       RunTransaction(). All later calls of this transaction say the same.
-//   Unavailable, DeadlineExceeded from Commit(): ask is_outcome_unknown(): if so it may or may not have happened, all of
-//                       it or nothing. Else, and from other calls, nothing happened.
+//   Unavailable         from Commit(): ask is_outcome_unknown() (of RunTransaction(): RunOptions::result): if so it may or
+//                       may not have happened, all of it or nothing. Else, and from other calls, nothing happened.
 //   FailedPrecondition  the connection reads no memory of the server (Path::kRpc, kTcp): use another path. Or the
 //                       transaction has ended.
 //   InvalidArgument     a key or value out of limits; more than kTransactionWritesMax writes to a server, or more than
@@ -49,6 +49,7 @@ namespace acre {
 using kvs::AbortPhaseName;
 using kvs::AbortReason;
 using kvs::RunOptions;
+using kvs::RunResult;
 using kvs::TransactionStats;
 
 // The coroutine form.

@@ -9,6 +9,7 @@
 #include "absl/types/optional.h"
 #include "kvs/transaction_attempts.h"
 #include "kvs/transaction_wire.h"
+#include "runtime/deadline.h"
 
 namespace acre::kvs {
 namespace {
@@ -27,6 +28,7 @@ Coordinator::Coordinator(Scheduler* scheduler, TransactionHomes* homes,
       homes_(homes),
       operation_timeout_ns_(operation_timeout_ns),
       random_(homes->NewThreadNumber()),
+      number_freed_(scheduler),
       hold_given_back_(scheduler) {}
 
 Coordinator::~Coordinator() {
@@ -40,40 +42,66 @@ std::unique_ptr<Transaction> Coordinator::Begin() {
 // ---- Names and numbers.
 
 bool Coordinator::LookAtLink(size_t server, const std::shared_ptr<TransactionLink>& link) {
-  bool is_other = thread_.process_id == 0 || thread_.view != homes_->view();
-  if (!is_other && server < links_.size()) {
-    is_other = links_[server] != nullptr && links_[server] != link;
+  bool is_other = name_ == nullptr || name_->thread.view != homes_->view();
+  if (!is_other && server < name_->links.size()) {
+    is_other = name_->links[server] != nullptr && name_->links[server] != link;
   }
-  if (is_other) Renew();
-  if (server >= links_.size()) links_.resize(server + 1);
-  links_[server] = link;
+  if (is_other) {
+    RenewFrom(name_.get());
+    name_ = std::make_shared<CoordinatorName>();
+    name_->thread = {homes_->view(), homes_->process_id(), homes_->NewThreadNumber()};
+  }
+  if (server >= name_->links.size()) name_->links.resize(server + 1);
+  name_->links[server] = link;
   return is_other;
 }
 
-void Coordinator::Renew() {
-  for (std::shared_ptr<TransactionLink>& link : links_) {
-    if (link != nullptr) RunAside(CloseAt(std::move(link), thread_));
-  }
-  thread_ = {homes_->view(), homes_->process_id(), homes_->NewThreadNumber()};
-  last_sequence_ = 0;
-  unfinished_.clear();
-  links_.clear();
+void Coordinator::RenewFrom(const CoordinatorName* name) {
+  if (name == nullptr || name != name_.get()) return;
+  const std::shared_ptr<CoordinatorName> old = std::exchange(name_, nullptr);
+  // Else with the last of its transactions. What is still under way would be given up by homes that are told now.
+  if (old->unfinished.empty()) Close(old);
 }
 
-uint64_t Coordinator::FinishedBelow(const TransactionThread& thread) const {
-  if (thread != thread_) return 0;
-  return unfinished_.empty() ? last_sequence_ + 1 : *unfinished_.begin();
+void Coordinator::Close(const std::shared_ptr<CoordinatorName>& name) {
+  for (std::shared_ptr<TransactionLink>& link : name->links) {
+    if (link != nullptr) RunAside(CloseAt(std::move(link), name->thread));
+  }
+  name->links.clear();
 }
 
 Task<void> Coordinator::CloseAt(std::shared_ptr<TransactionLink> link, TransactionThread thread) {
   const std::string request = EncodeId({thread, 0});
   std::string response;
-  // FailedPrecondition: something is open there, and is being brought to its end.
   for (uint64_t wait_ns = kCloseNsMin;; wait_ns = std::min(2 * wait_ns, kCloseNsMax)) {
     const absl::Status closed = co_await link->Call(Method::kTransactionClose, request, &response,
                                                     scheduler_->NowNs() + operation_timeout_ns_);
-    if (!absl::IsFailedPrecondition(closed)) co_return;
+    // Unavailable: the connection is gone, and its end does the same. Others pass.
+    if (closed.ok() || absl::IsUnavailable(closed)) co_return;
     co_await scheduler_->SleepUntil(scheduler_->NowNs() + wait_ns);
+  }
+}
+
+Task<void> Coordinator::NumberFreed() { co_await number_freed_.Wait(); }
+
+Task<absl::Status> Coordinator::AwaitNumber(uint64_t deadline_ns) {
+  // One home that is slow holds the lowest number up; the others would refuse what is too far ahead of it.
+  while (name_ != nullptr && name_->IsFull()) {
+    Task<void> freed = NumberFreed();
+    absl::Status waited = co_await WithDeadline(*scheduler_, deadline_ns, std::move(freed));
+    if (!waited.ok()) co_return waited;
+  }
+  co_return absl::OkStatus();
+}
+
+void Coordinator::SettleLinks(const std::vector<std::shared_ptr<TransactionLink>>& links) {
+  // With each new name the links are looked at anew.
+  bool is_settled = false;
+  while (!is_settled) {
+    is_settled = true;
+    for (size_t server = 0; server < links.size(); ++server) {
+      if (links[server] != nullptr && LookAtLink(server, links[server])) is_settled = false;
+    }
   }
 }
 

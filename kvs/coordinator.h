@@ -17,12 +17,12 @@
 #include <functional>
 #include <list>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "kvs/coordinator_name.h"
 #include "kvs/transaction.h"
 #include "kvs/transaction_id.h"
 #include "kvs/transaction_link.h"
@@ -54,17 +54,22 @@ class Coordinator {
   friend class Transaction;
   friend class TransactionAttempts;
   using Work = Transaction::Work;
-  // Its sequence is not finished while it lives.
+  // Its number is not finished while it lives.
   class Unfinished;
 
   // ---- Names and numbers.
   // Before a transaction is to go by it: another name, if that is not the link that the last ones went by. True: it is
   // another name.
   bool LookAtLink(size_t server, const std::shared_ptr<TransactionLink>& link);
-  void Renew();
-  // Of a transaction's name: 0, which says nothing, if that is not the one of now.
-  uint64_t FinishedBelow(const TransactionThread& thread) const;
-  // Has the home let go of what it keeps of a name that nothing new goes under.
+  // Gives this name up, if it is the one of now.
+  void RenewFrom(const CoordinatorName* name);
+  // Till there is place for another number.
+  Task<absl::Status> AwaitNumber(uint64_t deadline_ns);
+  Task<void> NumberFreed();
+  // There is a name, and these, by server, are its links. Null ones are passed over.
+  void SettleLinks(const std::vector<std::shared_ptr<TransactionLink>>& links);
+  // Nothing goes under that name any more: homes whose connection lasts are to let go of what they keep of it.
+  void Close(const std::shared_ptr<CoordinatorName>& name);
   Task<void> CloseAt(std::shared_ptr<TransactionLink> link, TransactionThread thread);
 
   // Tells a key's home that what was read of it did not stand. For its statistics: some may be left out.
@@ -78,7 +83,8 @@ class Coordinator {
   // What is written to and read from each home.
   absl::Status Divide(Work* work, const std::vector<std::shared_ptr<TransactionLink>>& links) const;
   Task<void> CommitAtOnce(std::shared_ptr<Work> work, uint64_t deadline_ns);
-  Task<void> CommitAcross(std::shared_ptr<Work> work, uint64_t deadline_ns);
+  Task<void> CommitAcross(std::shared_ptr<Work> work, std::unique_ptr<Unfinished> unfinished,
+                          uint64_t deadline_ns);
   Task<void> LockAt(const Work* work, TransactionPart* part, uint64_t finished_below,
                     uint64_t deadline_ns);
   Task<void> ValidateAt(TransactionReads* reads, uint64_t deadline_ns);
@@ -97,11 +103,8 @@ class Coordinator {
   Random random_;  // Of waits: two coordinators that get in each other's way must not wait alike.
   TransactionStats stats_;
 
-  TransactionThread thread_;  // process_id 0: no name yet.
-  uint64_t last_sequence_ = 0;
-  std::set<uint64_t> unfinished_;  // Sequences under this name.
-  std::vector<std::shared_ptr<TransactionLink>>
-      links_;  // That transactions under this name went by, by server.
+  std::shared_ptr<CoordinatorName> name_;  // Null: none yet.
+  WaitQueue number_freed_;
 
   size_t reports_count_ = 0;  // Of contended keys, under way.
   bool has_hold_ = false;     // One at a time.

@@ -36,23 +36,30 @@ bool IsCut(const absl::Status& status) {
 
 }  // namespace
 
-// A sequence that is not finished while this lives.
+// A number that is not finished while this lives.
 class Coordinator::Unfinished {
  public:
+  // There is a name.
   explicit Unfinished(Coordinator* coordinator)
-      : coordinator_(coordinator), id_{coordinator->thread_, ++coordinator->last_sequence_} {
-    coordinator_->unfinished_.insert(id_.sequence);
+      : coordinator_(coordinator),
+        name_(coordinator->name_),
+        id_{name_->thread, ++name_->last_sequence} {
+    name_->unfinished.insert(id_.sequence);
   }
   ~Unfinished() {
-    // Under another name by now: that one's homes are told nothing more.
-    if (coordinator_->thread_ == id_.coordinator) coordinator_->unfinished_.erase(id_.sequence);
+    name_->unfinished.erase(id_.sequence);
+    coordinator_->number_freed_.NotifyOne();
+    const bool is_given_up = coordinator_->name_ != name_;
+    if (is_given_up && name_->unfinished.empty()) coordinator_->Close(name_);
   }
   Unfinished(const Unfinished&) = delete;
   Unfinished& operator=(const Unfinished&) = delete;
   const TransactionId& id() const { return id_; }
+  const std::shared_ptr<CoordinatorName>& name() const { return name_; }
 
  private:
   Coordinator* const coordinator_;
+  const std::shared_ptr<CoordinatorName> name_;
   const TransactionId id_;
 };
 
@@ -112,6 +119,15 @@ absl::Status Coordinator::Divide(Work* work,
     reads->marks.push_back(record.mark);
     reads->record_of.push_back(i);
   }
+  for (const TransactionPart& part : work->parts) {
+    if (part.misses.size() <= kTransactionReadsMax) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("the transaction has found more than ", kTransactionReadsMax,
+                     " keys absent beside keys that it writes to a server"));
+  }
+  // Room in their rings is set aside in this order, by everybody.
+  std::sort(work->parts.begin(), work->parts.end(),
+            [](const TransactionPart& a, const TransactionPart& b) { return a.server < b.server; });
   return absl::OkStatus();
 }
 
@@ -154,7 +170,7 @@ void Coordinator::SetNotCommitted(Work* work, const TransactionPart& part) {
       if (phase == AbortReason::Phase::kValidate) ReportContended(part.link, key);
       return SetAborted(work, {phase, std::move(key), winner});
     case Answer::kOver:
-      Renew();
+      RenewFrom(work->name.get());
       return SetAborted(work, {AbortReason::Phase::kFenced, "", ""});
     case Answer::kNoMemory:
     case Answer::kInvalid:
@@ -167,14 +183,14 @@ void Coordinator::SetNotCommitted(Work* work, const TransactionPart& part) {
 // ---- Commit.
 
 Task<void> Coordinator::Commit(std::shared_ptr<Work> work, uint64_t deadline_ns) {
-  // With each new name the links are looked at anew.
-  bool is_settled = false;
-  while (!is_settled) {
-    is_settled = true;
-    for (const TransactionPart& part : work->parts) {
-      if (LookAtLink(part.server, part.link)) is_settled = false;
-    }
+  absl::Status numbered = co_await AwaitNumber(deadline_ns);
+  if (!numbered.ok()) {
+    SetAborted(work.get(), {AbortReason::Phase::kDeadline, "", ""});
+    co_return;
   }
+  std::vector<std::shared_ptr<TransactionLink>> links(homes_->servers_count());
+  for (const TransactionPart& part : work->parts) links[part.server] = part.link;
+  SettleLinks(links);
   const bool is_at_one =
       work->parts.size() == 1 &&
       (work->reads.empty() ||
@@ -185,13 +201,17 @@ Task<void> Coordinator::Commit(std::shared_ptr<Work> work, uint64_t deadline_ns)
     co_return;
   }
   // Brought to its end whether or not anybody waits for it: else locks would stay.
-  RunAside(CommitAcross(work, deadline_ns));
+  auto unfinished = std::make_unique<Unfinished>(this);
+  work->id = unfinished->id();
+  work->name = unfinished->name();
+  RunAside(CommitAcross(work, std::move(unfinished), deadline_ns));
   co_await work->ended.Wait();
 }
 
 Task<void> Coordinator::CommitAtOnce(std::shared_ptr<Work> work, uint64_t deadline_ns) {
   const Unfinished unfinished(this);
   work->id = unfinished.id();
+  work->name = unfinished.name();
   TransactionPart& part = work->parts[0];
   absl::Span<const ReadMark> reads;
   if (!work->reads.empty()) {
@@ -199,8 +219,8 @@ Task<void> Coordinator::CommitAtOnce(std::shared_ptr<Work> work, uint64_t deadli
     part.record_of.insert(part.record_of.end(), work->reads[0].record_of.begin(),
                           work->reads[0].record_of.end());
   }
-  if (!EncodeTransaction(work->id, FinishedBelow(work->id.coordinator), work->hold,
-                         {part.link->home()}, part.misses, reads, part.writes, &part.request)) {
+  if (!EncodeTransaction(work->id, work->name->FinishedBelow(), work->hold, {part.link->home()},
+                         part.misses, reads, part.writes, &part.request)) {
     work->status = absl::InvalidArgumentError("the transaction writes more than 1 MiB to a server");
     co_return;
   }
@@ -248,7 +268,7 @@ Task<void> Coordinator::LockAt(const Work* work, TransactionPart* part, uint64_t
 }
 
 Task<bool> Coordinator::LockAll(Work* work, uint64_t deadline_ns) {
-  const uint64_t finished_below = FinishedBelow(work->id.coordinator);
+  const uint64_t finished_below = work->name->FinishedBelow();
   // Room for what ends it, before anything is locked: so that no ring that is full keeps locks held.
   for (TransactionPart& part : work->parts) {
     part.status = co_await part.link->Reserve(&part.room, deadline_ns);
@@ -317,7 +337,7 @@ Task<void> Coordinator::TellAt(const Work* work, TransactionPart* part, Method m
 }
 
 Task<void> Coordinator::AbortAll(Work* work, uint64_t deadline_ns) {
-  const uint64_t finished_below = FinishedBelow(work->id.coordinator);
+  const uint64_t finished_below = work->name->FinishedBelow();
   std::vector<Task<void>> telling;
   for (TransactionPart& part : work->parts) {
     // Who voted no has nothing of it, and is sure that it never commits.
@@ -333,22 +353,23 @@ Task<void> Coordinator::AbortAll(Work* work, uint64_t deadline_ns) {
   const bool all_know =
       std::all_of(work->parts.begin(), work->parts.end(),
                   [](const TransactionPart& part) { return !part.was_asked || part.status.ok(); });
-  if (!all_know && thread_ == work->id.coordinator) Renew();
+  if (!all_know) RenewFrom(work->name.get());
 }
 
-Task<void> Coordinator::CommitAcross(std::shared_ptr<Work> work, uint64_t deadline_ns) {
-  const Unfinished unfinished(this);
-  work->id = unfinished.id();
+Task<void> Coordinator::CommitAcross(std::shared_ptr<Work> work,
+                                     std::unique_ptr<Unfinished> /*unfinished*/,
+                                     uint64_t deadline_ns) {
   bool commits = co_await LockAll(work.get(), deadline_ns);
   // Behind all votes: what still stands now stood while all locks were held.
   if (commits) commits = co_await ValidateAll(work.get(), deadline_ns);
   if (!commits) {
     co_await AbortAll(work.get(), deadline_ns);
+    for (TransactionPart& part : work->parts) part.room = {};
     work->ended.Set();
     co_return;
   }
   ++stats_.round_trips;
-  const uint64_t finished_below = FinishedBelow(work->id.coordinator);
+  const uint64_t finished_below = work->name->FinishedBelow();
   std::vector<Task<void>> telling;
   for (TransactionPart& part : work->parts) {
     telling.push_back(
@@ -372,7 +393,7 @@ Task<void> Coordinator::CommitAcross(std::shared_ptr<Work> work, uint64_t deadli
     work->status = absl::UnavailableError(
         absl::StrCat("the transaction may or may not have been committed (",
                      untold->status.message(), "): read what it wrote to know"));
-    if (thread_ == work->id.coordinator) Renew();
+    RenewFrom(work->name.get());
   }
   work->ended.Set();
 }

@@ -98,6 +98,7 @@ void Transaction::Reset(int attempts_before, absl::optional<uint64_t> hold) {
   status_ = absl::OkStatus();
   reason_ = {};
   is_outcome_unknown_ = false;
+  committed_.reset();
   attempts_before_ = attempts_before;
 }
 
@@ -178,7 +179,7 @@ Task<void> Transaction::MultiGet(absl::Span<const absl::string_view> keys,
 
 Task<absl::Status> Transaction::ReadAll(absl::Span<MarkedGet> gets) {
   if (!status_.ok()) co_return status_;
-  // What it wrote itself, and keys that there cannot be, are not asked for: they go to the end.
+  // What it wrote itself is not asked for: it goes to the end.
   size_t count = gets.size();
   std::vector<std::pair<size_t, size_t>> swaps;
   for (size_t i = 0; i < count;) {
@@ -351,6 +352,9 @@ Task<absl::Status> Transaction::ValidateReads() {
   }
   for (const TransactionReads& share : shares) {
     if (share.marks.empty()) continue;
+    if (absl::IsUnavailable(share.status) || absl::IsDeadlineExceeded(share.status)) {
+      co_return Abort({AbortReason::Phase::kRead, "", ""});  // As a read that failed: FailedRead().
+    }
     if (!share.status.ok()) co_return Fail(share.status);
     if (share.changed.has_value()) {
       const Record& record = work_->records[share.record_of[*share.changed]];
@@ -385,6 +389,12 @@ absl::Status Transaction::Write(absl::string_view key, Record::Write kind,
 
 Task<absl::Status> Transaction::Commit() {
   if (!status_.ok()) co_return status_;
+  absl::Status status = co_await CommitOnce();
+  committed_ = status;
+  co_return status;
+}
+
+Task<absl::Status> Transaction::CommitOnce() {
   status_ = absl::FailedPreconditionError("the transaction has ended: begin another one");
   if (writes_count_ == 0) {  // All that it read stood together when the last of it was validated.
     ++coordinator_->stats_.committed;
@@ -394,6 +404,9 @@ Task<absl::Status> Transaction::Commit() {
     if (LinkNow(record.server) != nullptr) continue;
     absl::StatusOr<TransactionLink*> link = co_await LinkTo(record.server);
     if (!link.ok()) co_return Fail(link.status());
+  }
+  if (coordinator_->homes_->view() != view_) {
+    co_return Abort({AbortReason::Phase::kFenced, "", ""});
   }
   const uint64_t deadline_ns =
       coordinator_->scheduler_->NowNs() + coordinator_->operation_timeout_ns_;

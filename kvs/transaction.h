@@ -21,6 +21,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/optional.h"
 #include "absl/types/span.h"
+#include "kvs/coordinator_name.h"
 #include "kvs/read_mark.h"
 #include "kvs/transaction_id.h"
 #include "kvs/transaction_link.h"
@@ -84,14 +85,15 @@ class Transaction {
 
   // Arguments outlive the tasks; one call at a time.
   Task<absl::Status> Get(absl::string_view key, std::string* value);
-  // All reads at once, and one validation: cheaper than one Get after the other. A failure that is not about one key alone is
-  // every key's status.
+  // All reads at once, and one validation: cheaper than one Get after the other. A failure, a key out of limits too, is every
+  // key's status.
   Task<void> MultiGet(absl::Span<const absl::string_view> keys, absl::Span<std::string> values,
                       absl::Span<absl::Status> statuses);
   // Both are copied. A Delete of what is not there is no error.
   [[nodiscard]] absl::Status Put(absl::string_view key, absl::string_view value);
   [[nodiscard]] absl::Status Delete(absl::string_view key);
-  // Once. A task that is destroyed before it has ended leaves the outcome unknown.
+  // Once. A task that is destroyed before it has ended leaves the outcome unknown. A function of RunTransaction() need not
+  // call it; if it does, that was the commit.
   Task<absl::Status> Commit();
 
   const AbortReason& reason() const { return reason_; }
@@ -109,6 +111,7 @@ class Transaction {
     explicit Work(Scheduler* scheduler) : ended(scheduler) {}
 
     TransactionId id;
+    std::shared_ptr<CoordinatorName> name;  // That it goes under.
     absl::optional<uint64_t> hold;
     std::vector<Record> records;
     std::vector<TransactionPart> parts;
@@ -130,6 +133,7 @@ class Transaction {
   TransactionLink* LinkNow(size_t server);
   absl::Status Write(absl::string_view key, Record::Write kind, absl::string_view value);
 
+  Task<absl::Status> CommitOnce();
   // Reads, remembers, validates. OK: every get has OK or NotFound.
   Task<absl::Status> ReadAll(absl::Span<MarkedGet> gets);
   Task<absl::Status> ReadAtServers(absl::Span<MarkedGet> gets);
@@ -150,7 +154,8 @@ class Transaction {
   uint64_t view_ = 0;
   size_t reads_count_ = 0;  // Records that were read.
   size_t writes_count_ = 0;
-  absl::Status status_;  // Not OK: it is over, and says this to all that comes.
+  absl::Status status_;                     // Not OK: it is over, and says this to all that comes.
+  absl::optional<absl::Status> committed_;  // What came of Commit().
   AbortReason reason_;
   bool is_outcome_unknown_ = false;
   int attempts_before_ = 0;

@@ -45,6 +45,9 @@ Transaction* TransactionAttempts::Begin() {
 Task<absl::optional<absl::Status>> TransactionAttempts::End(absl::Status said) {
   absl::optional<absl::Status> result = co_await EndAttempt(std::move(said));
   if (result.has_value()) {
+    if (options_.result != nullptr) {
+      *options_.result = {attempts_, transaction_->reason(), transaction_->is_outcome_unknown()};
+    }
     // Here and now: a blocking caller may not come back to run the scheduler.
     if (Task<void> release = GiveBackHold()) co_await std::move(release);
   }
@@ -55,7 +58,9 @@ Task<absl::optional<absl::Status>> TransactionAttempts::EndAttempt(absl::Status 
   ++attempts_;
   absl::Status status = std::move(said);
   // One that was aborted as it ran is run again, whatever its function made of that.
-  if (absl::IsAborted(transaction_->status_)) {
+  if (transaction_->committed_.has_value()) {
+    status = *transaction_->committed_;
+  } else if (absl::IsAborted(transaction_->status_)) {
     status = transaction_->status_;
   } else if (status.ok()) {
     status = co_await transaction_->Commit();
@@ -98,21 +103,30 @@ Task<void> TransactionAttempts::HoldGivenBack() { co_await coordinator_->hold_gi
 absl::Status TransactionAttempts::GatherKeys() {
   const size_t servers_count = coordinator_->homes_->servers_count();
   if (keys_.size() != servers_count) keys_.assign(servers_count, {});
+  absl::Status added = AddKeys();
+  if (!absl::IsResourceExhausted(added)) return added;
+  // Too many by now: those of the last attempt alone.
+  keys_.assign(servers_count, {});
+  return AddKeys();
+}
+
+absl::Status TransactionAttempts::AddKeys() {
+  const auto add = [this](size_t server, const std::string& key) {
+    std::vector<std::string>& keys = keys_[server];
+    if (std::find(keys.begin(), keys.end(), key) != keys.end()) return true;
+    if (keys.size() == kTransactionHoldKeysMax) return false;
+    keys.push_back(key);
+    return true;
+  };
+  bool has_room = true;
   for (const TransactionRecord& record : transaction_->work_->records) {
-    if (record.server >= servers_count) return absl::UnavailableError("the servers are others");
-    std::vector<std::string>& keys = keys_[record.server];
-    if (std::find(keys.begin(), keys.end(), record.key) != keys.end()) continue;
-    if (keys.size() >= kTransactionHoldKeysMax - 1) {  // One more below.
-      return absl::ResourceExhaustedError("too many keys to lock them before");
-    }
-    keys.push_back(record.key);
+    if (record.server >= keys_.size()) return absl::UnavailableError("the servers are others");
+    has_room &= add(record.server, record.key);
   }
   // One that could not be read is none of its records.
   const std::string& key = transaction_->reason().key;
-  if (!key.empty()) {
-    std::vector<std::string>& keys = keys_[KeyShare::ServerIndex(HashKey(key), servers_count)];
-    if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
-  }
+  if (!key.empty()) has_room &= add(KeyShare::ServerIndex(HashKey(key), keys_.size()), key);
+  if (!has_room) return absl::ResourceExhaustedError("too many keys to lock them before");
   if (std::all_of(keys_.begin(), keys_.end(), [](const auto& keys) { return keys.empty(); })) {
     return absl::NotFoundError("it has touched nothing");
   }
@@ -124,20 +138,33 @@ Task<absl::Status> TransactionAttempts::TakeHold() {
   absl::Status status = GatherKeys();
   if (!status.ok()) co_return status;
   Scheduler* const scheduler = coordinator_->scheduler_;
+  const uint64_t till_ns = std::min(deadline_ns_, scheduler->NowNs() + kHoldWaitNsMax);
+  std::vector<std::shared_ptr<TransactionLink>> links(keys_.size());
+  for (size_t server = 0; server < keys_.size(); ++server) {
+    if (keys_[server].empty()) continue;
+    absl::StatusOr<std::shared_ptr<TransactionLink>> link =
+        co_await coordinator_->homes_->Link(server, till_ns);
+    if (!link.ok()) co_return link.status();
+    links[server] = *std::move(link);
+  }
   while (coordinator_->has_hold_) {
     Task<void> given_back = HoldGivenBack();
-    status = co_await WithDeadline(*scheduler, deadline_ns_, std::move(given_back));
+    status = co_await WithDeadline(*scheduler, till_ns, std::move(given_back));
     if (!status.ok()) co_return status;
   }
+  if (keys_.size() != coordinator_->homes_->servers_count()) {
+    co_return absl::UnavailableError("the servers are others");
+  }
+  coordinator_->SettleLinks(links);
   coordinator_->has_hold_ = true;
   ++coordinator_->stats_.fallbacks;
-  hold_number_ = ++coordinator_->last_sequence_;
-  hold_thread_ = coordinator_->thread_;
+  hold_name_ = coordinator_->name_;
+  hold_number_ = ++hold_name_->last_sequence;
   hold_links_.assign(keys_.size(), nullptr);
-  const uint64_t till_ns = std::min(deadline_ns_, scheduler->NowNs() + kHoldWaitNsMax);
   // By server, and at each by address: all that wait do so, and none of them in a circle.
   for (size_t server = 0; server < keys_.size(); ++server) {
     if (keys_[server].empty()) continue;
+    hold_links_[server] = links[server];
     status = co_await HoldAt(server, till_ns);
     if (status.ok()) continue;
     if (Task<void> release = GiveBackHold()) co_await std::move(release);
@@ -147,32 +174,23 @@ Task<absl::Status> TransactionAttempts::TakeHold() {
 }
 
 Task<absl::Status> TransactionAttempts::HoldAt(size_t server, uint64_t till_ns) {
-  absl::StatusOr<std::shared_ptr<TransactionLink>> link =
-      co_await coordinator_->homes_->Link(server, till_ns);
-  if (!link.ok()) co_return link.status();
   const uint64_t now_ns = coordinator_->scheduler_->NowNs();
   if (now_ns >= till_ns) co_return absl::DeadlineExceededError("others have the locks");
-  if (coordinator_->LookAtLink(server, *link) || hold_thread_ != coordinator_->thread_) {
-    co_return absl::UnavailableError("a connection is another one by now");
-  }
-  hold_links_[server] = *link;
   std::string request;
   std::string response;
   const std::vector<absl::string_view> keys(keys_[server].begin(), keys_[server].end());
-  EncodeHold(hold_thread_, hold_number_, till_ns - now_ns, keys, &request);
+  EncodeHold(hold_name_->thread, hold_number_, till_ns - now_ns, keys, &request);
   // Longer than the home waits: what it says is worth more.
-  absl::Status status = co_await (*link)->Call(Method::kTransactionHold, request, &response,
-                                               till_ns + coordinator_->operation_timeout_ns_);
+  absl::Status status = co_await hold_links_[server]->Call(
+      Method::kTransactionHold, request, &response, till_ns + coordinator_->operation_timeout_ns_);
   // It takes nothing more under this name.
-  if (absl::IsFailedPrecondition(status) && hold_thread_ == coordinator_->thread_) {
-    coordinator_->Renew();
-  }
+  if (absl::IsFailedPrecondition(status)) coordinator_->RenewFrom(hold_name_.get());
   co_return status;
 }
 
 Task<void> TransactionAttempts::GiveBackHold() {
   if (hold_number_ == 0) return {};
-  const TransactionId hold{hold_thread_, std::exchange(hold_number_, 0)};
+  const TransactionId hold{hold_name_->thread, std::exchange(hold_number_, 0)};
   return Release(coordinator_, std::exchange(hold_links_, {}), hold);
 }
 
@@ -192,11 +210,11 @@ Task<void> TransactionAttempts::Release(Coordinator* coordinator,
     if (link == nullptr) continue;
     TransactionLink::Room room;
     const absl::Status reserved = co_await link->Reserve(&room, deadline_ns);
-    if (!reserved.ok())
-      continue;  // The connection broke, and that ends the hold; or the home does by itself.
+    if (!reserved.ok()) continue;  // The home ends the hold: with the connection, or by itself.
     ++coordinator->stats_.notices;
+    Task<absl::Status> notify = link->Notify(Method::kTransactionRelease, std::move(room), notice);
     const absl::Status told =
-        co_await link->Notify(Method::kTransactionRelease, std::move(room), notice);
+        co_await WithDeadline(*coordinator->scheduler_, deadline_ns, std::move(notify));
     VLOG_IF(1, !told.ok()) << "locks of a hold are left to their home: " << told;
   }
 }

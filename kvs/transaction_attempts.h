@@ -10,7 +10,8 @@
 // more: it takes the locks of all keys of the last attempt first, read or written, waiting, in one order for everybody (servers
 // by their index, locks of a server by address), within a bounded time, and runs under them: nobody can change these keys
 // meanwhile. Of keys that come anew its LOCK takes the locks if they are free; if not it takes a larger set, and
-// runs again. So nobody starves, as long as what it touches does not change for ever.
+// runs again. So nobody starves, as long as what it touches does not change for ever, and is at most
+// kTransactionHoldKeysMax keys of a server.
 //
 // Threads:   the coordinator's.
 // Ownership: borrows the coordinator. Destroyed, it gives back the locks.
@@ -25,6 +26,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/optional.h"
+#include "kvs/coordinator_name.h"
 #include "kvs/transaction.h"
 #include "kvs/transaction_id.h"
 #include "kvs/transaction_link.h"
@@ -51,7 +53,9 @@ class TransactionAttempts {
   Task<void> BackOff();
   // Locks all keys that the last attempts touched. Not OK: it holds none.
   Task<absl::Status> TakeHold();
+  // Those of the last attempt, with those of earlier ones as long as a home would take them all.
   absl::Status GatherKeys();
+  absl::Status AddKeys();
   Task<absl::Status> HoldAt(size_t server, uint64_t till_ns);
   Task<void> HoldGivenBack();
   // The task that does it, or an empty one: there is none. What is not awaited is to be run aside.
@@ -69,7 +73,7 @@ class TransactionAttempts {
 
   // The hold. Number 0: none.
   uint64_t hold_number_ = 0;
-  TransactionThread hold_thread_;
+  std::shared_ptr<CoordinatorName> hold_name_;
   std::vector<std::shared_ptr<TransactionLink>> hold_links_;  // Where there may be locks.
   std::vector<std::vector<std::string>> keys_;                // That attempts touched, by server.
 };

@@ -43,12 +43,22 @@ struct TransactionStats {
   uint64_t fallbacks = 0;                    // Runs under locks that were taken before.
 };
 
+// Of one run, however it ended.
+struct RunResult {
+  int attempts = 0;
+  AbortReason reason;  // Why the last attempt failed, if that was it.
+  // The last attempt may or may not have been committed, all of it or nothing.
+  bool is_outcome_unknown = false;
+};
+
 struct RunOptions {
   // From then on: DeadlineExceeded, with the last reason. 0: the client's operation_timeout_ms.
   int64_t timeout_ms = 0;
   // After so many failures the keys of the last attempt are locked, in order, before the function runs again: so
   // nobody starves.
   int attempts_before_locks = 8;
+  // Filled in, if it is not null. Outlives the run.
+  RunResult* result = nullptr;
 };
 
 }  // namespace acre::kvs

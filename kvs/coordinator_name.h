@@ -1,0 +1,36 @@
+// CoordinatorName: what transactions go under (kvs/transaction_id.h), for as long as no way to a home that it has used
+// breaks, and what is known of those that do. One that is given up lives on with its last transactions.
+//
+// Threads: the coordinator's.
+
+#ifndef ACRE_KVS_COORDINATOR_NAME_H_
+#define ACRE_KVS_COORDINATOR_NAME_H_
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "kvs/transaction_home.h"
+#include "kvs/transaction_id.h"
+#include "kvs/transaction_link.h"
+
+namespace acre::kvs {
+
+struct CoordinatorName {
+  TransactionThread thread;
+  uint64_t last_sequence = 0;
+  std::set<uint64_t> unfinished;                        // Sequences.
+  std::vector<std::shared_ptr<TransactionLink>> links;  // That it went by, by server.
+
+  // All below are over at each of their homes.
+  uint64_t FinishedBelow() const {
+    return unfinished.empty() ? last_sequence + 1 : *unfinished.begin();
+  }
+  // Homes take nothing that is further beyond. A part of it is left for requests that overtake each other.
+  bool IsFull() const { return last_sequence + 1 - FinishedBelow() >= kTransactionWindow / 2; }
+};
+
+}  // namespace acre::kvs
+
+#endif  // ACRE_KVS_COORDINATOR_NAME_H_
