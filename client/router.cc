@@ -10,7 +10,6 @@
 #include "kvs/hash.h"
 #include "kvs/key_share.h"
 #include "kvs/limits.h"
-#include "kvs/transaction_wire.h"
 #include "runtime/deadline.h"
 #include "runtime/system_random.h"
 #include "transport/secret.h"
@@ -451,55 +450,6 @@ Task<absl::Status> Router::ForceUnlock(absl::string_view name, uint64_t token) {
   const std::shared_ptr<ClientCore> core = CoreOf(name);
   absl::Status status = co_await core->ForceUnlock(name, token, OperationDeadlineNs());
   co_return ToCaller(status);
-}
-
-Task<absl::StatusOr<std::string>> Router::Transactions(std::string server) {
-  const absl::StatusOr<std::shared_ptr<ClientCore>> core = CoreNamed(server);
-  if (!core.ok()) co_return core.status();
-  std::string text;
-  const absl::Status status =
-      co_await (*core)->Call(kvs::Method::kTransactions, "", &text, OperationDeadlineNs());
-  if (!status.ok()) co_return status;
-  co_return text;
-}
-
-Task<absl::Status> Router::EndTransaction(std::string id, bool commit) {
-  const absl::optional<kvs::TransactionId> parsed = kvs::ParseTransactionName(id);
-  if (!parsed.has_value()) {
-    co_return absl::InvalidArgumentError(
-        absl::StrCat("\"", id, "\" is no transaction: they look like 0.16777217.1.42"));
-  }
-  // What is known already decides. Who promises takes no COMMIT any more: so it is not decided behind our back.
-  const kvs::TransactionOutcome contrary =
-      commit ? kvs::TransactionOutcome::kAborted : kvs::TransactionOutcome::kCommitted;
-  for (size_t i = 0; i < cores_.size(); ++i) {
-    const std::shared_ptr<ClientCore> core = CoreAt(i);
-    std::string response;
-    const absl::Status asked = co_await core->Call(
-        kvs::Method::kTransactionPromise, kvs::EncodeId(*parsed), &response, OperationDeadlineNs());
-    if (!asked.ok()) continue;  // Gone, perhaps for good: that is what operators decide for.
-    const absl::StatusOr<kvs::TransactionOutcome> outcome = kvs::ParseOutcome(response);
-    if (outcome.ok() && *outcome == contrary) {
-      co_return absl::FailedPreconditionError(
-          absl::StrCat(id, commit ? " was aborted at server " : " was committed at server ",
-                       core->server().ToString(), ": nothing was changed; end it likewise"));
-    }
-  }
-  const std::string request = kvs::EncodeResolve({*parsed, commit});
-  bool was_open = false;
-  absl::Status no_answer;
-  for (size_t i = 0; i < cores_.size(); ++i) {
-    const std::shared_ptr<ClientCore> core = CoreAt(i);
-    std::string response;
-    const absl::Status status = co_await core->Call(kvs::Method::kTransactionEnd, request,
-                                                    &response, OperationDeadlineNs());
-    if (absl::IsFailedPrecondition(status) || absl::IsOutOfRange(status)) co_return status;
-    if (status.ok()) was_open = true;
-    if (!status.ok() && !absl::IsNotFound(status)) no_answer = status;
-  }
-  if (was_open) co_return absl::OkStatus();
-  if (!no_answer.ok()) co_return no_answer;
-  co_return absl::NotFoundError("no server has this transaction open");
 }
 
 std::vector<std::string> Router::Servers() const {
