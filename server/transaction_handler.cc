@@ -118,7 +118,9 @@ absl::Status TransactionHandler::JudgeHomes(
     const bool is_twice =
         std::any_of(homes.begin(), homes.begin() + static_cast<ptrdiff_t>(i),
                     [&](const auto& home) { return home.server_index == homes[i].server_index; });
-    if (homes[i].server_index >= servers_count || is_twice) {
+    // A server alone knows of no others.
+    const bool is_unknown = servers_count > 1 && homes[i].server_index >= servers_count;
+    if (is_unknown || is_twice) {
       return absl::InvalidArgumentError("the transaction's homes are no servers of the cluster");
     }
   }

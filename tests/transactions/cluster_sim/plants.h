@@ -16,8 +16,6 @@ struct ClusterPlant {
 inline constexpr ClusterPlant kClusterPlants[] = {
     {"no-validation", PlantedBug::kCommitWithoutValidation,
      "what was only read is not validated when a transaction commits"},
-    {"release-before-install", PlantedBug::kReleaseBeforeInstall,
-     "a home releases a transaction's locks before it installs"},
     {"first-ack", PlantedBug::kSuccessAtFirstAck,
      "a coordinator says that it has committed when the first home has its COMMIT"},
     {"no-fence", PlantedBug::kPromiseWithoutFence,
