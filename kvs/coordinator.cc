@@ -32,7 +32,12 @@ Coordinator::Coordinator(Scheduler* scheduler, TransactionHomes* homes,
       hold_given_back_(scheduler) {}
 
 Coordinator::~Coordinator() {
-  for (SpawnHandle& task : aside_) task.Cancel();
+  // One by one off the list: what ends with a task may begin another one (Close()), which is not to outlive this either.
+  while (!aside_.empty()) {
+    SpawnHandle task = std::move(aside_.front());
+    aside_.pop_front();
+    task.Cancel();
+  }
 }
 
 std::unique_ptr<Transaction> Coordinator::Begin() {

@@ -425,7 +425,7 @@ TEST_F(HostilePeerTest, RandomWritesAnywhereNeverHurtTheReceiver) {
     }
     if (!b_.channel->ok()) ++broken;
   }
-  EXPECT_GT(broken, rounds * 2 / 3);
+  EXPECT_GT(broken, rounds / 2) << "most of what is written does harm";
 }
 
 }  // namespace
