@@ -66,10 +66,8 @@ Task<absl::Status> TransactionService::Resolve(Scheduler* here, kvs::Transaction
   WorkerTransactions* const worker = workers_[static_cast<size_t>(place->worker)];
   absl::Status status = co_await RunOn<absl::Status>(
       here, worker->scheduler(), [worker, id, commit, is_asked]() -> absl::Status {
-        if (is_asked && worker->home()->Query(id) == Outcome::kLocked) {
-          return absl::FailedPreconditionError(
-              absl::StrCat(id.ToString(), " is its coordinator's: no promise was asked for"));
-        }
+        // Some home has committed, and this one was not asked before: its coordinator decides nothing any more.
+        if (is_asked && worker->home()->Query(id) == Outcome::kLocked) (void)worker->Promise(id);
         return worker->Resolve(id, commit);
       });
   co_return status;
