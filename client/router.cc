@@ -10,6 +10,7 @@
 #include "kvs/hash.h"
 #include "kvs/key_share.h"
 #include "kvs/limits.h"
+#include "runtime/await_all.h"
 #include "runtime/deadline.h"
 #include "runtime/system_random.h"
 #include "transport/secret.h"
@@ -335,17 +336,13 @@ Task<void> Router::MultiGetSpread(absl::Span<const absl::string_view> keys,
     part.keys.push_back(keys[i]);
     part.values.push_back(std::move(values[i]));  // For its memory.
   }
-  std::vector<SpawnHandle> under_way;
+  std::vector<Task<void>> asking;
   for (Part& part : parts) {
     part.statuses.resize(part.keys.size());
-    if (!part.keys.empty())
-      under_way.push_back(scheduler_->Spawn(MultiGetPart(&part, deadline_ns)));
+    if (!part.keys.empty()) asking.push_back(MultiGetPart(&part, deadline_ns));
   }
-  // They use this frame: none of them outlives it.
-  const auto cancel = absl::MakeCleanup([&under_way] {
-    for (SpawnHandle& handle : under_way) handle.Cancel();
-  });
-  for (SpawnHandle& handle : under_way) co_await handle.Join();
+  Task<void> all = AwaitAll(scheduler_, std::move(asking));
+  co_await std::move(all);
   for (Part& part : parts) {
     for (size_t i = 0; i < part.indices.size(); ++i) {
       values[part.indices[i]] = std::move(part.values[i]);

@@ -85,9 +85,10 @@ class Coordinator {
   Task<void> CommitAtOnce(std::shared_ptr<Work> work, uint64_t deadline_ns);
   Task<void> CommitAcross(std::shared_ptr<Work> work, std::unique_ptr<Unfinished> unfinished,
                           uint64_t deadline_ns);
+  // A call whose request is there: TransactionPart::status, and the vote if that is OK.
+  Task<void> AskForVote(TransactionPart* part, Method method, uint64_t deadline_ns);
   Task<void> LockAt(const Work* work, TransactionPart* part, uint64_t finished_below,
                     uint64_t deadline_ns);
-  Task<void> ValidateAt(TransactionReads* reads, uint64_t deadline_ns);
   Task<void> TellAt(const Work* work, TransactionPart* part, Method method, uint64_t finished_below,
                     uint64_t deadline_ns);
   Task<bool> LockAll(Work* work, uint64_t deadline_ns);
@@ -96,6 +97,7 @@ class Coordinator {
   // Why a vote, or a call that failed, ends the transaction.
   void SetNotCommitted(Work* work, const TransactionPart& part);
   void SetAborted(Work* work, AbortReason reason);
+  void SetUnknown(Work* work, const absl::Status& why);
 
   Scheduler* const scheduler_;
   TransactionHomes* const homes_;

@@ -139,6 +139,14 @@ void Coordinator::SetAborted(Work* work, AbortReason reason) {
   work->reason = std::move(reason);
 }
 
+void Coordinator::SetUnknown(Work* work, const absl::Status& why) {
+  ++stats_.unknown;
+  work->is_outcome_unknown = true;
+  work->status =
+      absl::UnavailableError(absl::StrCat("the transaction may or may not have been committed (",
+                                          why.message(), "): read what it wrote to know"));
+}
+
 void Coordinator::SetNotCommitted(Work* work, const TransactionPart& part) {
   using Answer = TransactionVote::Answer;
   if (absl::IsDeadlineExceeded(part.status)) {
@@ -208,6 +216,15 @@ Task<void> Coordinator::Commit(std::shared_ptr<Work> work, uint64_t deadline_ns)
   co_await work->ended.Wait();
 }
 
+Task<void> Coordinator::AskForVote(TransactionPart* part, Method method, uint64_t deadline_ns) {
+  ++stats_.calls;
+  part->status = co_await part->link->Call(method, part->request, &part->response, deadline_ns);
+  if (!part->status.ok()) co_return;
+  absl::StatusOr<TransactionVote> vote = ParseVote(part->response);
+  part->status = vote.status();
+  if (vote.ok()) part->vote = *std::move(vote);
+}
+
 Task<void> Coordinator::CommitAtOnce(std::shared_ptr<Work> work, uint64_t deadline_ns) {
   const Unfinished unfinished(this);
   work->id = unfinished.id();
@@ -224,22 +241,11 @@ Task<void> Coordinator::CommitAtOnce(std::shared_ptr<Work> work, uint64_t deadli
     work->status = absl::InvalidArgumentError("the transaction writes more than 1 MiB to a server");
     co_return;
   }
-  ++stats_.calls;
   ++stats_.round_trips;
-  part.status = co_await part.link->Call(Method::kTransactionAtOnce, part.request, &part.response,
-                                         deadline_ns);
+  co_await AskForVote(&part, Method::kTransactionAtOnce, deadline_ns);
   if (IsCut(part.status)) {
-    ++stats_.unknown;
-    work->is_outcome_unknown = true;
-    work->status = absl::UnavailableError(
-        absl::StrCat("the transaction may or may not have been committed (", part.status.message(),
-                     "): read what it wrote to know"));
+    SetUnknown(work.get(), part.status);
     co_return;
-  }
-  if (part.status.ok()) {
-    absl::StatusOr<TransactionVote> vote = ParseVote(part.response);
-    part.status = vote.status();
-    if (vote.ok()) part.vote = *std::move(vote);
   }
   if (part.status.ok() && part.vote.is_yes()) {
     ++stats_.committed;
@@ -258,13 +264,7 @@ Task<void> Coordinator::LockAt(const Work* work, TransactionPart* part, uint64_t
     co_return;
   }
   part->was_asked = true;
-  ++stats_.calls;
-  part->status = co_await part->link->Call(Method::kTransactionLock, part->request, &part->response,
-                                           deadline_ns);
-  if (!part->status.ok()) co_return;
-  absl::StatusOr<TransactionVote> vote = ParseVote(part->response);
-  part->status = vote.status();
-  if (vote.ok()) part->vote = *std::move(vote);
+  co_await AskForVote(part, Method::kTransactionLock, deadline_ns);
 }
 
 Task<bool> Coordinator::LockAll(Work* work, uint64_t deadline_ns) {
@@ -298,16 +298,14 @@ Task<bool> Coordinator::LockAll(Work* work, uint64_t deadline_ns) {
   co_return false;
 }
 
-Task<void> Coordinator::ValidateAt(TransactionReads* reads, uint64_t deadline_ns) {
-  stats_.commit_validations += reads->marks.size();
-  reads->status = co_await reads->link->Validate(reads->marks, &reads->changed, deadline_ns);
-}
-
 Task<bool> Coordinator::ValidateAll(Work* work, uint64_t deadline_ns) {
   if (work->reads.empty() || IsPlanted(PlantedBug::kCommitWithoutValidation)) co_return true;
   ++stats_.round_trips;
   std::vector<Task<void>> validating;
-  for (TransactionReads& reads : work->reads) validating.push_back(ValidateAt(&reads, deadline_ns));
+  for (TransactionReads& reads : work->reads) {
+    stats_.commit_validations += reads.marks.size();
+    validating.push_back(reads.Validate(deadline_ns));
+  }
   Task<void> all = AwaitAll(scheduler_, std::move(validating));
   co_await std::move(all);
   for (const TransactionReads& reads : work->reads) {
@@ -388,11 +386,7 @@ Task<void> Coordinator::CommitAcross(std::shared_ptr<Work> work,
   if (untold == work->parts.end()) {
     ++stats_.committed;
   } else {
-    ++stats_.unknown;
-    work->is_outcome_unknown = true;
-    work->status = absl::UnavailableError(
-        absl::StrCat("the transaction may or may not have been committed (",
-                     untold->status.message(), "): read what it wrote to know"));
+    SetUnknown(work.get(), untold->status);
     RenewFrom(work->name.get());
   }
   work->ended.Set();

@@ -310,13 +310,9 @@ absl::Status Transaction::FailedRead(const MarkedGet& get) {
   }
 }
 
-namespace {
-
-Task<void> ValidateShare(TransactionReads* reads, uint64_t deadline_ns) {
-  reads->status = co_await reads->link->Validate(reads->marks, &reads->changed, deadline_ns);
+Task<void> TransactionReads::Validate(uint64_t deadline_ns) {
+  status = co_await link->Validate(marks, &changed, deadline_ns);
 }
-
-}  // namespace
 
 Task<absl::Status> Transaction::ValidateReads() {
   coordinator_->stats_.read_validations += reads_count_;
@@ -343,7 +339,7 @@ Task<absl::Status> Transaction::ValidateReads() {
     if (share.link->is_mapped()) {
       share.status = share.link->ValidateNow(share.marks, &share.changed);
     } else {
-      validating.push_back(ValidateShare(&share, deadline_ns));
+      validating.push_back(share.Validate(deadline_ns));
     }
   }
   if (!validating.empty()) {

@@ -68,8 +68,11 @@ struct TransactionPart {
   bool was_asked = false;  // LOCK left, or may have.
 };
 
-// What was only read at one home.
+// What was read at one home, to be validated.
 struct TransactionReads {
+  // TransactionLink::Validate(): `status` and `changed`.
+  Task<void> Validate(uint64_t deadline_ns);
+
   std::shared_ptr<TransactionLink> link;
   size_t server = 0;
   std::vector<ReadMark> marks;

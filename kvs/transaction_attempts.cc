@@ -134,7 +134,6 @@ absl::Status TransactionAttempts::AddKeys() {
 }
 
 Task<absl::Status> TransactionAttempts::TakeHold() {
-  if (Task<void> release = GiveBackHold()) co_await std::move(release);
   absl::Status status = GatherKeys();
   if (!status.ok()) co_return status;
   Scheduler* const scheduler = coordinator_->scheduler_;

@@ -51,7 +51,7 @@ class TransactionAttempts {
  private:
   Task<absl::optional<absl::Status>> EndAttempt(absl::Status said);
   Task<void> BackOff();
-  // Locks all keys that the last attempts touched. Not OK: it holds none.
+  // Locks all keys that the last attempts touched. Requires: it holds none. Not OK: nor does it then.
   Task<absl::Status> TakeHold();
   // Those of the last attempt, with those of earlier ones as long as a home would take them all.
   absl::Status GatherKeys();

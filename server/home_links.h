@@ -21,17 +21,16 @@
 #include "client/client_core.h"
 #include "client/fabric_set.h"
 #include "kvs/cluster.h"
-#include "kvs/transaction_home.h"
 #include "kvs/transaction_id.h"
 #include "kvs/wire.h"
 #include "runtime/scheduler.h"
 #include "runtime/task.h"
-#include "server/transaction_ends.h"
+#include "server/called_homes.h"
 #include "transport/secret_proof.h"
 
 namespace acre::server {
 
-class HomeLinks final : public OtherHomes {
+class HomeLinks final : public CalledHomes {
  public:
   struct Options {
     Scheduler* scheduler = nullptr;
@@ -50,12 +49,6 @@ class HomeLinks final : public OtherHomes {
   static absl::StatusOr<std::unique_ptr<HomeLinks>> Create(Options options);
   ~HomeLinks() override;
 
-  Task<absl::StatusOr<kvs::TransactionOutcome>> Promise(kvs::TransactionParticipant participant,
-                                                        kvs::TransactionId id) override;
-  Task<absl::Status> Resolve(kvs::TransactionParticipant participant, kvs::TransactionId id,
-                             bool commit) override;
-  Task<absl::Status> Close(kvs::TransactionParticipant participant,
-                           kvs::TransactionThread thread) override;
   std::string NameOf(const kvs::TransactionParticipant& participant) const override;
 
   // Servers to which there is a link, connected or not.
@@ -74,10 +67,9 @@ class HomeLinks final : public OtherHomes {
   HomeLinks(Options options, std::unique_ptr<FabricSet> fabrics);
   // Made if need be.
   std::shared_ptr<Link> LinkTo(uint32_t index);
-  // One call of that very incarnation. The arguments outlive the task. FailedPrecondition: it is gone for good. Else
-  // *answered says whether the status is what the other one's handler said; if not, it is Unavailable.
   Task<absl::Status> Ask(const kvs::TransactionParticipant& participant, kvs::Method method,
-                         const std::string& request, std::string* response, bool* answered);
+                         const std::string& request, std::string* response,
+                         bool* answered) override;
   // The server's generation. `link` outlives the task.
   Task<absl::StatusOr<uint64_t>> Connect(Link* link, uint64_t deadline_ns);
   void NoteSilence(Link* link, const absl::Status& why);

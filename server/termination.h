@@ -15,6 +15,7 @@
 #include "kvs/transaction_id.h"
 #include "runtime/scheduler.h"
 #include "server/home_links.h"
+#include "server/local_workers.h"
 #include "server/transaction_ends.h"
 #include "server/transaction_service.h"
 
@@ -35,12 +36,9 @@ class Termination final {
   void AppendStats(std::string* text) const;
 
  private:
-  // The workers of this server.
-  class Workers;
-
   Termination() = default;
 
-  std::unique_ptr<Workers> workers_;
+  std::unique_ptr<LocalWorkers> workers_;
   std::unique_ptr<HomeLinks> links_;
   std::unique_ptr<TransactionEnds> ends_;  // Goes first.
 };

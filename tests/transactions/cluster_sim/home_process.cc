@@ -234,7 +234,7 @@ void HomeProcess::StartEnds() {
         scene_->door(i), process_, scene_->home_machine(i), &scheduler_, fabric_.get(),
         port_.get());
   }
-  local_ = std::make_unique<SimulatedLocalHome>(&scheduler_, service_.get());
+  local_ = std::make_unique<server::LocalWorkers>(&scheduler_, service_.get());
   others_ = std::make_unique<SimulatedOtherHomes>(&scheduler_, std::move(connectors));
   ends_ =
       std::make_unique<server::TransactionEnds>(&scheduler_, self(), local_.get(), others_.get());

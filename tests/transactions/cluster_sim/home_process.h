@@ -19,6 +19,7 @@
 #include "runtime/scheduler.h"
 #include "runtime/sim/world.h"
 #include "runtime/task.h"
+#include "server/local_workers.h"
 #include "server/transaction_ends.h"
 #include "server/transaction_service.h"
 #include "tests/transactions/cluster_sim/other_homes.h"
@@ -83,7 +84,7 @@ class HomeProcess {
   // Of the service thread, to other homes.
   std::unique_ptr<transport::CompletionQueue> queue_;
   std::unique_ptr<transport::Port> port_;
-  std::unique_ptr<SimulatedLocalHome> local_;
+  std::unique_ptr<server::LocalWorkers> local_;
   std::unique_ptr<SimulatedOtherHomes> others_;
   std::unique_ptr<server::TransactionEnds> ends_;
 };

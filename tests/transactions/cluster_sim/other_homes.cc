@@ -3,60 +3,15 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "kvs/transaction_wire.h"
 
 namespace acre::cluster_sim {
 namespace {
 
-using kvs::TransactionOutcome;
 using kvs::TransactionParticipant;
 
 constexpr uint64_t kAskNs = 100'000'000;
 
-absl::Status NotNow(const absl::Status& status) { return absl::UnavailableError(status.message()); }
-
 }  // namespace
-
-Task<absl::StatusOr<TransactionOutcome>> SimulatedOtherHomes::Promise(
-    TransactionParticipant participant, kvs::TransactionId id) {
-  const std::string request = kvs::EncodeId(id);
-  std::string response;
-  bool answered = false;
-  const absl::Status status =
-      co_await Ask(participant, kvs::Method::kTransactionPromise, request, &response, &answered);
-  if (!status.ok()) {
-    if (!answered && absl::IsFailedPrecondition(status)) co_return status;
-    co_return NotNow(status);
-  }
-  absl::StatusOr<TransactionOutcome> outcome = kvs::ParseOutcome(response);
-  co_return outcome;
-}
-
-Task<absl::Status> SimulatedOtherHomes::Resolve(TransactionParticipant participant,
-                                                kvs::TransactionId id, bool commit) {
-  const std::string request = kvs::EncodeResolve({id, commit});
-  std::string response;
-  bool answered = false;
-  const absl::Status status =
-      co_await Ask(participant, kvs::Method::kTransactionResolve, request, &response, &answered);
-  if (status.ok()) co_return status;
-  if (absl::IsFailedPrecondition(status)) {
-    co_return answered ? absl::DataLossError(status.message()) : status;
-  }
-  co_return NotNow(status);
-}
-
-Task<absl::Status> SimulatedOtherHomes::Close(TransactionParticipant participant,
-                                              kvs::TransactionThread thread) {
-  const std::string request = kvs::EncodeId({thread, 0});
-  std::string response;
-  bool answered = false;
-  const absl::Status status =
-      co_await Ask(participant, kvs::Method::kTransactionClose, request, &response, &answered);
-  if (status.ok()) co_return status;
-  if (!answered && absl::IsFailedPrecondition(status)) co_return status;
-  co_return NotNow(status);
-}
 
 Task<absl::Status> SimulatedOtherHomes::Ask(const TransactionParticipant& participant,
                                             kvs::Method method, const std::string& request,
