@@ -18,6 +18,7 @@
 #include "lock/lock_test_mesh.h"
 #include "runtime/random.h"
 #include "runtime/scheduler.h"
+#include "runtime/shared_word.h"
 #include "runtime/sim/world.h"
 #include "runtime/task.h"
 
@@ -84,6 +85,9 @@ class SimSurvivors final : public LockSurvivors {
     const auto question = std::make_shared<Question>();
     question->ask = [node, ask] { ask(node); };
     Scheduler& scheduler = options_.home->scheduler();
+    // A message's doorbell stands behind what this thread has stored (the data that it repaired): so does the question,
+    // which no card carries. A locked instruction empties the store buffer.
+    (void)doorbell_.Exchange(1, std::memory_order_acq_rel);
     co_await scheduler.SleepFor(options_.random->Uniform(30 * kUs));
     questions_[process].push_back(question);
     const uint64_t deadline_ns = scheduler.NowNs() + kAnswerTimeoutNs;
@@ -112,6 +116,7 @@ class SimSurvivors final : public LockSurvivors {
   }
 
   const Options options_;
+  SharedWord doorbell_;
   std::map<uint32_t, std::deque<std::shared_ptr<Question>>> questions_;
 };
 

@@ -168,6 +168,32 @@ TEST_F(SimDeathTest, WritesOfADyingProcessLandOrNotOrInPart) {
   EXPECT_GT(torn, 0);
 }
 
+// Goal: a WRITE that was acknowledged before it landed (E4) is not lost when the target's side ends, in whatever way.
+TEST_F(SimDeathTest, WhatWasAcknowledgedLandsWhateverEndsTheTargetsSide) {
+  const std::function<void()> ends[] = {
+      [this] { connection_.server.reset(); }, [this] { server_->process()->Kill(); },
+      [this] {  // The server's side breaks: the key of its own request is nobody's.
+        WorkRequest request = server_->Request(Opcode::kWrite, {}, 0, 0);
+        ASSERT_TRUE(connection_.server->Post({&request, 1}).ok());
+        AwaitEnd(server_.get());
+      }};
+  for (const auto& end : ends) {
+    uint64_t under_way = 0;
+    for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+      SimFaults faults;
+      faults.early_ack = 1;
+      faults.visibility_ns_max = kMs;
+      Make(seed, faults);
+      ASSERT_EQ(client_->Execute(connection_.client.get(), Write(0, 1)), CompletionStatus::kOk);
+      under_way += 1 - Value(0);
+      end();
+      test_->RunFor(10 * kMs);
+      ASSERT_EQ(Value(0), 1u) << "seed " << seed;
+    }
+    EXPECT_GT(under_way, kSeeds / 2) << "too few were under way";
+  }
+}
+
 TEST_F(SimDeathTest, AFailedWriteMayHaveHappened) {
   int happened = 0;
   int failed = 0;

@@ -136,11 +136,11 @@ void SimSide::OnNotice(std::string why) {
 
 void SimSide::Break(CompletionStatus first, std::string why, bool tells_peer) {
   if (state_ == QueuePairState::kBroken) return;
+  LandAcknowledged();
   state_ = QueuePairState::kBroken;
   why_ = std::move(why);
   network_->Trace("break", number_, static_cast<uint64_t>(first));
   network_->Cancel(&timeout_);
-  LandAcknowledged();
   AbandonRequests(network_->Draw(network_->faults().late_execution));
   CompletionStatus status = first;
   while (!outstanding_.empty()) {
@@ -163,11 +163,11 @@ void SimSide::Close() {
   queue_ = nullptr;
   if (is_dead_) return;
   if (state_ != QueuePairState::kBroken) {
+    LandAcknowledged();
     const bool was_ready = state_ == QueuePairState::kReady;
     state_ = QueuePairState::kBroken;
     network_->Trace("close", number_);
     network_->Cancel(&timeout_);
-    LandAcknowledged();
     // What was sent arrives, and our goodbye behind it.
     AbandonRequests(/*may_arrive=*/true);
     if (was_ready) TellPeer(arrival_ns_);
@@ -177,11 +177,11 @@ void SimSide::Close() {
 
 void SimSide::Die(bool at_once) {
   if (is_dead_) return;
+  if (!at_once) LandAcknowledged();
   is_dead_ = true;
   handle_ = nullptr;
   queue_ = nullptr;
   network_->Cancel(&timeout_);
-  if (!at_once) LandAcknowledged();
   const bool was_broken = std::exchange(state_, QueuePairState::kBroken) == QueuePairState::kBroken;
   const SimFaults& faults = network_->faults();
   if (effect_ != nullptr && !effect_->is_acknowledged && network_->Draw(faults.torn_write)) {
