@@ -200,18 +200,19 @@ void RemoteCohort::JudgeLeave(Place* place) {
   place->phase = left ? Phase::kOutside : Phase::kAwaitNext;
 }
 
-Task<void> RemoteCohort::Tell(Place* place, RemoteWord peer, uint64_t offset_bytes,
+Task<bool> RemoteCohort::Tell(Place* place, RemoteWord peer, uint64_t offset_bytes,
                               uint64_t value) {
   const absl::StatusOr<LockPeers::Peer> found = co_await options_.peers->Find(peer.process_id());
   if (!found.ok()) {
     options_.peers->OnUnreachable(peer.process_id());
-    co_return;
+    co_return false;
   }
   place->landing->out.Store(value, std::memory_order_relaxed);
   WorkRequest request = Request(*place, Opcode::kWrite, &place->landing->out, 1, offset_bytes);
   request.remote_key = found->descriptors;
   const CompletionStatus status = co_await options_.port->Execute(found->queue_pair, {&request, 1});
   if (status != CompletionStatus::kOk) options_.peers->OnUnreachable(peer.process_id());
+  co_return status == CompletionStatus::kOk;
 }
 
 Task<void> RemoteCohort::Link(Place* place) {
@@ -220,7 +221,8 @@ Task<void> RemoteCohort::Link(Place* place) {
   if (pred.process_id() == options_.descriptors->process_id()) {
     options_.descriptors->Link(pred, place->word);
   } else {
-    co_await Tell(place, pred, RemoteDescriptors::NextOffset(pred), place->word.bits());
+    // If it does not get there the home sees to it: this place is in the queue, whoever stands before it.
+    (void)co_await Tell(place, pred, RemoteDescriptors::NextOffset(pred), place->word.bits());
   }
   place->phase = Phase::kWaiting;
 }
@@ -237,7 +239,10 @@ Task<void> RemoteCohort::HandOn(Place* place) {
   if (next.process_id() == options_.descriptors->process_id()) {
     options_.descriptors->Grant(next, grant);
   } else {
-    co_await Tell(place, next, RemoteDescriptors::GrantOffset(next), grant.bits());
+    const bool is_told =
+        co_await Tell(place, next, RemoteDescriptors::GrantOffset(next), grant.bits());
+    // One of the two will be fenced, and if it is us the home must find that `next` stands behind us.
+    if (!is_told) options_.descriptors->Spoil(place->word);
   }
   place->phase = Phase::kOutside;
 }

@@ -147,8 +147,9 @@ class RemoteCohort {
   Task<void> Step(Place* place);
   Task<void> Link(Place* place);
   Task<void> HandOn(Place* place);
-  // WRITEs one word into the descriptor of another process.
-  Task<void> Tell(Place* place, RemoteWord peer, uint64_t offset_bytes, uint64_t value);
+  // WRITEs one word into the descriptor of another process. False: it may not have got there, and OnUnreachable()
+  // has been called.
+  Task<bool> Tell(Place* place, RemoteWord peer, uint64_t offset_bytes, uint64_t value);
   // Posts to the home. A failure makes the place kLost.
   Task<void> Execute(Place* place, absl::Span<transport::WorkRequest> batch);
   // READs the line, after WRITING victim if so.

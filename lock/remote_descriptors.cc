@@ -47,6 +47,12 @@ void RemoteDescriptors::Free(RemoteWord word) {
   free_.push_back(word.Next());
 }
 
+void RemoteDescriptors::Spoil(RemoteWord word) {
+  Side* const side = Find(word);
+  MutexLock lock(&side->mutex);
+  side->is_spoilt = true;
+}
+
 bool RemoteDescriptors::IsSpoilt(RemoteWord word) {
   Side* const side = Find(word);
   MutexLock lock(&side->mutex);

@@ -56,7 +56,10 @@ class RemoteDescriptors {
   RemoteWord Claim();
   // Gives it back, with the word of its last acquisition. It is in no queue.
   void Free(RemoteWord word);
-  // It must not be used again: something may still land in it.
+  // Its acquisition has left, and its grant did not reach its successor. The home finds that successor's pred in this
+  // word's intent, which the next acquisition would overwrite: so there is none.
+  void Spoil(RemoteWord word);
+  // It must not be used again: something may still land in it, or its intent must stay.
   bool IsSpoilt(RemoteWord word);
 
   // ---- For the thread that drives the acquisition `word`.

@@ -122,6 +122,25 @@ class RemoteLockTest : public ::testing::Test {
     return handle;
   }
 
+  // What the home reads in the intent of a word in a queue.
+  RemoteWord PredOf(RemoteWord word) {
+    LockIntent intent;
+    CopyFromShared(
+        &intent.word,
+        home_->IntentsOf(word.process_id())->words() + LockIntentOffset(word) / kWordBytes,
+        sizeof(intent) / kWordBytes, CopyOrder::kAscending);
+    if (!intent.IsWhole() || intent.word != word.bits()) return RemoteWord();
+    return RemoteWord::FromBits(intent.pred);
+  }
+  // Ids of the processes in the queue of that lock, from its tail.
+  std::vector<uint32_t> QueueBackwards(uint32_t lock) {
+    std::vector<uint32_t> processes;
+    auto word =
+        RemoteWord::FromBits(home_->WordsOf(lock)->remote_tail.Load(std::memory_order_acquire));
+    for (; !word.is_null(); word = PredOf(word)) processes.push_back(word.process_id());
+    return processes;
+  }
+
   RealClock clock_;
   std::unique_ptr<LockNode> home_;
   std::vector<std::unique_ptr<LockNode>> remotes_;
@@ -207,24 +226,35 @@ TEST_F(RemoteLockTest, IntentsTellTheQueueBackwards) {
   const SpawnHandle first = QueueRemote(0, 2, 1);
   const SpawnHandle second = QueueRemote(1, 2, 2);
   const SpawnHandle third = QueueRemote(2, 2, 3);
-  std::vector<uint32_t> processes;
-  uint64_t word = home_->WordsOf(2)->remote_tail.Load(std::memory_order_acquire);
-  while (word != 0) {
-    const RemoteWord found = RemoteWord::FromBits(word);
-    processes.push_back(found.process_id());
-    LockIntent intent;
-    CopyFromShared(
-        &intent.word,
-        home_->IntentsOf(found.process_id())->words() + LockIntentOffset(found) / kWordBytes,
-        sizeof(intent) / kWordBytes, CopyOrder::kAscending);
-    ASSERT_TRUE(intent.IsWhole());
-    EXPECT_EQ(intent.word, word);
-    EXPECT_EQ(intent.lock, TestLockAddress(2).bits());
-    word = intent.pred;
-  }
-  EXPECT_THAT(processes, ElementsAre(4, 3, 2));
+  EXPECT_THAT(QueueBackwards(2), ElementsAre(4, 3, 2));
   open_ = true;
   ASSERT_TRUE(PassUntil([&] { return released_ == 3 && AllIsFree(); }));
+}
+
+// Goal: a grant that does not reach its successor is told, and whoever sent it stays where the home looks for it, however
+// often that thread takes locks from then on: the home, which fences one of the two, sees that the other is next.
+TEST_F(RemoteLockTest, WhoseGrantGotLostStaysInTheQueue) {
+  Make(2);
+  std::vector<uint32_t> unreachable;
+  remotes_[0]->SetOnUnreachable([&](uint32_t other) { unreachable.push_back(other); });
+  const SpawnHandle holder = QueueRemote(0, 2, 1);
+  SpawnHandle successor = QueueRemote(1, 2, 2);
+  remotes_[0]->CloseTo(remotes_[1]->process_id());
+  open_ = true;
+  ASSERT_TRUE(PassUntil([&] { return released_ == 1; }));
+  EXPECT_THAT(unreachable, ElementsAre(3));
+  for (int i = 2; i < 5; ++i) {
+    const SpawnHandle again = SpawnRemote(0, 1, 1);
+    ASSERT_TRUE(PassUntil([&] { return released_ == i && home_->IsFree(1); }));
+  }
+  EXPECT_THAT(QueueBackwards(2), ElementsAre(3, 2));
+  // The home settles it: who sent the grant says that it has left, so the other one leads.
+  const auto tail =
+      RemoteWord::FromBits(home_->WordsOf(2)->remote_tail.Load(std::memory_order_acquire));
+  EXPECT_TRUE(remotes_[0]->descriptors()->HasLeft(PredOf(tail)));
+  EXPECT_FALSE(remotes_[1]->descriptors()->HasGrant(tail));
+  remotes_[1]->descriptors()->GrantLeadership(tail);
+  ASSERT_TRUE(PassUntil([&] { return released_ == 5 && AllIsFree(); }));
 }
 
 // Goal: first come, first served, and whoever waits sends nothing meanwhile (but with a spin lock).
