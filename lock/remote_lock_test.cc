@@ -31,6 +31,8 @@ using transport::VerbCounters;
 constexpr uint32_t kLocks = 4;
 constexpr uint32_t kRemoteBudget = 3;
 
+MATCHER_P(IsOf, process_id, "") { return arg.process_id() == static_cast<uint32_t>(process_id); }
+
 // A home with one thread of its own, and remote processes; all of them take turns on this thread.
 class RemoteLockTest : public ::testing::Test {
  public:  // For coroutines, which take the test as a parameter.
@@ -122,23 +124,29 @@ class RemoteLockTest : public ::testing::Test {
     return handle;
   }
 
-  // What the home reads in the intent of a word in a queue.
-  RemoteWord PredOf(RemoteWord word) {
+  // What the home reads of a word in a queue; nullopt: another acquisition's intent is there.
+  absl::optional<LockIntent> IntentOf(RemoteWord word) {
     LockIntent intent;
     CopyFromShared(
         &intent.word,
         home_->IntentsOf(word.process_id())->words() + LockIntentOffset(word) / kWordBytes,
         sizeof(intent) / kWordBytes, CopyOrder::kAscending);
-    if (!intent.IsWhole() || intent.word != word.bits()) return RemoteWord();
-    return RemoteWord::FromBits(intent.pred);
+    if (!intent.IsWhole() || intent.word != word.bits()) return absl::nullopt;
+    return intent;
   }
-  // Ids of the processes in the queue of that lock, from its tail.
-  std::vector<uint32_t> QueueBackwards(uint32_t lock) {
-    std::vector<uint32_t> processes;
+  // The queue of that lock as the home reads it, from its tail.
+  std::vector<RemoteWord> QueueBackwards(uint32_t lock) {
+    std::vector<RemoteWord> words;
     auto word =
         RemoteWord::FromBits(home_->WordsOf(lock)->remote_tail.Load(std::memory_order_acquire));
-    for (; !word.is_null(); word = PredOf(word)) processes.push_back(word.process_id());
-    return processes;
+    while (!word.is_null()) {
+      const absl::optional<LockIntent> intent = IntentOf(word);
+      if (!intent.has_value()) break;
+      EXPECT_EQ(intent->lock, TestLockAddress(lock).bits());
+      words.push_back(word);
+      word = RemoteWord::FromBits(intent->pred);
+    }
+    return words;
   }
 
   RealClock clock_;
@@ -226,7 +234,7 @@ TEST_F(RemoteLockTest, IntentsTellTheQueueBackwards) {
   const SpawnHandle first = QueueRemote(0, 2, 1);
   const SpawnHandle second = QueueRemote(1, 2, 2);
   const SpawnHandle third = QueueRemote(2, 2, 3);
-  EXPECT_THAT(QueueBackwards(2), ElementsAre(4, 3, 2));
+  EXPECT_THAT(QueueBackwards(2), ElementsAre(IsOf(4), IsOf(3), IsOf(2)));
   open_ = true;
   ASSERT_TRUE(PassUntil([&] { return released_ == 3 && AllIsFree(); }));
 }
@@ -247,13 +255,12 @@ TEST_F(RemoteLockTest, WhoseGrantGotLostStaysInTheQueue) {
     const SpawnHandle again = SpawnRemote(0, 1, 1);
     ASSERT_TRUE(PassUntil([&] { return released_ == i && home_->IsFree(1); }));
   }
-  EXPECT_THAT(QueueBackwards(2), ElementsAre(3, 2));
+  const std::vector<RemoteWord> queue = QueueBackwards(2);
+  ASSERT_THAT(queue, ElementsAre(IsOf(3), IsOf(2)));
   // The home settles it: who sent the grant says that it has left, so the other one leads.
-  const auto tail =
-      RemoteWord::FromBits(home_->WordsOf(2)->remote_tail.Load(std::memory_order_acquire));
-  EXPECT_TRUE(remotes_[0]->descriptors()->HasLeft(PredOf(tail)));
-  EXPECT_FALSE(remotes_[1]->descriptors()->HasGrant(tail));
-  remotes_[1]->descriptors()->GrantLeadership(tail);
+  EXPECT_TRUE(remotes_[0]->descriptors()->HasLeft(queue[1]));
+  EXPECT_FALSE(remotes_[1]->descriptors()->HasGrant(queue[0]));
+  remotes_[1]->descriptors()->GrantLeadership(queue[0]);
   ASSERT_TRUE(PassUntil([&] { return released_ == 5 && AllIsFree(); }));
 }
 
