@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
@@ -34,6 +35,7 @@
 #include "glog/logging.h"
 #include "runtime/clock.h"
 #include "runtime/command_line.h"
+#include "runtime/cpus.h"
 
 DEFINE_string(workload, "transfer", "transfer, smallbank or tatp");
 DEFINE_string(servers, "1",
@@ -66,6 +68,10 @@ DEFINE_bool(fairness, false,
             "instead of a workload: one record that all transactions increment, from 4 threads "
             "with one transaction each, if --threads and --outstanding do not say otherwise");
 DEFINE_uint32(server_threads, 1, "threads of each server that is started");
+DEFINE_string(server_cpus, "",
+              "CPUs of the servers that are started, as 0,2-5 (kv_server --cpus). Default: where "
+              "the kernel puts them");
+DEFINE_string(cpus, "", "CPUs of the client threads. Default: all but --server_cpus");
 DEFINE_string(poll, "adaptive",
               "adaptive: clients, and servers that are started, sleep after a while of waiting; "
               "busy: never");
@@ -221,6 +227,7 @@ absl::Status StartServers(uint32_t count, Store* store, ClientOptions* client) {
                                            .fabric = FLAGS_fabric,
                                            .poll = FLAGS_poll,
                                            .threads = FLAGS_server_threads,
+                                           .cpus = FLAGS_server_cpus,
                                            .memory_bytes = std::max(bytes, kBytesMin)});
   if (!processes.ok()) return processes.status();
   store->processes = *std::move(processes);
@@ -310,6 +317,25 @@ absl::Status Measure(const TxnRoundsOptions& rounds, const ClientOptions& client
   return Report(report, *results);
 }
 
+// Where client threads run from now on. Those that are known: a server that runs already keeps its own.
+absl::Status ChooseCpus() {
+  absl::StatusOr<std::vector<int>> cpus = ParseCpus(FLAGS_cpus);
+  if (!cpus.ok())
+    return absl::Status(cpus.status().code(), absl::StrCat("--cpus: ", cpus.status().message()));
+  if (cpus->empty() && !FLAGS_server_cpus.empty()) {
+    // The servers have taken them: the list is right.
+    const std::vector<int> taken = *ParseCpus(FLAGS_server_cpus);
+    cpus = UsableCpus();
+    std::erase_if(*cpus, [&](int cpu) { return absl::c_binary_search(taken, cpu); });
+    if (cpus->empty())
+      return absl::InvalidArgumentError("--server_cpus leaves none for the clients");
+  }
+  if (cpus->empty()) return absl::OkStatus();
+  const absl::Status usable = CheckCpus(*cpus);
+  return usable.ok() ? StayOnCpus(*cpus)
+                     : absl::Status(usable.code(), absl::StrCat("--cpus: ", usable.message()));
+}
+
 absl::Status Run() {
   if (!FLAGS_plot.empty()) {
     if (absl::Status status = CheckPlot(); !status.ok()) return status;
@@ -327,7 +353,9 @@ absl::Status Run() {
     if (!started.ok()) return started.status();
     redis = *std::move(started);
   }
-  absl::Status status = LoadPopulation(*client, *store.workload);
+  absl::Status status = ChooseCpus();
+  if (!status.ok()) return status;
+  status = LoadPopulation(*client, *store.workload);
   if (status.ok()) status = Measure(*rounds, *client, store, redis.get());
   // What a server said before it died explains the rest.
   const absl::Status alive =

@@ -21,6 +21,7 @@
 #include "glog/logging.h"
 #include "runtime/clock.h"
 #include "runtime/command_line.h"
+#include "runtime/cpus.h"
 #include "runtime/system_random.h"
 #include "server/doctor/card_checks.h"
 #include "server/doctor/check.h"

@@ -1,7 +1,5 @@
 #include "server/machine.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <fstream>
 #include <iterator>
@@ -131,13 +129,6 @@ absl::StatusOr<std::string> ReadBootId() {
     return absl::InternalError("cannot read /proc/sys/kernel/random/boot_id: is /proc mounted?");
   }
   return std::string(absl::StripAsciiWhitespace(*text));
-}
-
-int CoresUsable() {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  if (sched_getaffinity(0, sizeof(cores), &cores) != 0) return 1;
-  return std::max(1, CPU_COUNT(&cores));
 }
 
 }  // namespace acre::server

@@ -34,9 +34,6 @@ absl::Status CheckMemory(uint64_t wanted_bytes, transport::HugePages huge_pages,
 // The same for all processes between two starts of the machine. Internal: it cannot be read.
 absl::StatusOr<std::string> ReadBootId();
 
-// Cores that this process may use.
-int CoresUsable();
-
 }  // namespace acre::server
 
 #endif  // ACRE_SERVER_MACHINE_H_

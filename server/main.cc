@@ -19,6 +19,7 @@
 #include "kvs/cluster.h"
 #include "runtime/clock.h"
 #include "runtime/command_line.h"
+#include "runtime/cpus.h"
 #include "runtime/system_random.h"
 #include "runtime/wall_clock.h"
 #include "server/server.h"
@@ -51,6 +52,11 @@ DEFINE_string(
     "this server alone.");
 DEFINE_int32(threads, 1,
              "Threads that serve clients. One more, mostly idle, keeps the server alive.");
+DEFINE_string(cpus, "",
+              "CPUs to run on, as 0,2-5: the threads that serve clients get one each, in turn. "
+              "Default: where the kernel puts "
+              "them. Near the card if there is one (kv_doctor says which are), and not those of "
+              "busy clients.");
 DEFINE_string(memory, "2G", "Memory for records: a number with K, M or G. Taken at the start.");
 DEFINE_int32(
     index_percent, acre::kvs::TableOptions().index_percent,
@@ -165,6 +171,9 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   if (!poll.ok()) return poll.status();
   options.poll = *poll;
   options.threads = FLAGS_threads;
+  auto cpus = ParseCpus(FLAGS_cpus);
+  if (!cpus.ok()) return NameFlag("cpus", cpus.status());
+  options.cpus = *std::move(cpus);
   options.index_percent = FLAGS_index_percent;
   options.lease_ms = FLAGS_lease_ms;
   options.death_marks = FLAGS_death_marks;
@@ -218,6 +227,12 @@ int Main(int argc, char** argv) {
   sigaddset(&stop_signals, SIGINT);
   CHECK_EQ(pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr), 0);
   RaiseDescriptorLimit();
+  if (!options->cpus.empty()) {
+    // All threads, those too that touch memory first: it comes from the node of these CPUs.
+    if (absl::Status stays = StayOnCpus(options->cpus); !stays.ok()) {
+      return Fail(NameFlag("cpus", stays));
+    }
+  }
 
   RealClock clock;
   options->clock = &clock;

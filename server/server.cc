@@ -9,6 +9,7 @@
 #include "glog/logging.h"
 #include "kvs/socket_wire.h"
 #include "kvs/wire.h"
+#include "runtime/cpus.h"
 #include "server/keep_alive.h"
 #include "server/machine.h"
 #include "server/memory.h"
@@ -146,6 +147,7 @@ absl::Status Server::CheckOptions() {
     return absl::InvalidArgumentError(
         absl::StrCat("--index_percent=", options_.index_percent, ": give 1 to 99"));
   }
+  if (absl::Status cpus = CheckCpus(options_.cpus); !cpus.ok()) return cpus;
   if (options_.threads_per_qp < 1 || options_.threads_per_qp > transport::kThreadsPerQpMax) {
     return absl::InvalidArgumentError(absl::StrCat("--threads_per_qp=", options_.threads_per_qp,
                                                    ": give 1 to ", transport::kThreadsPerQpMax));
@@ -249,8 +251,8 @@ absl::Status Server::MakeMemory() {
   if (absl::Status status = MakeRegions(); !status.ok()) return status;
   const std::vector<transport::MemoryRegion*> regions = Regions();
   absl::Status populated = PopulateRegions(
-      regions, CoresUsable(), options_.clock, [this](absl::string_view line) { Say(line); },
-      options_.stop_requested);
+      regions, static_cast<int>(UsableCpus().size()), options_.clock,
+      [this](absl::string_view line) { Say(line); }, options_.stop_requested);
   if (!populated.ok()) return populated;
   // A card pins all pages, one by one where they are not there yet: so behind that.
   if (absl::Status status = networks_->OpenDoors(regions_); !status.ok()) return status;
@@ -364,6 +366,7 @@ absl::Status Server::StartWorkers() {
   named_locks_ = std::make_unique<NamedLocks>(options_.clock, options_.wall_ns);
   context.named_locks = named_locks_.get();
   context.lock_home = lock_home_.get();
+  context.cpus = options_.cpus;
   MakeTransactions();
   context.transactions = transactions_.get();
   for (int i = 0; i < options_.threads; ++i) {
@@ -471,13 +474,14 @@ std::string Server::Description() const {
     pages.insert(FormatSize(region->page_bytes()));
     bytes += region->size_bytes();
   }
+  const size_t cores = options_.cpus.empty() ? UsableCpus().size() : options_.cpus.size();
   return absl::StrCat(
       networks_->served().size() == 1 ? "fabric " : "fabrics ", networks_->Names(), ", ",
       FormatSize(bytes), " in ", regions_.size(), regions_.size() == 1 ? " region" : " regions",
       " on pages of ", absl::StrJoin(pages, " and "), ", ", options_.threads,
-      options_.threads == 1 ? " thread on " : " threads on ", CoresUsable(),
-      CoresUsable() == 1 ? " core, " : " cores, ",
-      options_.poll == PollMode::kBusy ? "busy" : "adaptive", " polling, ",
+      options_.threads == 1 ? " thread on " : " threads on ", cores,
+      cores == 1 ? " core, " : " cores, ", options_.poll == PollMode::kBusy ? "busy" : "adaptive",
+      " polling, ",
       HasLease() ? absl::StrCat("lease ", options_.lease_ms, " ms") : "deaths marked by the kernel",
       place_.view == 0
           ? ""

@@ -60,6 +60,8 @@ struct ServerOptions {
   std::string device;
   uint32_t threads_per_qp = 1;  // Of verbs: likewise.
   int threads = 1;
+  // The CPU of each of the threads that serve clients, in turn. Empty: where the kernel puts them.
+  std::vector<int> cpus;
   uint64_t memory_bytes = uint64_t{2} << 30;
   uint64_t region_bytes_max = kDataRegionBytesMax;  // PlanRegions() in server/memory.h.
   int index_percent = kvs::TableOptions().index_percent;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "kvs/wire.h"
+#include "runtime/cpus.h"
 #include "server/counter.h"
 #include "transport/port.h"
 
@@ -36,8 +37,22 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(WorkerContext context, int
       std::make_unique<SocketServer>(&worker->scheduler_, worker->handler_.get());
   worker->connections_ = std::make_unique<ConnectionSet>(&worker->scheduler_);
   worker->scheduler_.DetachFromThread();
-  worker->thread_ = std::thread([raw = worker.get()] { raw->scheduler_.Run(); });
+  if (absl::Status started = worker->StartThread(index); !started.ok()) return started;
   return worker;
+}
+
+absl::Status Worker::StartThread(int index) {
+  const auto run = [this] { scheduler_.Run(); };
+  if (context_.cpus.empty()) {
+    thread_ = std::thread(run);
+    return absl::OkStatus();
+  }
+  // A thread begins, and stays, where the one that starts it may run.
+  const std::vector<int> everywhere = UsableCpus();
+  const int cpu = context_.cpus[static_cast<size_t>(index) % context_.cpus.size()];
+  if (absl::Status stays = StayOnCpus({cpu}); !stays.ok()) return stays;
+  thread_ = std::thread(run);
+  return StayOnCpus(everywhere);
 }
 
 void Worker::MakeTransactions(int index) {

@@ -42,6 +42,7 @@ struct WorkerContext {
   std::vector<ServedFabric> fabrics;
   kvs::Table* table = nullptr;
   PollMode poll = PollMode::kAdaptive;
+  std::vector<int> cpus;  // Of which its thread stays on one, by its index. Empty: on any.
   std::function<uint32_t()> next_region_id;  // Any thread. 0: there is none left.
   std::function<std::string()> stats;        // Any thread.
   ClusterFacts cluster;
@@ -100,6 +101,7 @@ class Worker {
 
   Worker(WorkerContext context, int index, uint64_t seed);
   absl::Status OpenDoors();
+  absl::Status StartThread(int index);
   void MakeTransactions(int index);
   // Requires: the server offered it.
   Door& DoorOf(absl::string_view fabric);

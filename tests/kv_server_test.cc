@@ -7,17 +7,22 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "client/client.h"
 #include "glog/logging.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "runtime/cpus.h"
 #include "runtime/random.h"
 #include "tests/or_die.h"
 #include "tests/process.h"
@@ -50,6 +55,9 @@ TEST(KvServerFlags, WhatIsWrongGetsOneLine) {
   ExpectOneClearLine({any, "--threads=0"}, "give 1 to");
   ExpectOneClearLine({any, "--threads=x"}, "--threads=x");
   ExpectOneClearLine({any, "--threads"}, "wants a value");
+  ExpectOneClearLine({any, "--cpus=first"}, "--cpus: \"first\" is no CPU");
+  ExpectOneClearLine({any, "--cpus=0,1023"}, "CPU 1023 is not one");
+  ExpectOneClearLine({any, "--cpus=1023"}, "--cpus: ");
   ExpectOneClearLine({any, "--index_percent=0"}, "give 1 to 99");
   ExpectOneClearLine({any, "--huge_pages=3m"}, "give auto");
   ExpectOneClearLine({any, "--poll=sometimes"}, "adaptive or busy");
@@ -70,7 +78,7 @@ TEST(KvServerFlags, HelpExplainsItsOwnFlagsOnly) {
   const Outcome outcome = RunKvServer({"--help"});
   EXPECT_EQ(outcome.exit_code, 0);
   for (absl::string_view name :
-       {"--listen", "--fabric", "--device", "--threads", "--memory", "--index_percent",
+       {"--listen", "--fabric", "--device", "--threads", "--cpus", "--memory", "--index_percent",
         "--huge_pages", "--poll", "--lease_ms", "--death_marks", "--state_dir"}) {
     EXPECT_NE(outcome.stdout_text.find(std::string(name)), std::string::npos) << name;
   }
@@ -92,6 +100,36 @@ TEST(KvServerStart, StartLineTellsWhatItGot) {
     EXPECT_NE(outcome.stdout_text.find(std::string(part)), std::string::npos)
         << outcome.stdout_text;
   }
+}
+
+// Goal: --cpus: each thread that serves clients stays on its own, the others on all of them.
+TEST(KvServerStart, ThreadsStayOnTheirCpus) {
+  const std::vector<int> usable = UsableCpus();
+  const std::vector<int> cpus = {usable.front(), usable.back()};
+  const auto server =
+      StartOrDie({.memory = "16M",
+                  .more = {"--threads=3", absl::StrCat("--cpus=", absl::StrJoin(cpus, ","))}});
+  std::map<std::string, int> threads_on;  // As the kernel writes it.
+  for (const auto& task : std::filesystem::directory_iterator(
+           absl::StrCat("/proc/", server->process().pid(), "/task"))) {
+    std::ifstream status(task.path() / "status");
+    for (std::string line; std::getline(status, line);) {
+      const std::vector<std::string> words = absl::StrSplit(line, absl::ByAnyChar("\t"));
+      if (words[0] == "Cpus_allowed_list:") ++threads_on[words[1]];
+    }
+  }
+  std::map<std::string, int> wanted;
+  ++wanted[absl::StrCat(cpus[0])];  // The third one's turn comes to the first CPU again.
+  ++wanted[absl::StrCat(cpus[1])];
+  ++wanted[absl::StrCat(cpus[0])];
+  for (const auto& [list, count] : wanted) EXPECT_GE(threads_on[list], count) << list;
+  for (const auto& [list, count] : threads_on) {
+    const auto allowed = ParseCpus(list);
+    ASSERT_TRUE(allowed.ok()) << list;
+    for (const int cpu : *allowed) EXPECT_THAT(cpus, ::testing::Contains(cpu)) << list;
+  }
+  EXPECT_NE(server->Stop().stdout_text.find(absl::StrCat("3 threads on ", wanted.size(), " core")),
+            std::string::npos);
 }
 
 // Goal: nobody can make a server write through a link, or read what others prepared.

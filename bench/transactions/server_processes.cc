@@ -41,6 +41,7 @@ absl::StatusOr<std::unique_ptr<ServerProcesses>> ServerProcesses::Start(
                                         absl::StrCat("--fabric=", options.fabric),
                                         absl::StrCat("--poll=", options.poll),
                                         absl::StrCat("--threads=", options.threads),
+                                        absl::StrCat("--cpus=", options.cpus),
                                         absl::StrCat("--memory=", options.memory_bytes >> 20, "M"),
                                         absl::StrCat("--index_percent=", options.index_percent),
                                         absl::StrCat("--state_dir=", path)};

@@ -26,6 +26,7 @@ struct ServerProcessesOptions {
   std::string fabric = "shm";  // kv_server --fabric.
   std::string poll = "adaptive";
   uint32_t threads = 1;       // Of each.
+  std::string cpus;           // Of all: kv_server --cpus.
   uint64_t memory_bytes = 0;  // Of each.
   int index_percent = 86;     // Small records lie in the index.
 };

@@ -1,38 +1,42 @@
 #include "server/doctor/numa_checks.h"
 
-#include <sched.h>
-
 #include <map>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/types/optional.h"
+#include "runtime/cpus.h"
 #include "server/doctor/sysfs.h"
 
 namespace acre::doctor {
 namespace {
 
+// A file that lists CPUs, or nodes; one that cannot be read, or makes no sense, lists none.
+std::vector<int> ReadCpus(const std::string& path) {
+  return ParseCpus(ReadText(path).value_or("")).value_or(std::vector<int>());
+}
+
 // Of each node that has some of `cpus`: its distance from the node `from` (10: the same), -1 unknown.
-std::map<int, int> DistancesFrom(const std::string& root, int from, const std::set<int>& cpus) {
+std::map<int, int> DistancesFrom(const std::string& root, int from, absl::Span<const int> cpus) {
   const std::string folder = root + "/sys/devices/system/node";
   const std::vector<std::string> row =
       absl::StrSplit(ReadText(absl::StrCat(folder, "/node", from, "/distance")).value_or(""), ' ',
                      absl::SkipEmpty());
   // The row's columns are the nodes that are online, in ascending order.
-  const std::set<int> online = ParseCpuList(ReadText(folder + "/online").value_or(""));
+  const std::vector<int> online = ReadCpus(folder + "/online");
   std::map<int, int> distances;
   size_t column = 0;
   for (const int node : online) {
     int distance = -1;
     if (column >= row.size() || !absl::SimpleAtoi(row[column], &distance)) distance = -1;
     ++column;
-    for (const int cpu :
-         ParseCpuList(ReadText(absl::StrCat(folder, "/node", node, "/cpulist")).value_or(""))) {
-      if (cpus.count(cpu) != 0) distances[node] = distance;
+    for (const int cpu : ReadCpus(absl::StrCat(folder, "/node", node, "/cpulist"))) {
+      if (absl::c_linear_search(cpus, cpu)) distances[node] = distance;
     }
   }
   return distances;
@@ -40,19 +44,8 @@ std::map<int, int> DistancesFrom(const std::string& root, int from, const std::s
 
 }  // namespace
 
-std::set<int> UsableCpus() {
-  std::set<int> usable;
-  cpu_set_t cpus;
-  CPU_ZERO(&cpus);
-  if (sched_getaffinity(0, sizeof(cpus), &cpus) != 0) return usable;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(cpu, &cpus)) usable.insert(cpu);
-  }
-  return usable;
-}
-
 Check CheckNumaDistance(const std::string& root, absl::string_view card,
-                        const std::set<int>& cpus) {
+                        absl::Span<const int> cpus) {
   Check check;
   check.what = "NUMA";
   const absl::optional<int64_t> node =

@@ -13,12 +13,6 @@
 #include "absl/strings/strip.h"
 
 namespace acre::doctor {
-namespace {
-
-// More than any kernel has: a list that says otherwise is nonsense.
-constexpr int kCpusMax = 1 << 16;
-
-}  // namespace
 
 absl::optional<std::string> ReadText(const std::string& path) {
   std::ifstream file(path);
@@ -54,21 +48,6 @@ absl::optional<std::string> ReadField(const std::string& path, absl::string_view
     return std::string(absl::StripAsciiWhitespace(line));
   }
   return absl::nullopt;
-}
-
-std::set<int> ParseCpuList(absl::string_view text) {
-  std::set<int> cpus;
-  for (absl::string_view range : absl::StrSplit(text, ',', absl::SkipWhitespace())) {
-    const std::pair<absl::string_view, absl::string_view> ends =
-        absl::StrSplit(range, absl::MaxSplits('-', 1));
-    int first = 0, last = 0;
-    if (!absl::SimpleAtoi(ends.first, &first)) continue;
-    last = first;
-    if (!ends.second.empty() && !absl::SimpleAtoi(ends.second, &last)) continue;
-    if (first < 0 || last >= kCpusMax) continue;
-    for (int cpu = first; cpu <= last; ++cpu) cpus.insert(cpu);
-  }
-  return cpus;
 }
 
 }  // namespace acre::doctor

@@ -6,7 +6,6 @@
 #define ACRE_SERVER_DOCTOR_SYSFS_H_
 
 #include <cstdint>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -22,8 +21,6 @@ absl::optional<int64_t> ReadInteger(const std::string& path);
 std::vector<std::string> ListFolder(const std::string& path);
 // The value of "NAME:   value" in a file of such lines.
 absl::optional<std::string> ReadField(const std::string& path, absl::string_view name);
-// "0-3,8": {0, 1, 2, 3, 8}. What makes no sense is left out.
-std::set<int> ParseCpuList(absl::string_view text);
 
 }  // namespace acre::doctor
 
