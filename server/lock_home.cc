@@ -230,11 +230,16 @@ void LockHome::OnControlGone(const LockControlConnection* control) {
     participant->control = nullptr;
     keeper_->OnDeath(participant->lock_id);
   }
-  scheduler_->Post([this, control] { Drop(control); });
+  scheduler_->Post([this] { DropGone(); });
 }
 
-void LockHome::Drop(const LockControlConnection* control) {
-  controls_.remove_if([control](const auto& of) { return of.get() == control; });
+void LockHome::DropGone() {
+  controls_.remove_if([this](const auto& control) {
+    if (control->is_broken()) return true;
+    if (control->lock_id() == 0) return false;
+    const Participant* const participant = Find(control->lock_id());
+    return participant == nullptr || participant->control != control.get();
+  });
 }
 
 absl::StatusOr<kvs::JoinAnswer> LockHome::Join(LockControlConnection* control,
@@ -393,9 +398,8 @@ Task<void> LockHome::Close(uint32_t lock_id) {
   participant->is_buried = true;
   standstills_.clear();
   // It has nothing more to say.
-  if (const LockControlConnection* const control = std::exchange(participant->control, nullptr)) {
-    scheduler_->Post([this, control] { Drop(control); });
-  }
+  participant->control = nullptr;
+  scheduler_->Post([this] { DropGone(); });
   AddToCounter(&fenced_);
 }
 

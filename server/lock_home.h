@@ -140,8 +140,8 @@ class LockHome final : private LockSurvivors, private LockKeeper::Fence {
   absl::StatusOr<kvs::JoinAnswer> Join(LockControlConnection* control,
                                        const kvs::JoinRequest& request);
   void OnControlGone(const LockControlConnection* control);
-  // Not from inside a call of it.
-  void Drop(const LockControlConnection* control);
+  // Connections that broke, or whose participant is buried. Not from inside a call of one.
+  void DropGone();
   Task<void> OnUnreachableTask(uint32_t reporter, uint32_t other);
   // Null: none. The pointer is good on the home's thread till ForgetDead().
   Participant* Find(uint32_t lock_id) const;
