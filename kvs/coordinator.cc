@@ -68,6 +68,11 @@ void Coordinator::RenewFrom(const CoordinatorName* name) {
   if (old->unfinished.empty()) Close(old);
 }
 
+void Coordinator::Lose(Work* work) {
+  work->name->Lose(work->id.sequence);
+  RenewFrom(work->name.get());
+}
+
 void Coordinator::Close(const std::shared_ptr<CoordinatorName>& name) {
   for (std::shared_ptr<TransactionLink>& link : name->links) {
     if (link != nullptr) RunAside(CloseAt(std::move(link), name->thread));

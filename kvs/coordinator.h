@@ -63,6 +63,8 @@ class Coordinator {
   bool LookAtLink(size_t server, const std::shared_ptr<TransactionLink>& link);
   // Gives this name up, if it is the one of now.
   void RenewFrom(const CoordinatorName* name);
+  // Some home may not have heard how it has ended.
+  void Lose(Work* work);
   // Till there is place for another number.
   Task<absl::Status> AwaitNumber(uint64_t deadline_ns);
   Task<void> NumberFreed();

@@ -351,7 +351,7 @@ Task<void> Coordinator::AbortAll(Work* work, uint64_t deadline_ns) {
   const bool all_know =
       std::all_of(work->parts.begin(), work->parts.end(),
                   [](const TransactionPart& part) { return !part.was_asked || part.status.ok(); });
-  if (!all_know) RenewFrom(work->name.get());
+  if (!all_know) Lose(work);
 }
 
 Task<void> Coordinator::CommitAcross(std::shared_ptr<Work> work,
@@ -387,7 +387,7 @@ Task<void> Coordinator::CommitAcross(std::shared_ptr<Work> work,
     ++stats_.committed;
   } else {
     SetUnknown(work.get(), untold->status);
-    RenewFrom(work->name.get());
+    Lose(work.get());
   }
   work->ended.Set();
 }

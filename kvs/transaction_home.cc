@@ -69,6 +69,14 @@ TransactionHome::Record* TransactionHome::FindOrMake(const TransactionId& id) {
   return &thread.records[id.sequence];
 }
 
+bool TransactionHome::IsTruncated(const TransactionId& id) const {
+  const auto thread = threads_.find(id.coordinator);
+  if (thread == threads_.end()) return false;
+  if (id.sequence < thread->second.finished_below) return true;
+  const Record* const record = Find(id);
+  return record != nullptr && record->state == State::kTruncated;
+}
+
 bool TransactionHome::IsPromisedByClosing(const TransactionId& id) const {
   const auto thread = threads_.find(id.coordinator);
   return thread != threads_.end() && thread->second.is_closed &&
@@ -333,12 +341,8 @@ absl::Status TransactionHome::Commit(const TransactionId& id) {
 }
 
 absl::Status TransactionHome::Abort(const TransactionId& id) {
-  const auto thread = threads_.find(id.coordinator);
   // Over and truncated: a request that comes again.
-  if (thread != threads_.end() && id.sequence < thread->second.finished_below) {
-    return absl::OkStatus();
-  }
-  if (IsPromisedByClosing(id)) return absl::OkStatus();
+  if (IsTruncated(id) || IsPromisedByClosing(id)) return absl::OkStatus();
   Record* const record = FindOrMake(id);
   if (record == nullptr) return BeyondWindow(id);
   switch (record->state) {
@@ -391,6 +395,8 @@ TransactionOutcome TransactionHome::Promise(const TransactionId& id) {
 
 absl::Status TransactionHome::Resolve(const TransactionId& id, bool commit) {
   if (!commit) return Abort(id);
+  // What is known no more contradicts nobody.
+  if (IsTruncated(id)) return absl::OkStatus();
   Record* const record = Find(id);
   if (record == nullptr) return Wrong(id, "is decided to commit, and is not known here");
   if (record->state == State::kCommitted) return absl::OkStatus();

@@ -133,8 +133,9 @@ class TransactionHome {
   // its ring is drained. kLocked is never the answer. kUnknown: it is over and truncated, or beyond the window of a thread that
   // is not closed: CloseThread() first.
   TransactionOutcome Promise(const TransactionId& id);
-  // The end of a dead coordinator's transaction, decided as docs/transactions.md says.
-  // FailedPrecondition: the outcome is known and another one, or it is to commit and holds no locks here: somebody
+  // The end of a dead coordinator's transaction, decided as docs/transactions.md says. OK, and nothing more, of what is
+  // truncated: how that ended nobody knows here.
+  // FailedPrecondition: the outcome is known and another one, or it is to commit and never held its locks here: somebody
   // decided wrongly, and nothing was changed.
   [[nodiscard]] absl::Status Resolve(const TransactionId& id, bool commit);
 
@@ -195,6 +196,8 @@ class TransactionHome {
   Record* Find(const TransactionId& id);
   // Made if need be. Null: finished already, or beyond the window.
   Record* FindOrMake(const TransactionId& id);
+  // Truncate() was told that it is over at all its homes.
+  bool IsTruncated(const TransactionId& id) const;
   // A closed thread has promised it: it has no record, is not over, and will never have one.
   bool IsPromisedByClosing(const TransactionId& id) const;
   // Of a LOCK that comes for the first time. Null: it does not, or is refused: *vote is the answer.

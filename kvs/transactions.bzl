@@ -124,6 +124,12 @@ def transaction_targets():
     )
 
     acre_cc_test(
+        name = "coordinator_name_test",
+        srcs = ["coordinator_name_test.cc"],
+        deps = [":coordinator"],
+    )
+
+    acre_cc_test(
         name = "transaction_wire_test",
         srcs = ["transaction_wire_test.cc"],
         deps = [

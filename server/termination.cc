@@ -26,7 +26,8 @@ void Termination::AppendStats(std::string* text) const {
   absl::StrAppend(text, "terminations_committed ", counts.resolved_commit,
                   "\nterminations_aborted ", counts.resolved_abort, "\nterminations_waiting ",
                   counts.unresolved, "\ntermination_questions ", counts.asks,
-                  "\ntermination_contradictions ", counts.contradictions, "\n");
+                  "\ntermination_contradictions ", counts.contradictions,
+                  "\ntermination_forgotten ", counts.forgotten, "\n");
 }
 
 }  // namespace acre::server

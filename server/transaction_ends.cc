@@ -167,6 +167,7 @@ Task<void> TransactionEnds::AskAll(const OpenTransaction& transaction, Turn* tur
     const absl::StatusOr<TransactionOutcome> outcome =
         co_await others_->Promise(participant, transaction.id);
     if (outcome.ok()) {
+      if (*outcome == TransactionOutcome::kUnknown) CountForgotten();
       Learn(*outcome, others_->NameOf(participant), findings);
       continue;
     }
@@ -271,6 +272,11 @@ void TransactionEnds::CountContradiction(const absl::Status& status) {
   LOG(ERROR) << "homes disagree on how a transaction has ended: " << status;
   const MutexLock lock(&mutex_);
   ++counts_.contradictions;
+}
+
+void TransactionEnds::CountForgotten() {
+  const MutexLock lock(&mutex_);
+  ++counts_.forgotten;
 }
 
 void TransactionEnds::Publish(const TransactionThread& thread, Turn turn) {

@@ -116,8 +116,10 @@ class TransactionEnds final : public LostCoordinators {
     uint64_t resolved_abort = 0;
     uint64_t asks = 0;            // Questions to other homes.
     uint64_t contradictions = 0;  // Homes that have another outcome than was decided.
-    uint64_t unresolved = 0;      // Now: transactions that wait for a home.
-    uint64_t lost = 0;            // Now: threads that are not done with.
+    uint64_t forgotten =
+        0;  // Answers "unknown": of what is open here a right home of a right coordinator has none.
+    uint64_t unresolved = 0;  // Now: transactions that wait for a home.
+    uint64_t lost = 0;        // Now: threads that are not done with.
   };
   Counts counts() const;
 
@@ -162,6 +164,7 @@ class TransactionEnds final : public LostCoordinators {
                   Turn* turn) const;
   void CountAsk();
   void CountContradiction(const absl::Status& status);
+  void CountForgotten();
   void Publish(const kvs::TransactionThread& thread, Turn turn);
 
   Scheduler* const scheduler_;

@@ -189,6 +189,7 @@ TEST_F(TransactionEndsTest, PromisesOfAllAbort) {
   EXPECT_THAT(others_.events, ElementsAre("promise 1", "promise 2", "tell 1 abort", "tell 2 abort",
                                           "here abort", "close 1", "close 2", "forget 7"));
   EXPECT_EQ(ends_->counts().resolved_abort, 1u);
+  EXPECT_EQ(ends_->counts().forgotten, 0u);
 }
 
 // Goal: a home that has forgotten a commit since, because nothing was open anywhere, answers with a promise. That
@@ -212,6 +213,7 @@ TEST_F(TransactionEndsTest, UnknownDecidesNothing) {
   RunForMs(60'000);
   EXPECT_TRUE(home_.IsOpen(Id()));
   EXPECT_THAT(ends_->WhyOpen(Id()), HasSubstr("server 2 at host:7 does not know it"));
+  EXPECT_GT(ends_->counts().forgotten, 0u) << "it is told that something is wrong";
   EXPECT_EQ(ends_->counts().unresolved, 1u);
 }
 

@@ -53,9 +53,10 @@ Task<Outcome> TransactionService::Promise(Scheduler* here, kvs::TransactionId id
 Task<absl::Status> TransactionService::Resolve(Scheduler* here, kvs::TransactionId id, bool commit,
                                                bool is_asked) {
   const absl::optional<TransactionThreads::Place> place = threads_.Find(id.coordinator);
-  if (!place.has_value() || place->is_over) {
-    const Outcome outcome =
-        place.has_value() ? TransactionThreads::OutcomeOf(*place, id) : Outcome::kPromised;
+  // Nothing is known of its coordinator any more: of this home, whose incarnation was asked, it had a vote once.
+  if (!place.has_value()) co_return absl::OkStatus();
+  if (place->is_over) {
+    const Outcome outcome = TransactionThreads::OutcomeOf(*place, id);
     // Unknown: it was finished everywhere.
     const bool contradicts =
         commit ? outcome == Outcome::kPromised : outcome == Outcome::kCommitted;

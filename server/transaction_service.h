@@ -54,8 +54,9 @@ class TransactionService {
   // and if it had it locked, its connection is ended: what it had placed counts. Never kLocked. kUnknown: it is over at
   // all its homes, or too far ahead.
   Task<kvs::TransactionOutcome> Promise(Scheduler* here, kvs::TransactionId id);
-  // FailedPrecondition: it has another outcome, or is to commit and is not locked here. `is_asked`: by another home; what
-  // nothing was promised of is promised first, so what its coordinator had placed counts.
+  // OK, and nothing more, where it is not known any more how it ended. FailedPrecondition: it has another outcome, or is to
+  // commit and never held its locks here. `is_asked`: by another home; what nothing was promised of is promised first, so
+  // what its coordinator had placed counts.
   Task<absl::Status> Resolve(Scheduler* here, kvs::TransactionId id, bool commit,
                              bool is_asked = false);
   // An operator's decision: Resolve(), but of one that is not open here NotFound, and FailedPrecondition also if its

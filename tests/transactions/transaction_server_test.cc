@@ -327,6 +327,33 @@ TEST_P(TransactionServerTest, WhoIsPromisedAwayBeforeItComesIsNotTaken) {
   EXPECT_EQ(other_->Stat("votes_over"), 2u);
 }
 
+// Goal: another home's decision contradicts what is known here, not what is known no more.
+TEST_P(TransactionServerTest, OnlyAKnownOutcomeContradictsADecision) {
+  const auto mine = Connect();
+  const TransactionId known = {mine->Thread(), 1};
+  ASSERT_TRUE(IsYes(mine->LockOfTwo(known, {"a"})));
+  ASSERT_TRUE(mine->Notify(Method::kTransactionCommit, known).ok());
+  EXPECT_EQ(mine->Get("a").value(), "a");
+  const auto resolve = [this](const TransactionId& id, bool commit) {
+    return other_->Resolve(Method::kTransactionResolve, id, commit);
+  };
+  EXPECT_TRUE(resolve(known, true).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(resolve(known, false)));
+  ASSERT_TRUE(mine->Notify(Method::kTransactionAbort, {mine->Thread(), 2}, 2).ok());
+  EXPECT_EQ(mine->Get("a").value(), "a");
+  EXPECT_EQ(other_->Promise(known).value(), TransactionOutcome::kUnknown) << "it is truncated";
+  EXPECT_TRUE(resolve(known, true).ok());
+  EXPECT_TRUE(resolve(known, false).ok());
+  // One that is not known at all, and one of which it is known that it never locks anything.
+  const TransactionId never = {mine->Thread(2), 1};
+  EXPECT_TRUE(resolve(never, true).ok());
+  EXPECT_EQ(other_->Promise(never).value(), TransactionOutcome::kPromised);
+  EXPECT_TRUE(absl::IsFailedPrecondition(resolve(never, true)));
+  EXPECT_TRUE(resolve(never, false).ok());
+  EXPECT_EQ(other_->Get("a").value(), "a");
+  EXPECT_EQ(other_->Stat("transactions_resolved"), 0u);
+}
+
 TEST_P(TransactionServerTest, CloseIsOkOnceNothingIsOpen) {
   const auto mine = Connect();
   const TransactionId id = {mine->Thread(), 1};

@@ -119,6 +119,34 @@ TEST_F(TransactionTerminationTest, AClosedThreadHasPromisedAllThatItDoesNotKnow)
   EXPECT_EQ(home().Query(Id(10)), TransactionOutcome::kUnknown);
 }
 
+// Goal: a decision that comes late, of what its coordinator has told to be over everywhere, is no contradiction.
+TEST_F(TransactionTerminationTest, WhatIsTruncatedContradictsNobody) {
+  const std::string key = KeysOf(5, 1)[0];
+  ASSERT_TRUE(Lock(1, {BlindPut(key, "committed")}).is_yes());
+  ASSERT_TRUE(home().Commit(Id(1)).ok());
+  ASSERT_TRUE(Lock(2, {BlindPut(key, "aborted")}).is_yes());
+  ASSERT_TRUE(home().Abort(Id(2)).ok());
+  for (const uint64_t sequence : {1, 2}) {
+    const bool committed = sequence == 1;
+    EXPECT_TRUE(home().Resolve(Id(sequence), committed).ok());
+    EXPECT_FALSE(home().Resolve(Id(sequence), !committed).ok()) << "as long as it is known";
+  }
+  // By their numbers, and by the watermark.
+  for (const uint64_t finished_below : {0, 3}) {
+    ASSERT_TRUE(home().Truncate(kDead, {{1, 2}}, finished_below).ok());
+    for (const uint64_t sequence : {1, 2}) {
+      for (const bool commits : {false, true}) {
+        EXPECT_TRUE(home().Resolve(Id(sequence), commits).ok()) << sequence;
+        EXPECT_EQ(home().Query(Id(sequence)), TransactionOutcome::kUnknown);
+      }
+    }
+  }
+  EXPECT_FALSE(home().Resolve(Id(3), /*commit=*/true).ok()) << "that one never came";
+  EXPECT_EQ(Seen(key), "committed");
+  model()[key] = "committed";
+  ExpectSound();
+}
+
 TEST_F(TransactionTerminationTest, ParticipantsAreKnownUntilTruncated) {
   const std::vector<std::string> keys = KeysOf(5, 2);
   ASSERT_TRUE(Lock(1, {BlindPut(keys[0], "x")}, {{0, 17}, {3, 4}}).is_yes());
