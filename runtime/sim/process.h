@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace acre::sim {
@@ -48,6 +49,15 @@ class Process {
   // whatever killed it. In the order of these calls. At once in that sense if it is dead.
   void OnDeath(std::function<void()> callback);
 
+  // From now on calls `on_step` in each of its threads before all that somebody else may see of them: a store or locked
+  // instruction on shared words, a request to a card. So a run that is killed at each step in turn has been killed between
+  // any two of them: Kill() in `on_step` does not return. Null: no more.
+  void WatchSteps(std::function<void()> on_step) { on_step_ = std::move(on_step); }
+  // For threads and cards, before one. May not return.
+  void Step() {
+    if (on_step_) on_step_();
+  }
+
  private:
   friend class Machine;
   friend class World;
@@ -63,6 +73,7 @@ class Process {
   std::vector<Thread*> threads_;
   std::vector<Thread*> standing_;  // Whose time came while it was paused.
   std::vector<std::function<void()>> on_death_;
+  std::function<void()> on_step_;
 };
 
 }  // namespace acre::sim

@@ -33,11 +33,13 @@ void Thread::AccessToLoad(const void* word) {
 }
 
 void Thread::AccessToStore(const void* word) {
+  process_->Step();
   Spend(world_->caches_.has_value() ? world_->caches_->Store(word, id_, now_ns_)
                                     : world_->costs_.Access());
 }
 
 void Thread::AccessToModify(const void* word) {
+  process_->Step();
   Spend(world_->caches_.has_value() ? kLockedNs + world_->caches_->Store(word, id_, now_ns_)
                                     : world_->costs_.Access());
 }

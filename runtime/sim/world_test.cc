@@ -2,6 +2,7 @@
 
 #include "runtime/sim/world.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -172,6 +173,37 @@ TEST(WorldTest, AThreadMayKillItsOwnProcessAndOthers) {
   EXPECT_FALSE(world.RunUntil(Never, kNsPerS));
   EXPECT_TRUE(one->is_dead() && other->is_dead());
   EXPECT_FALSE(went_on);
+}
+
+TEST(WorldTest, AProcessCanBeKilledBeforeEachOfItsSteps) {
+  constexpr uint64_t kSteps = 4;
+  for (uint64_t kill_at = 1; kill_at <= kSteps + 1; ++kill_at) {
+    World world({.store_buffers = false});
+    Process* const process = world.AddProcess(world.AddMachine("machine"), "process");
+    SharedWord words[kSteps];
+    uint64_t steps = 0;
+    process->Spawn("main", [&] {
+      words[0].Store(7, std::memory_order_relaxed);  // Nobody watches yet.
+      process->WatchSteps([&] {
+        if (++steps == kill_at) process->Kill();
+      });
+      words[0].Store(1, std::memory_order_release);
+      (void)words[0].Load(std::memory_order_acquire);  // No step: nobody can tell.
+      (void)words[1].Exchange(1, std::memory_order_relaxed);
+      (void)words[2].FetchAdd(1, std::memory_order_relaxed);
+      uint64_t expected = 0;
+      (void)words[3].CompareExchange(&expected, 1, std::memory_order_relaxed);
+      process->WatchSteps(nullptr);
+      words[0].Store(1, std::memory_order_relaxed);
+    });
+    world.RunUntil(Never, kNsPerMs);
+    EXPECT_EQ(steps, std::min(kill_at, kSteps));
+    EXPECT_EQ(process->is_dead(), kill_at <= kSteps);
+    for (uint64_t i = 0; i < kSteps; ++i) {
+      const uint64_t left_out = i == 0 ? 7 : 0;
+      EXPECT_EQ(words[i].Load(std::memory_order_relaxed), i + 1 < kill_at ? 1 : left_out);
+    }
+  }
 }
 
 TEST(WorldTest, ACrashTakesAllProcessesOfTheMachineAndNoOther) {

@@ -111,7 +111,7 @@ Task<absl::Status> Connector::AwaitSetup(std::shared_ptr<Call> call, uint64_t de
 }
 
 Task<absl::StatusOr<std::shared_ptr<FabricBackend>>> Connector::MakeBackend(uint64_t deadline_ns) {
-  std::shared_ptr<Call> call = door_->Dial(process_, server_);
+  std::shared_ptr<Call> call = door_->Dial(process_, server_, options_.claimed_id);
   absl::Status status = co_await AwaitGreeting(call, deadline_ns);
   if (!status.ok()) co_return status;
   absl::StatusOr<transport::Link> link = co_await OpenLink(call, deadline_ns);

@@ -32,6 +32,7 @@ class Connector {
     uint64_t timeout_ns = 0;            // Of an operation.
     transport::ServerPlace place = {};  // The server's.
     uint32_t first_region_id = 1;       // Those from here on are this connector's.
+    uint32_t claimed_id = 0;            // Not 0: it says that it is this process, which it is not.
   };
   Connector(const Options& options, Door* door, sim::Process* process, sim::Machine* server,
             Scheduler* scheduler, transport::SimFabric* fabric, transport::Port* port);

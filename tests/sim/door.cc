@@ -46,9 +46,9 @@ void Door::SendSetup(std::shared_ptr<Call> call, transport::Setup setup) {
        [call, setup = std::move(setup)]() mutable { call->setup = std::move(setup); });
 }
 
-std::shared_ptr<Call> Door::Dial(sim::Process* client, sim::Machine* server) {
+std::shared_ptr<Call> Door::Dial(sim::Process* client, sim::Machine* server, uint32_t claimed_id) {
   auto call = std::make_shared<Call>();
-  call->process_id = client->id();
+  call->process_id = claimed_id == 0 ? client->id() : claimed_id;
   call->client = client->machine();
   call->server = server;
   Send(call->client, call->server, [this, call] { Answer(call); });

@@ -63,7 +63,8 @@ class Door {
 
   // --- Clients.
 
-  std::shared_ptr<Call> Dial(sim::Process* client, sim::Machine* server);
+  // `claimed_id`: what it says to be, if that is not 0.
+  std::shared_ptr<Call> Dial(sim::Process* client, sim::Machine* server, uint32_t claimed_id = 0);
   void SendOffer(std::shared_ptr<Call> call, const transport::ChannelOffer& offer);
 
  private:

@@ -20,6 +20,7 @@ constexpr uint32_t kWordByWordWordsMax = 64;
 
 void SimSide::Post(const WorkRequest& work, SimMemory* local, uint64_t local_index,
                    const uint64_t* inline_words, uint64_t ready_ns) {
+  if (sim::Process* const process = network_->world()->current_process()) process->Step();
   if (state_ == QueuePairState::kBroken) return Report(work, CompletionStatus::kFlushed);
   SimRequest* const request = network_->TakeRequest();
   request->work = work;

@@ -4,11 +4,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "client/fabric_backend.h"
-#include "glog/logging.h"
-#include "tests/sim/connector.h"
 #include "tests/transactions/cluster_sim/scene.h"
-#include "transport/port.h"
+#include "tests/transactions/cluster_sim/simulated_client.h"
 
 namespace acre::cluster_sim {
 namespace {
@@ -20,54 +17,9 @@ constexpr uint64_t kLookNs = 100 * kUs;
 constexpr uint64_t kLateNs = 50 * kMs;
 constexpr size_t kKeysMax = 4;
 constexpr size_t kElementsMax = 200;
-constexpr uint32_t kRegionIdsOfConnector = 1'000'000;
 constexpr uint64_t kReadAllTimeoutMs = 500;
 
 }  // namespace
-
-// How the coordinator finds homes: as client/router.h does, over simulated connections.
-class CoordinatorProcess::Homes final : public kvs::TransactionHomes {
- public:
-  Homes(Scene* scene, sim::Process* process, Scheduler* scheduler, transport::SimFabric* fabric,
-        transport::Port* port)
-      : process_id_(process->id()), scheduler_(scheduler) {
-    const Path path = scene->plan().is_mapped ? Path::kMapped : Path::kOneSided;
-    for (size_t i = 0; i < scene->plan().homes; ++i) {
-      connectors_.push_back(std::make_unique<simulation::Connector>(
-          scene->ConnectorOptions(i, path, 1 + kRegionIdsOfConnector * static_cast<uint32_t>(i)),
-          scene->door(i), process, scene->home_machine(i), scheduler, fabric, port));
-    }
-  }
-
-  uint64_t view() const override { return kView; }
-  uint32_t process_id() const override { return process_id_; }
-  uint32_t NewThreadNumber() override {
-    return static_cast<uint32_t>(scheduler_->random().Next() >> 32);
-  }
-  size_t servers_count() const override { return connectors_.size(); }
-  std::shared_ptr<kvs::TransactionLink> LinkNow(size_t server) override {
-    return LinkOf(connectors_[server]->Now());
-  }
-  Task<absl::StatusOr<std::shared_ptr<kvs::TransactionLink>>> Link(size_t server,
-                                                                   uint64_t deadline_ns) override {
-    std::shared_ptr<FabricBackend> backend = co_await connectors_[server]->Connection(deadline_ns);
-    if (backend == nullptr) co_return absl::UnavailableError("a home can not be reached");
-    co_return LinkOf(std::move(backend));
-  }
-  // The view never changes.
-  Task<void> Refresh(uint64_t /*deadline_ns*/) override { co_return; }
-
- private:
-  static std::shared_ptr<kvs::TransactionLink> LinkOf(std::shared_ptr<FabricBackend> backend) {
-    if (backend == nullptr) return nullptr;
-    kvs::TransactionLink* const link = backend->transactions();
-    return {std::move(backend), link};
-  }
-
-  const uint32_t process_id_;
-  Scheduler* const scheduler_;
-  std::vector<std::unique_ptr<simulation::Connector>> connectors_;
-};
 
 CoordinatorProcess::CoordinatorProcess(Scene* scene, sim::Process* process, Purpose purpose)
     : scene_(scene),
@@ -77,29 +29,15 @@ CoordinatorProcess::CoordinatorProcess(Scene* scene, sim::Process* process, Purp
       random_(scene->random().Next()) {}
 
 void CoordinatorProcess::Run() {
-  const ClusterPlan& plan = scene_->plan();
-  Scheduler scheduler({.clock = process_->machine()->clock(),
-                       .seed = random_.Next(),
-                       .spin_ns = plan.spin_ns,
-                       .name = process_->name()});
-  auto fabric = transport::SimFabric::Create(scene_->network(), process_, {.device = plan.device});
-  CHECK(fabric.ok()) << fabric.status();
-  auto queue = (*fabric)->CreateCompletionQueue();
-  CHECK(queue.ok()) << queue.status();
-  auto port = std::make_unique<transport::Port>(&scheduler, queue->get());
   {
-    Homes homes(scene_, process_, &scheduler, fabric->get(), port.get());
-    kvs::Coordinator coordinator(&scheduler, &homes, plan.timeout_ns);
-    scheduler_ = &scheduler;
-    coordinator_ = &coordinator;
-    scheduler.RunUntilDone(RunAll());
-    scene_->CountEvent("runs under holds", coordinator.stats().fallbacks);
+    SimulatedClient client(scene_, process_, random_.Next());
+    scheduler_ = client.scheduler();
+    coordinator_ = client.coordinator();
+    scheduler_->RunUntilDone(RunAll());
+    scene_->CountEvent("runs under holds", coordinator_->stats().fallbacks);
     coordinator_ = nullptr;
     scheduler_ = nullptr;
   }
-  port.reset();
-  queue->reset();
-  fabric->reset();
   has_ended_ = true;
 }
 

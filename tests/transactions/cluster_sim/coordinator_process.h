@@ -42,7 +42,6 @@ class CoordinatorProcess {
   std::string ToText() const;
 
  private:
-  class Homes;
   // What a transaction does with one key.
   struct Step {
     uint32_t key = 0;

@@ -316,6 +316,10 @@ uint64_t HomeProcess::kept_count() const {
   return count;
 }
 
+bool HomeProcess::Knows(const kvs::TransactionThread& thread) const {
+  return service_->threads()->Find(thread).has_value();
+}
+
 void HomeProcess::Count() const {
   const server::TransactionEnds::Counts counts = ends_->counts();
   scene_->CountEvent("ended by homes: committed", counts.resolved_commit);

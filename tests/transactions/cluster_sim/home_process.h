@@ -41,6 +41,8 @@ class HomeProcess {
   void Run();
 
   kvs::TransactionParticipant self() const;
+  // The coordinator is bound to a connection here, or was, or is closed. From a simulated thread.
+  bool Knows(const kvs::TransactionThread& thread) const;
   // From an event: a worker closes its connection of that client process, if it has one, as it does when it gives a
   // coordinator up.
   void GiveUp(uint32_t process_id);

@@ -11,10 +11,6 @@
 namespace acre::cluster_sim {
 namespace {
 
-constexpr size_t kListsOfHome = 3;
-constexpr size_t kRegistersOfHome = 2;
-constexpr size_t kScratchesOfHome = 4;
-
 int Below(Random* random, int bound) {
   return static_cast<int>(random->Uniform(static_cast<uint64_t>(bound)));
 }
@@ -26,13 +22,13 @@ uint64_t DrawScale(Random* random, uint64_t from, uint64_t to) {
 }
 
 // Keys of a home that lie in a few buckets, side by side: so that deletes pull records out of chains.
-void DrawKeys(Random* random, size_t home, ClusterPlan* plan) {
+void DrawKeysOf(Random* random, size_t home, ClusterPlan* plan) {
   const auto layout = kvs::SegmentLayout::Plan(1, 1, kSegmentBytes, kIndexPercent);
   CHECK(layout.ok()) << layout.status();
   const uint64_t window = 1 + random->Uniform(3);
   const uint64_t first = random->Uniform(layout->buckets_count - window + 1);
   size_t count = 0;
-  for (uint64_t number = 0; count < kListsOfHome + kRegistersOfHome + kScratchesOfHome; ++number) {
+  for (uint64_t number = 0; count < kKeysOfHome; ++number) {
     std::string name =
         absl::StrCat("key ", home, ".", number, random->Uniform(8) == 0 ? " which is long" : "");
     const uint64_t hash = kvs::HashKey(name);
@@ -66,7 +62,7 @@ ClusterPlan ClusterPlan::Draw(Random* random) {
   plan.ring_bytes = kRingBytes[random->Uniform(4)];
   plan.lease_ns = 60 * kMs + random->Uniform(60 * kMs);
   plan.timeout_ns = DrawScale(random, 2 * kMs, 32 * kMs);
-  for (size_t home = 0; home < plan.homes; ++home) DrawKeys(random, home, &plan);
+  plan.DrawKeys(random);
   plan.runs_percent = Below(random, 101);
   plan.think_ns_max = DrawScale(random, 1 * kUs, 200 * kUs);
   plan.pause_ns_max = DrawScale(random, 1 * kUs, 200 * kUs);
@@ -75,6 +71,11 @@ ClusterPlan ClusterPlan::Draw(Random* random) {
   plan.homes_die = random->Uniform(3) == 0;
   plan.mortal_home = random->Uniform(plan.homes);
   return plan;
+}
+
+void ClusterPlan::DrawKeys(Random* random) {
+  keys.clear();
+  for (size_t home = 0; home < homes; ++home) DrawKeysOf(random, home, this);
 }
 
 std::string ClusterPlan::ToText() const {

@@ -20,6 +20,12 @@ constexpr uint64_t kSegmentBytes = uint64_t{1} << 20;
 constexpr int kIndexPercent = 1;
 constexpr uint64_t kView = 7;
 
+// Of the keys of a home.
+constexpr size_t kListsOfHome = 3;
+constexpr size_t kRegistersOfHome = 2;
+constexpr size_t kScratchesOfHome = 4;
+constexpr size_t kKeysOfHome = kListsOfHome + kRegistersOfHome + kScratchesOfHome;
+
 // Of a key, what transactions do with it, and the history knows of it.
 enum class KeyKind : uint8_t {
   kList,      // Read, and appended to: 8 bytes an element.
@@ -59,6 +65,8 @@ struct ClusterPlan {
   size_t mortal_home = 0;  // The one that does: keys of all others are judged.
 
   static ClusterPlan Draw(Random* random);
+  // Of all homes. Of each: some of each kind, lists first.
+  void DrawKeys(Random* random);
   // One line.
   std::string ToText() const;
 };

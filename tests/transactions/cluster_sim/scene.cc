@@ -45,9 +45,16 @@ absl::string_view JudgeName(Judge judge) {
   return "?";
 }
 
-Scene::Scene(uint64_t seed, size_t trace_lines_max)
+Scene::Scene(uint64_t seed, size_t trace_lines_max) : Scene(seed, trace_lines_max, absl::nullopt) {}
+
+Scene::Scene(uint64_t seed, const ClusterPlan& plan, size_t trace_lines_max)
+    : Scene(seed, trace_lines_max, absl::optional<ClusterPlan>(plan)) {
+  network_.SetFaults(transport::SimFaults::None());
+}
+
+Scene::Scene(uint64_t seed, size_t trace_lines_max, absl::optional<ClusterPlan> plan)
     : random_(seed ^ kScenarioSalt),
-      plan_(ClusterPlan::Draw(&random_)),
+      plan_(plan.has_value() ? *std::move(plan) : ClusterPlan::Draw(&random_)),
       world_({.seed = seed,
               .trace_lines_max = trace_lines_max,
               .store_buffers = plan_.store_buffers,
@@ -227,6 +234,11 @@ std::string Scene::ToText() const {
   return text;
 }
 
+bool Scene::OpenHomes() {
+  for (size_t i = 0; i < homes_.size(); ++i) StartHome(i);
+  return RunUntil([this] { return AreHomesOpen(); }, kEndNs, "homes do not open");
+}
+
 void Scene::Phases() {
   for (size_t i = 0; i < homes_.size(); ++i) StartHome(i);
   for (size_t i = 0; i < slots_.size(); ++i) StartCoordinator(i);
@@ -246,18 +258,21 @@ void Scene::Phases() {
   }
   world_.Note("scene: the coordinators stop");
   phase_ = Phase::kQuiet;
-  if (!EndAll()) return;
+  if (EndAll()) ReadLast();
+}
+
+bool Scene::ReadLast() {
   sim::Process* const process = world_.AddProcess(slots_[0].machine, "reader");
   CoordinatorProcess* const reader = MakeCoordinator(process, /*reads_all=*/true);
   if (!RunUntil([reader] { return reader->has_ended(); }, kReadNs, "the last reads do not end")) {
-    return;
+    return false;
   }
   if (!RunUntil([this] { return IsAllOver(); }, kReadNs,
                 "something is open behind the last reads")) {
-    return;
+    return false;
   }
   // Places in queues of locks that were given up are passed on a moment later.
-  RunFor(kSettleNs);
+  return RunFor(kSettleNs);
 }
 
 bool Scene::EndAll() {
@@ -285,6 +300,10 @@ void Scene::JudgeTables() {
     if (const uint64_t count = home.ends().counts().contradictions; count > 0) {
       Report(Judge::kAgreement, absl::StrCat(count, " times homes disagreed on an outcome"));
     }
+    if (const uint64_t count = home.ends().counts().forgotten; count > 0) {
+      Report(Judge::kAgreement,
+             absl::StrCat(count, " times a home had truncated what another one had open"));
+    }
     const std::vector<checkers::Finding> findings = checkers::CheckTable(home.table(), models_[i]);
     if (findings.empty()) continue;
     Report(Judge::kTable, absl::StrCat("the table of home ", i, " is not what it must be:\n",
@@ -305,6 +324,10 @@ void Scene::JudgeHistory() {
 
 RunResult Scene::Run() {
   Phases();
+  return Judged();
+}
+
+RunResult Scene::Judged() {
   if (finding_.empty()) {
     JudgeTables();
     JudgeHistory();

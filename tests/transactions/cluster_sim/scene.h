@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
 #include "absl/types/span.h"
 #include "kvs/transaction_id.h"
 #include "runtime/random.h"
@@ -58,12 +59,26 @@ struct RunResult {
 class Scene {
  public:
   Scene(uint64_t seed, size_t trace_lines_max);
+  // To be driven by who makes it: nothing goes wrong but what he does. Slots stay empty.
+  Scene(uint64_t seed, const ClusterPlan& plan, size_t trace_lines_max);
   ~Scene();
   Scene(const Scene&) = delete;
   Scene& operator=(const Scene&) = delete;
 
   // Once.
   RunResult Run();
+
+  // ---- For who drives it. False: something was found.
+
+  bool OpenHomes();
+  // Also that it took too long is a finding.
+  bool RunUntil(const std::function<bool()>& done, uint64_t ns_max, absl::string_view what);
+  // No lock is held any more, nor a hold.
+  bool IsAllOver() const;
+  // All keys are read once more; nothing is left open.
+  bool ReadLast();
+  // Judges all that was told, unless something was found before.
+  RunResult Judged();
 
   // ---- For processes and faults.
 
@@ -113,12 +128,11 @@ class Scene {
     CoordinatorProcess* coordinator = nullptr;
   };
 
+  Scene(uint64_t seed, size_t trace_lines_max, absl::optional<ClusterPlan> plan);
   void StartHome(size_t index);
   void StartCoordinator(size_t slot);
   CoordinatorProcess* MakeCoordinator(sim::Process* process, bool reads_all);
   void HealAll();
-  // False: something was found, also that it took too long.
-  bool RunUntil(const std::function<bool()>& done, uint64_t ns_max, absl::string_view what);
   bool RunFor(uint64_t ns);
   void Phases();
   bool EndAll();
@@ -127,7 +141,6 @@ class Scene {
   void JudgeHistory();
   bool AreHomesOpen() const;
   bool HaveAllEnded() const;
-  bool IsAllOver() const;
   std::string ToText() const;
   std::vector<bool> LostHomes() const;
 
