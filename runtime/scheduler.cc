@@ -12,8 +12,6 @@
 namespace acre {
 namespace {
 
-// Longer than most answers of a server on another core take. A yield is a system call of 0.3 us.
-constexpr uint64_t kKeepCoreNs = 2'500;
 constexpr uint64_t kFdIntervalIdleNs = 5'000;
 constexpr uint64_t kFdIntervalBusyNs = 50'000;
 // A thread that makes only calls which never suspend still makes a pass once in so many calls.
@@ -43,7 +41,6 @@ Scheduler::Scheduler(Options options)
     : options_(std::move(options)),
       tick_clock_((CHECK_NOTNULL(options_.clock))->tick_clock()),
       spin_ticks_(TicksOf(options_.clock, options_.spin_ns)),
-      keep_core_ticks_(TicksOf(options_.clock, kKeepCoreNs)),
       fd_interval_idle_ticks_(TicksOf(options_.clock, kFdIntervalIdleNs)),
       fd_interval_busy_ticks_(TicksOf(options_.clock, kFdIntervalBusyNs)),
       random_(options_.seed) {}
@@ -199,12 +196,7 @@ void Scheduler::Step() {
     idle_ = false;
     return;
   }
-  // Who polls busily has a core to itself, and a scheduler that never sleeps makes no system calls.
-  if (sleeps && pass_ticks_ - idle_since_ticks_ >= keep_core_ticks_) {
-    YieldThread();
-  } else {
-    PauseThread();
-  }
+  PauseThread();
 }
 
 void Scheduler::Run() {

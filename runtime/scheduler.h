@@ -11,13 +11,11 @@
 // So a coroutine that yields forever starves nobody. The order is the same in every run: the
 // simulator's runs repeat.
 //
-// Waiting (PollMode::kAdaptive): for the first 2.5 us without work the thread spins, which is as long as
-// an answer of another core, or of a card, takes. Then it goes on looking, and yields its core between
-// two passes: where threads share cores, what it waits for may need this very one. After `spin_ns`, or at
-// once if a poller asks for that (Poller::ShouldSpin), it goes to sleep in its clock's Sleeper (one
-// epoll_wait for all its sources). Before that it arms every poller and polls each once more; whoever
-// brings something after that sees the poller armed and wakes the thread, through a watched file
-// descriptor or through Wake(). An idle scheduler uses no CPU.
+// Waiting (PollMode::kAdaptive): after `spin_ns` without work, or at once if a poller asks for that
+// (Poller::ShouldSpin), the thread goes to sleep in its clock's Sleeper (one epoll_wait for all its
+// sources). Before that it arms every poller and polls each once more; whoever brings something
+// after that sees the poller armed and wakes the thread, through a watched file descriptor or
+// through Wake(). An idle scheduler uses no CPU.
 //
 // Ownership:  owns the tasks given to Spawn. Borrows the clock and the pollers. What the tasks
 //             refer to must outlive them: destroy the scheduler, or Cancel the tasks, first.
@@ -293,8 +291,6 @@ class Scheduler {
   const Options options_;
   const TickClock tick_clock_;
   const uint64_t spin_ticks_;
-  const uint64_t
-      keep_core_ticks_;  // Of these, before it lets others have the core between two passes.
   const uint64_t fd_interval_idle_ticks_;
   const uint64_t fd_interval_busy_ticks_;
   Random random_;
