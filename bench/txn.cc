@@ -319,21 +319,23 @@ absl::Status Measure(const TxnRoundsOptions& rounds, const ClientOptions& client
 
 // Where client threads run from now on. Those that are known: a server that runs already keeps its own.
 absl::Status ChooseCpus() {
+  const auto name_flag = [](const char* flag, const absl::Status& status) {
+    return absl::Status(status.code(), absl::StrCat(flag, ": ", status.message()));
+  };
   absl::StatusOr<std::vector<int>> cpus = ParseCpus(FLAGS_cpus);
-  if (!cpus.ok())
-    return absl::Status(cpus.status().code(), absl::StrCat("--cpus: ", cpus.status().message()));
+  if (!cpus.ok()) return name_flag("--cpus", cpus.status());
   if (cpus->empty() && !FLAGS_server_cpus.empty()) {
-    // The servers have taken them: the list is right.
-    const std::vector<int> taken = *ParseCpus(FLAGS_server_cpus);
+    // Servers that were started have taken it; nobody has judged it where --servers has addresses.
+    const absl::StatusOr<std::vector<int>> taken = ParseCpus(FLAGS_server_cpus);
+    if (!taken.ok()) return name_flag("--server_cpus", taken.status());
     cpus = UsableCpus();
-    std::erase_if(*cpus, [&](int cpu) { return absl::c_binary_search(taken, cpu); });
+    std::erase_if(*cpus, [&](int cpu) { return absl::c_binary_search(*taken, cpu); });
     if (cpus->empty())
       return absl::InvalidArgumentError("--server_cpus leaves none for the clients");
   }
   if (cpus->empty()) return absl::OkStatus();
   const absl::Status usable = CheckCpus(*cpus);
-  return usable.ok() ? StayOnCpus(*cpus)
-                     : absl::Status(usable.code(), absl::StrCat("--cpus: ", usable.message()));
+  return usable.ok() ? StayOnCpus(*cpus) : name_flag("--cpus", usable);
 }
 
 absl::Status Run() {

@@ -11,8 +11,8 @@
 
 namespace acre::doctor {
 
-// `card`: its name in /sys/class/infiniband. `cpus`: those that this process may use. A process whose CPUs are all on other nodes than the card pays
-// for the way between them with each request: a note, with the command that binds it.
+// `card`: its name in /sys/class/infiniband. `cpus`: those that this process may use. If all of them are on other nodes
+// than the card, each request pays for the way between them: a note, with the command that binds the process.
 Check CheckNumaDistance(const std::string& root, absl::string_view card,
                         absl::Span<const int> cpus);
 
